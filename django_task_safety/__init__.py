@@ -1,0 +1,57 @@
+"""Task-safety primitives for Celery and Django: a task may be delivered twice, crash anywhere, be cancelled, or
+race with its users, and the data is still right."""
+
+from __future__ import annotations
+
+from django_task_safety.context import current_operation
+from django_task_safety.decorators import idempotent_task, safe_task
+from django_task_safety.errors import (
+    DuplicateOperation,
+    InvalidArguments,
+    InvalidKey,
+    InvalidOption,
+    InvalidPayload,
+    InvalidSetting,
+    KeyReused,
+    ObjectGone,
+    ObjectLocked,
+    OperationCancelled,
+    OperationFailed,
+    OperationSuperseded,
+    PayloadTooLarge,
+    TaskSafetyError,
+    TimeLimitPassed,
+    WorkerLost,
+)
+from django_task_safety.options import CANCEL, KEEP, PROTECT
+from django_task_safety.progress import track
+from django_task_safety.tasks import SafeTask
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CANCEL",
+    "KEEP",
+    "PROTECT",
+    "DuplicateOperation",
+    "InvalidArguments",
+    "InvalidKey",
+    "InvalidOption",
+    "InvalidPayload",
+    "InvalidSetting",
+    "KeyReused",
+    "ObjectGone",
+    "ObjectLocked",
+    "OperationCancelled",
+    "OperationFailed",
+    "OperationSuperseded",
+    "PayloadTooLarge",
+    "SafeTask",
+    "TaskSafetyError",
+    "TimeLimitPassed",
+    "WorkerLost",
+    "current_operation",
+    "idempotent_task",
+    "safe_task",
+    "track",
+]

@@ -1,0 +1,23 @@
+"""The Django app: installing it is all the set-up there is."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.signals import setting_changed
+from django.utils.translation import gettext_lazy as _
+
+
+class TaskSafetyConfig(AppConfig):
+    """Validates the settings and hooks into Celery's workers."""
+
+    name = "django_task_safety"
+    verbose_name = _("Task safety")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from django_task_safety import checks, conf, worker
+
+        setting_changed.connect(conf.reset, dispatch_uid="django_task_safety.conf")
+        conf.conf()
+        checks.register()
+        worker.connect()

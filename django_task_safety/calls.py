@@ -1,0 +1,208 @@
+"""A call of a task, made into the row that it asks for: bound, serialised, keyed and checked before it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from django_task_safety import codec, keys, ledger, references
+from django_task_safety.clock import After, Now
+from django_task_safety.conf import conf, seconds
+from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidOption, InvalidPayload, PayloadTooLarge
+from django_task_safety.models import Operation
+from django_task_safety.subjects import pick_subject, subject_of
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+#: Calling options that make other tasks hear of the outcome.
+CANVAS = ("link", "link_error", "chain", "chord")
+#: Of no use once the caller has gone: they are for one publish, now.
+_NOT_STORED = {"producer", "connection", "publisher", "retry", "retry_policy", "router", "result_cls", "add_to_parent"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """A task call as it will be stored and published: plain data only."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    payload: str
+    operation: Operation
+
+
+def make(
+    task: SafeTask, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
+) -> Call:
+    """Return the call, with the operation it asks for, not yet written.
+
+    Args:
+        task: The task.
+        args: Positional arguments; model instances may be anywhere in them.
+        kwargs: Keyword arguments, likewise.
+        options: Options of ``apply_async``.
+
+    Raises:
+        TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
+    """
+    stored = _stored_options(task, options)
+    plain = references.dump([list(args or ()), dict(kwargs or {})])
+    signature = inspect.signature(task.run)
+    _fits(task, signature, plain)
+    payload = codec.dumps(plain, stored.get("serializer") or task.serializer or "json")
+    limit = task.max_payload if task.max_payload is not None else conf().MAX_PAYLOAD
+    if len(payload) > limit:
+        raise PayloadTooLarge(
+            f"The arguments of {task.name} are {len(payload)} bytes when serialised; the limit is {limit}. "
+            "Pass a reference (an id, a path, a storage key), or raise max_payload."
+        )
+    read_back = references.parse(codec.loads(payload, task.app.conf.accept_content))
+    arguments = keys.bind(signature, *read_back)
+    operation = _operation(task, arguments, stored, payload)
+    return Call(plain[0], plain[1], stored, payload, operation)
+
+
+def _fits(task: SafeTask, signature: inspect.Signature, plain: list[Any]) -> None:
+    try:
+        signature.bind(*plain[0], **plain[1])
+    except TypeError as exc:
+        raise InvalidArguments(f"{task.name}{signature} cannot be called like this: {exc}.") from exc
+
+
+def _operation(task: SafeTask, arguments: dict[str, Any], options: dict[str, Any], payload: str) -> Operation:
+    subject = pick_subject(task.subject, arguments)
+    label, pk = subject_of(subject) if subject else ("", "")
+    wait = _wait(options)
+    stored = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
+    operation = Operation(
+        id=_task_id(options.get("task_id")),
+        task=task.name,
+        subject_label=label,
+        subject_id=pk,
+        on_delete=task.on_delete if subject else "",
+        payload=payload,
+        options=codec.dumps(stored, "json") if stored else "",
+        max_attempts=None if task.max_retries is None else task.max_retries + 1,
+        created_at=Now(),
+        available_at=After(wait) if wait else Now(),
+        expires_at=options.get("expires"),
+        retention=retention(task),
+        due_at=After(_first_look(wait, options.get("expires"))),
+        delivered=not any(options.get(name) for name in CANVAS),
+    )
+    if task.idempotent:
+        _key(task, arguments, operation, options.get("eta"))
+    return operation
+
+
+def retention(task: SafeTask) -> timedelta | None:
+    """Return how long an ended operation of the task is kept; None for ever."""
+    kept = task.retention if task.retention is not None else conf().RETENTION
+    return None if kept is None else timedelta(seconds=seconds(kept))
+
+
+def _first_look(wait: float, expires: datetime | None) -> float:
+    look = ledger.first_look(wait)
+    return look if expires is None else max(0.0, min(look, _until(expires)))
+
+
+def _key(task: SafeTask, arguments: dict[str, Any], operation: Operation, eta: datetime | None) -> None:
+    selected = keys.select(task.key, arguments)
+    parts = [task.name, _round_trip(selected) if callable(task.key) else selected]
+    text = keys.readable(parts[1])
+    if task.period is not None:
+        period = (eta or datetime.now(UTC)).timestamp() // task.period.total_seconds()
+        parts.append(int(period))
+        text += f" @ {datetime.fromtimestamp(period * task.period.total_seconds(), UTC):%Y-%m-%dT%H:%M:%SZ}"
+    operation.key = codec.printable(text, 255)
+    operation.key_digest = keys.digest(*parts)
+    if task.match:
+        operation.match_digest = keys.digest([arguments[name] for name in task.match])
+    if task.version is not None:
+        operation.version = _version(task, arguments[task.version])
+
+
+def _round_trip(selected: Any) -> Any:
+    """What a key function returns may hold model instances and values that change when they are serialised."""
+    try:
+        return references.parse(codec.loads(codec.dumps(references.dump(selected), "json")))
+    except InvalidPayload as exc:
+        raise InvalidKey(
+            f"The key function returned {type(selected).__name__}, which is not serialisable: {exc}"
+        ) from exc
+
+
+def _version(task: SafeTask, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | datetime | date):
+        raise InvalidArguments(f"{task.name}: the version must be a whole number, a date or a datetime, not {value!r}.")
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    number = value if isinstance(value, int) else value.toordinal()
+    if not -(2**63) <= number < 2**63:
+        raise InvalidArguments(f"{task.name}: the version {number} does not fit into 64 bits.")
+    return number
+
+
+def _task_id(value: Any) -> uuid.UUID:
+    if value is None:
+        return uuid.uuid4()
+    try:
+        return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidOption(
+            f"task_id={value!r} is not a UUID. To make calls with the same meaning run once, use "
+            "@idempotent_task(key=...) instead of a task_id of your own."
+        ) from None
+
+
+def _stored_options(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the calling options as plain data, with countdown and expires made absolute."""
+    stored = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
+    for name in ("queue", "exchange"):
+        stored[name] = getattr(stored.get(name), "name", stored.get(name))
+    stored["eta"] = _moment(stored.pop("countdown", None), stored.get("eta"), "countdown", "eta")
+    stored["expires"] = _moment(None, stored.get("expires"), "expires", "expires")
+    headers = {name: value for name, value in (stored.get("headers") or {}).items() if name != "task_safety"}
+    stored["headers"] = headers
+    stored = {name: value for name, value in stored.items() if value is not None and value != {}}
+    for name in CANVAS:
+        if stored.get(name):
+            stored[name] = references.dump(stored[name])
+    return stored
+
+
+def _moment(countdown: Any, absolute: Any, relative_name: str, name: str) -> datetime | None:
+    value = absolute if absolute is not None else countdown
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        if value.tzinfo is None and settings.USE_TZ:
+            raise InvalidOption(f"{name}={value!r} is a naive datetime: say which time zone, as timezone.now() does.")
+        return value if value.tzinfo else timezone.make_aware(value)
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**9:
+        raise InvalidOption(f"{relative_name}={value!r} must be a number of seconds from 0.")
+    if name == "expires" and value == 0:
+        raise InvalidOption("expires=0 would never run. Give a positive number of seconds or a datetime.")
+    return datetime.now(UTC) + timedelta(seconds=value) if value else None
+
+
+def _wait(options: Mapping[str, Any]) -> float:
+    eta = options.get("eta")
+    return max(0.0, _until(eta)) if eta is not None else 0.0
+
+
+def _until(moment: datetime) -> float:
+    return (moment - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,67 @@
+"""Cancel operations: a committed row, which every claim and every settle looks at."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from celery import states
+from django.db import transaction
+
+from django_task_safety import announce, ledger
+from django_task_safety.announce import logger
+from django_task_safety.conf import conf
+from django_task_safety.models import Operation
+from django_task_safety.registry import safe_task_named
+
+if TYPE_CHECKING:
+    from django_task_safety.managers import OperationQuerySet
+
+
+def cancel(operation: Operation, reason: str) -> bool:
+    """Cancel one operation in the current transaction; return whether it was pending."""
+    if not ledger.cancel(ledger.rows().filter(pk=operation.pk), reason):
+        return False
+    operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None
+    for name in ("ended_at", "due_at"):
+        operation.__dict__.pop(name, None)
+    announce.transition("cancelled", operation, reason)
+    transaction.on_commit(partial(_tell, [operation], reason), using=conf().DATABASE, robust=True)
+    return True
+
+
+def cancel_all(found: OperationQuerySet, reason: str) -> int:
+    """Cancel the pending ones among those found, in the current transaction; return how many."""
+    with transaction.atomic(using=conf().DATABASE):
+        # Locked first, so that exactly those are announced that are cancelled.
+        locked = found.order_by().pending().select_for_update().only("id", "task", "key", "attempt")
+        pending = list(locked)
+        if not pending:
+            return 0
+        few = len(pending) <= conf().SWEEP_BATCH or found.query.is_sliced
+        target = ledger.rows().filter(pk__in=[operation.pk for operation in pending]) if few else found.order_by()
+        cancelled = ledger.cancel(target, reason)
+    for operation in pending:
+        operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None
+        announce.transition("cancelled", operation, reason)
+    transaction.on_commit(partial(_tell, pending, reason), using=conf().DATABASE, robust=True)
+    return cancelled
+
+
+def _tell(operations: list[Operation], reason: str) -> None:
+    """Who waits for a result hears of it now; chords and callbacks do when the message reaches a worker."""
+    for operation in operations:
+        task = safe_task_named(operation.task)
+        if task is None or task.ignore_result:
+            continue
+        try:
+            task.backend.store_result(str(operation.pk), _revoked(reason), states.REVOKED)
+        except Exception:
+            logger.warning("operation %s: the result backend was not told", operation.pk, exc_info=True)
+            return
+
+
+def _revoked(reason: str) -> Exception:
+    from celery.exceptions import TaskRevokedError
+
+    return TaskRevokedError(reason)

@@ -1,0 +1,85 @@
+"""Operations whose attempt ended without settling: lost workers, expired leases, hard time limits, revokes."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+
+from django_task_safety import announce, attempts, cancellation, ledger, outbox, owners, replay, retries
+from django_task_safety.conf import conf
+from django_task_safety.errors import TimeLimitPassed, WorkerLost
+from django_task_safety.models import Operation
+from django_task_safety.registry import safe_task_named
+
+State = Operation.State
+
+
+class Fate(enum.Enum):
+    """What became of an operation whose attempt was lost."""
+
+    QUEUED_AGAIN = enum.auto()
+    FAILED = enum.auto()
+    #: It had settled, or another attempt owns it: nothing to do.
+    NOT_OURS = enum.auto()
+
+
+def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
+    """A child of this worker's pool died in the middle of the operation."""
+    mine = ledger.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING)
+    operation = mine.first()
+    if operation is None:
+        return Fate.NOT_OURS
+    reason = f"The worker process was lost: {exc}"
+    if retries.exhausted(operation):
+        return Fate.FAILED if give_up([operation], WorkerLost(reason, operation)) else Fate.NOT_OURS
+    if not ledger.take_back(mine.filter(token=operation.token), reason):
+        return Fate.NOT_OURS
+    announce.transition("requeued", operation, reason)
+    outbox.publish_rows(ledger.rows().filter(pk=pk))
+    return Fate.QUEUED_AGAIN
+
+
+def time_limit_passed(pk: uuid.UUID, exc: BaseException) -> None:
+    """The pool killed the attempt at its hard time limit."""
+    operation = ledger.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING).first()
+    if operation is not None:
+        give_up([operation], TimeLimitPassed(f"The hard time limit passed: {exc}", operation))
+
+
+def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> None:
+    """Celery dropped the message: revoked by hand, or past its ``expires``. A revoke of the operation is a cancel."""
+    operation = ledger.find(pk=pk)
+    if operation is None:
+        return
+    if operation.state == State.QUEUED and expired and operation.attempt > 0:
+        return
+    if operation.state == State.RUNNING and not (terminated and operation.owner == owners.me()):
+        return
+    cancellation.cancel(operation, "expired before it started" if expired else f"revoked ({reason})")
+
+
+def give_up(lost: Sequence[Operation], exc: Any) -> int:
+    """Fail operations that cannot be attempted any more, each with its compensation, in one transaction.
+
+    Returns:
+        How many were failed; those that changed meanwhile are left alone.
+    """
+    failure = ledger.Failure(replay.error_text(exc))
+    failed = 0
+    with transaction.atomic(using=conf().DATABASE):
+        # The lock holds what was seen until the statement that ends it.
+        seen = {operation.pk: operation for operation in lost}
+        still = ledger.rows().filter(pk__in=list(seen)).select_for_update()
+        same = [row for row in still if row.is_pending and row.token == seen[row.pk].token]
+        if same:
+            failed = ledger.give_up(ledger.rows().filter(pk__in=[row.pk for row in same]), failure)
+        for row in same:
+            row.state, row.error = State.FAILED, failure.error
+            if task := safe_task_named(row.task):
+                attempts.compensate(task, row, exc)
+            announce.transition("failed", row, failure.error, exc=exc)
+    return failed

@@ -1,0 +1,109 @@
+"""Django system checks: settings that make the guarantees void."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import current_app
+from django.apps import apps
+from django.conf import settings
+from django.core import checks
+from django.db import DatabaseError, connections
+
+from django_task_safety.conf import load
+from django_task_safety.errors import InvalidSetting
+
+#: Seconds for which a transport leaves an unacknowledged message alone before it delivers it again.
+VISIBILITY_TIMEOUTS = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800, "gcpubsub": 240}
+#: The oldest versions that have what the protocol needs.
+_OLDEST = {"postgresql": (13,), "mysql": (8, 0, 1), "sqlite": (3, 24)}
+_OLDEST_MARIADB = (10, 5)
+
+
+def register() -> None:
+    """Register the checks."""
+    checks.register(check_settings, "task_safety")
+    checks.register(check_broker, "task_safety")
+    checks.register(check_database, checks.Tags.database)
+
+
+def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """TASK_SAFETY is valid (E001), and the app is installed (E002)."""
+    problems: list[checks.CheckMessage] = []
+    try:
+        load(getattr(settings, "TASK_SAFETY", {}))
+    except InvalidSetting as exc:
+        problems.append(checks.Error(str(exc), id="task_safety.E001"))
+    if not apps.is_installed("django_task_safety"):
+        problems.append(
+            checks.Error(
+                "'django_task_safety' is not in INSTALLED_APPS.",
+                hint="Add it and run migrate; safe tasks keep their operations in its table.",
+                id="task_safety.E002",
+            )
+        )
+    return problems
+
+
+def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
+    """The broker does not deliver a message again while its task may still run (W001)."""
+    conf = current_app.conf
+    scheme = str(conf.broker_url or "").partition("://")[0].partition("+")[0]
+    if scheme not in VISIBILITY_TIMEOUTS:
+        return []
+    options = conf.broker_transport_options or {}
+    timeout = options.get("visibility_timeout", VISIBILITY_TIMEOUTS[scheme])
+    problems: list[checks.CheckMessage] = []
+    for name, limit in _time_limits():
+        if limit is None or limit >= timeout:
+            shown = "no time limit" if limit is None else f"a time limit of {limit:g} s"
+            problems.append(
+                checks.Warning(
+                    f"Task {name} has {shown}, and the broker delivers its message again after {timeout:g} s "
+                    "(visibility_timeout).",
+                    hint="Raise visibility_timeout in broker_transport_options above the time limit, or lower that.",
+                    id="task_safety.W001",
+                )
+            )
+    return problems
+
+
+def _time_limits() -> list[tuple[str, float | None]]:
+    from django_task_safety.tasks import SafeTask
+
+    tasks = current_app.tasks.values()
+    found = [
+        (task.name, task.time_limit or current_app.conf.task_time_limit)
+        for task in tasks
+        if isinstance(task, SafeTask) and task.acks_late
+    ]
+    return sorted(found)
+
+
+def check_database(databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """The operations' database can do it (E003)."""
+    try:
+        alias = load(getattr(settings, "TASK_SAFETY", {})).DATABASE
+    except InvalidSetting:
+        return []
+    if not databases or alias not in databases:
+        return []
+    connection = connections[alias]
+    oldest = _OLDEST.get(connection.vendor)
+    try:
+        mariadb = getattr(connection, "mysql_is_mariadb", False)
+        version = connection.get_database_version()
+    except DatabaseError:
+        return []
+    if mariadb:
+        oldest = _OLDEST_MARIADB
+    if oldest is not None and version >= oldest and connection.features.supports_transactions:
+        return []
+    return [
+        checks.Error(
+            f"The database {alias!r} ({connection.display_name} {'.'.join(map(str, version))}) cannot hold operations.",
+            hint="Use PostgreSQL 13, MariaDB 10.5, MySQL 8 (InnoDB) or SQLite 3.24, or a newer one, and name it in "
+            "TASK_SAFETY['DATABASE'].",
+            id="task_safety.E003",
+        )
+    ]

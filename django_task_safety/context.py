@@ -1,0 +1,84 @@
+"""The attempt that runs in this thread or greenlet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celery.exceptions import Retry
+
+    from django_task_safety.models import Operation
+    from django_task_safety.tasks import SafeTask
+
+
+@dataclasses.dataclass(slots=True)
+class Attempt:
+    """One attempt of one operation while its body runs."""
+
+    task: SafeTask
+    operation: Operation
+    #: Set by ``self.retry()``: what the next attempt changes, and when it runs.
+    retry: RetryRequest | None = None
+    #: Set by ``self.replace()``: the columns with which the row continues as another task, if it does.
+    replacement: dict[str, Any] | None = None
+    replaced: bool = False
+    #: In eager mode: what the replacement returned.
+    eager_value: Any = None
+    #: Whether the body runs inside a transaction that this attempt opened.
+    own_transaction: bool = False
+    #: A second connection, outside the body's transaction, for progress and cancellation.
+    side: Any = None
+    last_report: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetryRequest:
+    """What ``self.retry()`` asked for."""
+
+    signal: Retry
+    delay: float
+    exc: BaseException | None = None
+    args: Any = None
+    kwargs: Any = None
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    max_retries: int | None = None
+
+
+_current: ContextVar[Attempt | None] = ContextVar("django_task_safety_attempt", default=None)
+
+
+def current_attempt() -> Attempt | None:
+    """Return the attempt whose body runs here, or None."""
+    return _current.get()
+
+
+def current_operation() -> Operation | None:
+    """Return the running `Operation`, or None outside a task and in a plain call of one."""
+    attempt = _current.get()
+    return attempt.operation if attempt is not None else None
+
+
+@contextmanager
+def running(attempt: Attempt) -> Iterator[Attempt]:
+    """Make ``attempt`` the current one."""
+    token = _current.set(attempt)
+    try:
+        yield attempt
+    finally:
+        _current.reset(token)
+        if attempt.side is not None:
+            attempt.side.close()
+
+
+@contextmanager
+def plain_call() -> Iterator[None]:
+    """Hide the current attempt from a task that is called as a plain function inside another one's body."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)

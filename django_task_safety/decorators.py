@@ -1,0 +1,138 @@
+"""The two decorators: ``shared_task`` on `SafeTask`, with the options checked where they are written."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, overload
+
+from celery import Task, shared_task
+from celery.local import Proxy
+
+from django_task_safety import options as task_options
+from django_task_safety.options import CANCEL
+from django_task_safety.tasks import Compensation, RetryRule, SafeTask
+
+Function = Callable[..., Any]
+Decorator = Callable[[Function], Any]
+
+
+class TaskProxy(Proxy):  # type: ignore[type-arg]
+    """A task by name, found in the current Celery app when it is used; `compensate` does not have to find it."""
+
+    def compensate(self, handler: Compensation) -> Compensation:
+        """Register ``handler(operation, exc)``, called once, in the transaction that makes the operation FAILED."""
+        compensations: list[Compensation] = object.__getattribute__(self, "_compensations")
+        compensations.append(handler)
+        return handler
+
+
+@overload
+def safe_task(function: Function, /) -> Any: ...
+
+
+@overload
+def safe_task(
+    *,
+    on_delete: str = CANCEL,
+    subject: str | None = None,
+    lock: str | None = None,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] | RetryRule | None = None,
+    max_payload: int | None = None,
+    atomic: bool = True,
+    retention: timedelta | float | None = None,
+    **celery_options: Any,
+) -> Decorator: ...
+
+
+def safe_task(function: Function | None = None, /, **options: Any) -> Any:
+    """Make a function a Celery task whose effects happen exactly once per operation and that is never lost.
+
+    Usable bare or with options; takes every option of Celery's ``shared_task`` besides these.
+
+    Args:
+        function: The task's body.
+        options: ``on_delete``: CANCEL, PROTECT or KEEP: what deleting the object does to the pending operation.
+            ``subject``: the parameter that is the object; default the first model instance.
+            ``lock``: a name; at most one pending operation per object holds it.
+            ``retry_on``: exception classes, or a callable of the exception that returns bool, seconds or a timedelta;
+            default: errors that tend to pass (connections, timeouts, the database).
+            ``max_payload``: bytes of serialised arguments.
+            ``atomic``: whether the body runs in a transaction.
+            ``retention``: how long an ended operation is kept (seconds or timedelta).
+            ``max_retries`` (5), ``retry_backoff`` (2 s), ``retry_backoff_max`` (600 s), ``retry_jitter`` (True),
+            ``autoretry_for``, ``dont_autoretry_for``, ``time_limit``, ``soft_time_limit``: as Celery's.
+
+    Raises:
+        InvalidOption: For an unknown option, at once; for a value that cannot work, when the task is bound to an app.
+    """
+    return _decorate(function, options, task_options.SAFE_OPTIONS)
+
+
+@overload
+def idempotent_task(function: Function, /) -> Any: ...
+
+
+@overload
+def idempotent_task(
+    *,
+    key: str | Iterable[str] | Callable[..., Any] | None = None,
+    on_duplicate: str = "return",
+    rerun: str = "failed",
+    match: str | Iterable[str] | None = None,
+    version: str | None = None,
+    period: timedelta | None = None,
+    retention: timedelta | float | None = None,
+    **options: Any,
+) -> Decorator: ...
+
+
+def idempotent_task(function: Function | None = None, /, **options: Any) -> Any:
+    """Make a function a `safe_task` that succeeds once per key: the row of the success is the processed marker.
+
+    Args:
+        function: The task's body.
+        options: Those of `safe_task`, and:
+            ``key``: a parameter's name, several, or a callable of the bound arguments; default: all arguments.
+            ``on_duplicate``: while the first is pending, ``"return"`` its handle, ``"raise"`` `DuplicateOperation`, or
+            ``"replace"`` its arguments.
+            ``rerun``: after the first ended, run again what ``"failed"`` or was cancelled, ``"never"``, ``"always"``.
+            ``match``: parameters that must be equal for the same key; otherwise `KeyReused`.
+            ``version``: a parameter that only grows; what is older than the last success is skipped.
+            ``period``: a timedelta; one run per period (aligned to the UTC epoch) and key.
+            ``retention``: how long the marker is kept (seconds or timedelta); default: the setting.
+
+    Raises:
+        InvalidOption: As `safe_task` does.
+    """
+    own = {*task_options.SAFE_OPTIONS, *task_options.IDEMPOTENT_OPTIONS}
+    return _decorate(function, options, own, idempotent=True)
+
+
+def _decorate(function: Function | None, options: dict[str, Any], own: Iterable[str], **fixed: Any) -> Any:
+    base = _safe_base(options.pop("base", SafeTask))
+    task_options.refuse_unknown(options, base, own)
+
+    def decorator(body: Function) -> TaskProxy:
+        compensations: list[Compensation] = []
+        attributes = {name: _plain(value) for name, value in options.items()}
+        make: Any = shared_task
+        inner = make(body, base=base, compensations=compensations, **attributes, **fixed)
+        proxy = TaskProxy(inner._get_current_object)
+        object.__setattr__(proxy, "_compensations", compensations)
+        return proxy
+
+    return decorator if function is None else decorator(function)
+
+
+def _plain(value: Any) -> Any:
+    """A function that is made a class attribute would be bound to the task when it is read."""
+    return staticmethod(value) if callable(value) and not isinstance(value, type) else value
+
+
+def _safe_base(base: type[Task[Any, Any]]) -> type[Task[Any, Any]]:
+    """Return a base with both the methods of ``base`` and the protocol."""
+    if issubclass(base, SafeTask):
+        return base
+    return types.new_class(str(base.__name__), (base, SafeTask), exec_body=lambda body: body.update(abstract=True))

@@ -1,0 +1,196 @@
+"""What a worker does with a message: claim its operation and run it, or step aside at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Ignore, Reject
+from django.db import Error as DatabaseError
+
+from django_task_safety import attempts, calls, enqueueing, followers, ledger, outbox, owners, replay
+from django_task_safety.calls import Call
+from django_task_safety.clock import After, Now
+from django_task_safety.conf import conf
+from django_task_safety.duplicates import Verdict
+from django_task_safety.errors import DuplicateOperation, TaskSafetyError
+from django_task_safety.models import Operation
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+logger = logging.getLogger("django_task_safety")
+
+State = Operation.State
+#: Ids that are no UUIDs (a caller's own ``task_id``) are mapped into this namespace.
+NAMESPACE = uuid.UUID("6f0b7a51-6f0e-5bd5-9c87-6f3f0c2f7a10")
+#: Seconds before a message comes back while the database does not answer.
+OUTAGE_PAUSE = 5.0
+#: Seconds before a message comes back whose row changed faster than it could be read.
+CONTENTION_PAUSE = 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """What a delivery says of itself."""
+
+    id: uuid.UUID
+    args: Any
+    kwargs: Any
+    #: The operation that our own publishing named; None for a message of beat, ``send_task`` or another language.
+    operation_id: uuid.UUID | None
+    header: dict[str, Any]
+
+    @classmethod
+    def of(cls, request: Any, args: Any, kwargs: Any) -> Message:
+        """Read the message from Celery's request."""
+        header = dict(getattr(request, outbox.HEADER, None) or (request.headers or {}).get(outbox.HEADER) or {})
+        return cls(message_id(request.id), args, kwargs, _uuid(header.get("op")), header)
+
+    def hint(self, task: SafeTask) -> Operation | None:
+        """Return the row as it was when the message was published, the rest deferred."""
+        if self.operation_id is None:
+            return None
+        known = {
+            **{"id": self.operation_id, "task": task.name, "state": State.QUEUED, "key": self.header.get("key", "")},
+            **{"attempt": self.header.get("att", 0), "revision": self.header.get("rev", 0)},
+            "follows": _uuid(self.header.get("follows")),
+        }
+        names = [name for name in Operation.column_names() if name in known]
+        return Operation.from_db(conf().DATABASE, names, [known[name] for name in names])
+
+
+def message_id(text: str) -> uuid.UUID:
+    """Return a message's id as a UUID; what is none is mapped to one (version 5)."""
+    return _uuid(text) or uuid.uuid5(NAMESPACE, text)
+
+
+def _uuid(text: Any) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text) if text else None
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
+def deliver(task: SafeTask, args: Any, kwargs: Any) -> Any:
+    """Run the operation that the message asks for, or answer for it.
+
+    Returns:
+        The task's return value: of this run, or of the one that was.
+
+    Raises:
+        Ignore: When there is nothing to do here: another attempt runs it, it was cancelled, or it comes back later.
+        Retry: When the attempt failed and another follows.
+        Exception: The task's own, when it failed for good.
+    """
+    message = Message.of(task.request, args, kwargs)
+    try:
+        outcome = _claim(task, message)
+    except DatabaseError as exc:
+        logger.warning("message %s waits: the database does not answer: %s", message.id, exc)
+        raise _come_back(task, message.header, OUTAGE_PAUSE) from exc
+    if isinstance(outcome, Operation):
+        revised = outcome.revision != message.header.get("rev", outcome.revision)
+        return attempts.run(task, outcome, None if revised else (args, kwargs))
+    return outcome.value
+
+
+def _claim(task: SafeTask, message: Message) -> Operation | replay.Answer:
+    if message.operation_id is None:
+        return _claim_unregistered(task, message)
+    limits = owners.limits(task)
+    for _ in range(3):
+        seen = ledger.claim(message.operation_id, owners.me(), *limits, hint=message.hint(task))
+        if seen is None:
+            logger.warning("message %s: its operation is gone (pruned or deleted); dropped", message.id)
+            raise Ignore("The operation is gone.")
+        if seen.claimed:
+            return seen.operation if seen.operation.follows is None else followers.answer(task, seen.operation)
+        answer = _step_aside(task, message, seen)
+        if answer is not None:
+            return answer
+    raise _come_back(task, message.header, CONTENTION_PAUSE)
+
+
+def _claim_unregistered(task: SafeTask, message: Message) -> Operation | replay.Answer:
+    """A message without a row gets one, already running: one statement."""
+    lease, limit = owners.limits(task)
+    try:
+        call = calls.make(task, message.args, message.kwargs, _options(task, message))
+    except TaskSafetyError as exc:
+        _record_refusal(task, message, exc)
+        raise
+    asked = call.operation
+    running = {
+        **{"state": State.RUNNING, "token": uuid.uuid4(), "owner": owners.me(), "attempt": 1, "started_at": Now()},
+        **{"available_at": Now(), "due_at": After(lease), "deadline_at": After(limit) if limit is not None else None},
+    }
+    queued = {name: asked.__dict__[name] for name in running}
+    asked.__dict__.update(running)
+    if ledger.enqueue([asked]):
+        return asked
+    asked.__dict__.update(queued)
+    return _meet(task, message, call)
+
+
+def _meet(task: SafeTask, message: Message, call: Call) -> Operation | replay.Answer:
+    """The row is there already: from an earlier copy of this message, or from another call with the same key."""
+    try:
+        verdict, first = enqueueing.resolve(task, call.operation)
+    except DuplicateOperation as duplicate:
+        verdict, first = Verdict.DUPLICATE, duplicate.operation
+    if first.pk != message.id:
+        followers.follow(call, first)
+        if verdict in (Verdict.REOPENED, Verdict.RENEWED):
+            outbox.publish_rows([first], forget=True)
+    return _claim(task, dataclasses.replace(message, operation_id=message.id))
+
+
+def _record_refusal(task: SafeTask, message: Message, exc: TaskSafetyError) -> None:
+    """A call that cannot be made still leaves a failed row, so that somebody sees it."""
+    owner = {"state": State.RUNNING, "token": uuid.uuid4(), "owner": owners.me(), "attempt": 1, "started_at": Now()}
+    times = {"created_at": Now(), "available_at": Now(), "due_at": After(conf().LEASE)}
+    refused = Operation(
+        id=message.id, task=task.name, max_attempts=1, retention=calls.retention(task), **owner, **times
+    )
+    if ledger.enqueue([refused]):
+        attempts.fail(task, refused, exc)
+
+
+def _options(task: SafeTask, message: Message) -> dict[str, Any]:
+    request = task.request
+    canvas = {"link": request.callbacks, "link_error": request.errbacks, "chain": request.chain, "chord": request.chord}
+    times = {"expires": request.expires}
+    return {**canvas, **times, "task_id": message.id, **replay.routing(request)}
+
+
+def _step_aside(task: SafeTask, message: Message, seen: ledger.Seen) -> replay.Answer | None:
+    """Answer for an operation that cannot be claimed; None to try once more."""
+    operation = seen.operation
+    if operation.state == State.RUNNING:
+        raise Ignore("Another attempt runs it and answers for it.")
+    if operation.state == State.QUEUED:
+        wait = (operation.available_at - seen.now).total_seconds()
+        if wait > conf().MAX_BROKER_DELAY:
+            raise Ignore("It waits in the database.")
+        if wait > 0:
+            raise _come_back(task, message.header, wait)
+        if operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= seen.now:
+            attempts.expire(operation)
+        return None
+    if not operation.delivered or operation.state == State.CANCELLED:
+        return replay.outcome(task, operation)
+    if operation.state == State.SUCCEEDED and not replay.has_canvas(task.request):
+        return replay.outcome(task, operation)
+    raise Ignore("It has ended, and its outcome was delivered.")
+
+
+def _come_back(task: SafeTask, header: dict[str, Any], delay: float) -> Ignore | Reject:
+    """Publish the message once more, to come back after ``delay`` seconds; the worker slot is free at once."""
+    if task.request.is_eager:
+        return Ignore("It is pending elsewhere.")
+    if outbox.publish_again(task, task.request, header, delay):
+        return Ignore(f"It comes back in {delay:g} s.")
+    return Reject("The broker did not take it; back to the queue.", requeue=True)

@@ -1,0 +1,76 @@
+"""What a second call with the same key gets: the one place for that decision."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from django_task_safety.errors import DuplicateOperation, KeyReused
+from django_task_safety.models import Operation
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+State = Operation.State
+
+
+class Verdict(enum.Enum):
+    """What becomes of a call."""
+
+    #: It has a row of its own.
+    CREATED = enum.auto()
+    #: Another row answers for it, pending or ended.
+    DUPLICATE = enum.auto()
+    #: It gave a pending row newer arguments.
+    AMENDED = enum.auto()
+    #: It queued an ended row again, as the same work.
+    REOPENED = enum.auto()
+    #: It queued an ended row again, as newer work.
+    RENEWED = enum.auto()
+
+
+def decide(task: SafeTask, first: Operation, second: Operation) -> Verdict:
+    """Return what the call that asks for ``second`` gets, where ``first`` has the same key.
+
+    Raises:
+        KeyReused: If the parameters named in ``match`` differ.
+        DuplicateOperation: If the first is pending and the task says ``on_duplicate="raise"``.
+    """
+    if first.match_digest != second.match_digest:
+        raise KeyReused(
+            f"The key {first.key!r} was used with other values for {', '.join(task.match or ())}. Use a new key for "
+            "new work, or the same values to repeat the call",
+            first,
+        )
+    if second.version is not None:
+        newer = _by_version(task, first, second)
+        if newer is not None:
+            return newer
+    if first.is_pending:
+        return _while_pending(task, first)
+    return _after_end(task, first)
+
+
+def _by_version(task: SafeTask, first: Operation, second: Operation) -> Verdict | None:
+    assert second.version is not None
+    if first.succeeded_version is not None and second.version <= first.succeeded_version:
+        repeat = task.rerun == "always" and second.version == first.succeeded_version and not first.is_pending
+        return Verdict.RENEWED if repeat else Verdict.DUPLICATE
+    newer = first.version is None or second.version > first.version
+    if first.is_pending:
+        return Verdict.AMENDED if newer else None
+    return Verdict.RENEWED if newer else None
+
+
+def _while_pending(task: SafeTask, first: Operation) -> Verdict:
+    if task.on_duplicate == "raise":
+        raise DuplicateOperation(f"An operation with the key {first.key!r} is pending", first)
+    return Verdict.AMENDED if task.on_duplicate == "replace" and task.version is None else Verdict.DUPLICATE
+
+
+def _after_end(task: SafeTask, first: Operation) -> Verdict:
+    if task.rerun == "always" and first.state == State.SUCCEEDED:
+        return Verdict.RENEWED
+    if task.rerun != "never" and first.state != State.SUCCEEDED:
+        return Verdict.REOPENED
+    return Verdict.DUPLICATE

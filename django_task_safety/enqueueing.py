@@ -1,0 +1,157 @@
+"""Ask for work: write its row in the caller's transaction, and have it published when that commits."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from django_task_safety import followers, ledger, outbox, replacement
+from django_task_safety.calls import Call
+from django_task_safety.conf import conf
+from django_task_safety.duplicates import Verdict, decide
+from django_task_safety.errors import InvalidOption, TaskSafetyError
+from django_task_safety.models import Operation
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+#: How often a decision is taken again because the row changed between reading and writing.
+_TRIES = 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The row that answers for a call, how that came, and the id under which its caller hears of it."""
+
+    operation: Operation
+    verdict: Verdict
+    result_id: uuid.UUID
+
+
+def enqueue(task: SafeTask, call: Call, *, publish: bool = True) -> Enqueued:
+    """Write the call's row, or find the one that answers for it: one statement, at most two for a duplicate.
+
+    Raises:
+        DuplicateOperation, KeyReused: As the task's options say.
+        InvalidOption: If the caller's ``task_id`` belongs to another operation.
+    """
+    verdict, operation = Verdict.CREATED, call.operation
+    if not ledger.enqueue([operation]):
+        verdict, operation = resolve(task, call.operation)
+    enqueued = Enqueued(operation, verdict, operation.pk)
+    if verdict is Verdict.DUPLICATE and not call.operation.delivered and operation.pk != call.operation.pk:
+        # Callbacks, chain or chord wait for this very call.
+        call = followers.follow(call, operation)
+        enqueued = Enqueued(operation, verdict, call.operation.pk)
+        if publish:
+            _publish_after_commit(task, call, Verdict.CREATED, call.operation)
+    elif publish:
+        _publish_after_commit(task, call, verdict, operation)
+    return enqueued
+
+
+def enqueue_call(task: SafeTask, call: Call) -> uuid.UUID:
+    """Enqueue a call of ``apply_async`` and return the id under which its caller hears of it."""
+    attempt = replacement.replaced_by(call)
+    if attempt is None:
+        return enqueue(task, call).result_id
+    if task.idempotent:
+        # A replacement with a key runs, or ran, in the key's own row; this one follows it.
+        answer = enqueue(task, replacement.detour(call)).operation
+        replacement.follow(attempt, call, answer)
+    else:
+        replacement.go_on(attempt, task, call)
+    return call.operation.pk
+
+
+def resolve(task: SafeTask, asked: Operation) -> tuple[Verdict, Operation]:
+    """Return what becomes of a call whose id or key is taken, and the row that answers for it."""
+    for attempt in range(_TRIES):
+        # After a first miss only a locking read is sure to see who won (REPEATABLE READ).
+        first = ledger.find(pk=asked.pk, digest=asked.key_digest, lock=attempt > 0 and _in_transaction())
+        if first is None:
+            if ledger.enqueue([asked]):
+                return Verdict.CREATED, asked
+            continue
+        verdict = _same_id(first, asked) if first.pk == asked.pk else decide(task, first, asked)
+        if _carry_out(verdict, first, asked):
+            return verdict, first
+    raise TaskSafetyError(f"The operation with the key {asked.key!r} kept changing; the call was not enqueued.")
+
+
+def _same_id(first: Operation, asked: Operation) -> Verdict:
+    if first.replaced:
+        return Verdict.REOPENED
+    if first.task != asked.task:
+        raise InvalidOption(f"task_id={asked.pk} belongs to another operation ({first.task}). Leave task_id out.")
+    return Verdict.DUPLICATE
+
+
+def _carry_out(verdict: Verdict, first: Operation, asked: Operation) -> bool:
+    if verdict is Verdict.AMENDED:
+        return ledger.amend(first, asked)
+    if verdict in (Verdict.REOPENED, Verdict.RENEWED):
+        return ledger.reopen(first, asked, new_work=verdict is Verdict.RENEWED)
+    return True
+
+
+def _in_transaction() -> bool:
+    return ledger.connection().in_atomic_block
+
+
+def _publish_after_commit(task: SafeTask, call: Call, verdict: Verdict, operation: Operation) -> None:
+    if verdict is Verdict.DUPLICATE or (verdict is Verdict.AMENDED and operation.state == Operation.State.RUNNING):
+        return
+    publish = partial(outbox.publish_call, task, call, operation, forget=verdict is not Verdict.CREATED)
+    transaction.on_commit(publish, using=conf().DATABASE, robust=True)
+
+
+def enqueue_many(task: SafeTask, made: Sequence[Call]) -> list[Operation]:
+    """Write many calls' rows in batches, in one transaction; return the operation that answers for each, in order."""
+    size = conf().SWEEP_BATCH
+    # All callers insert in the order of the keys, so that two of them cannot wait for each other.
+    ordered = sorted(made, key=lambda call: (call.operation.key_digest or "", call.operation.pk.hex))
+    answers: dict[int, Operation] = {}
+    with transaction.atomic(using=conf().DATABASE, savepoint=False):
+        for start in range(0, len(ordered), size):
+            _enqueue_batch(task, ordered[start : start + size], answers)
+    return [answers[id(call)] for call in made]
+
+
+def _enqueue_batch(task: SafeTask, batch: Sequence[Call], answers: dict[int, Operation]) -> None:
+    new = {operation.pk for operation in ledger.enqueue([call.operation for call in batch])}
+    created = [call for call in batch if call.operation.pk in new]
+    transaction.on_commit(partial(outbox.publish_calls, task, created), using=conf().DATABASE, robust=True)
+    for call in batch:
+        answers[id(call)] = call.operation
+        if call.operation.pk not in new:
+            verdict, answer = resolve(task, call.operation)
+            answers[id(call)] = answer
+            _publish_after_commit(task, call, verdict, answer)
+
+
+def retry(operation: Operation) -> bool:
+    """Queue a failed or cancelled operation again, as it was asked for."""
+    seen = ledger.find(pk=operation.pk)
+    if seen is None or seen.is_pending or seen.state == Operation.State.SUCCEEDED:
+        return False
+    asked = ledger.find(pk=operation.pk)
+    assert asked is not None
+    _due_now(asked)
+    if not ledger.reopen(seen, asked, new_work=False):
+        return False
+    operation.refresh_from_db()
+    publish: Any = partial(outbox.publish_rows, [operation], forget=True)
+    transaction.on_commit(publish, using=conf().DATABASE, robust=True)
+    return True
+
+
+def _due_now(asked: Operation) -> None:
+    from django_task_safety.clock import After, Now
+
+    asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)

@@ -1,0 +1,88 @@
+"""What one can ask of operations in bulk."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.models import Q
+
+from django_task_safety.clock import After
+from django_task_safety.conf import conf
+
+if TYPE_CHECKING:
+    from django_task_safety.models import Operation  # noqa: F401  (named in the base classes)
+
+
+class OperationQuerySet(models.QuerySet["Operation"]):
+    """A queryset of operations."""
+
+    def pending(self) -> OperationQuerySet:
+        """Those that are queued or running."""
+        return self.filter(state__in=self.model.PENDING)
+
+    def for_object(self, obj: models.Model) -> OperationQuerySet:
+        """Those whose subject is ``obj``.
+
+        Raises:
+            InvalidArguments: If ``obj`` was never saved.
+        """
+        from django_task_safety.subjects import subject_of
+
+        label, pk = subject_of(obj)
+        return self.filter(subject_label=label, subject_id=pk)
+
+    def stuck(self, for_: timedelta | float | None = None) -> OperationQuerySet:
+        """Those that should have moved and did not: due, by more than ``for_``, and nobody took them.
+
+        Args:
+            for_: A number of seconds or a timedelta; the default is ``REPUBLISH_AFTER``.
+        """
+        seconds = for_.total_seconds() if isinstance(for_, timedelta) else for_
+        late = After(-(conf().REPUBLISH_AFTER if seconds is None else seconds))
+        queued = Q(state=self.model.State.QUEUED, available_at__lt=late)
+        return self.filter(queued | Q(state=self.model.State.RUNNING, due_at__lt=late))
+
+    def cancel(self, reason: str = "cancelled") -> int:
+        """Cancel the pending ones among these, in the current transaction, in a fixed number of statements.
+
+        Returns:
+            How many this ended.
+        """
+        from django_task_safety import cancellation
+
+        return cancellation.cancel_all(self, reason)
+
+    cancel.alters_data = True  # type: ignore[attr-defined]
+
+
+class AllRowsManager(models.Manager["Operation"]):
+    """Every row, always on the database that ``TASK_SAFETY["DATABASE"]`` names."""
+
+    def get_queryset(self) -> OperationQuerySet:
+        hints: dict[str, Any] = self._hints  # type: ignore[attr-defined]
+        return OperationQuerySet(self.model, using=self._db or conf().DATABASE, hints=hints)
+
+
+class OperationManager(AllRowsManager):
+    """The operations, without the rows that only follow another one."""
+
+    def get_queryset(self) -> OperationQuerySet:
+        return super().get_queryset().filter(follows=None)
+
+    def pending(self) -> OperationQuerySet:
+        """Those that are queued or running."""
+        return self.get_queryset().pending()
+
+    def for_object(self, obj: models.Model) -> OperationQuerySet:
+        """Those whose subject is ``obj``."""
+        return self.get_queryset().for_object(obj)
+
+    def stuck(self, for_: timedelta | float | None = None) -> OperationQuerySet:
+        """Those that should have moved and did not."""
+        return self.get_queryset().stuck(for_)
+
+    def cancel(self, reason: str = "cancelled") -> int:
+        """Cancel every pending operation."""
+        return self.get_queryset().cancel(reason)

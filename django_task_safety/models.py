@@ -1,0 +1,199 @@
+"""The one table: an operation's row is its registry entry, outbox entry, claim, processed marker and status."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from django_task_safety import codec
+from django_task_safety.managers import AllRowsManager, OperationManager
+
+__all__ = ["Operation"]
+
+
+class Operation(models.Model):
+    """One piece of work, from the moment it is asked for until its outcome is pruned.
+
+    Only `django_task_safety.ledger` changes the state; see ``docs/state_machine.md``.
+    """
+
+    class State(models.TextChoices):
+        """Where an operation is. The last three are terminal."""
+
+        QUEUED = "queued", _("queued")
+        RUNNING = "running", _("running")
+        SUCCEEDED = "succeeded", _("succeeded")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    PENDING = (State.QUEUED, State.RUNNING)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    task = models.CharField(max_length=255)
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+
+    #: The key as people read it; `key_digest` is what decides.
+    key = models.CharField(max_length=255, blank=True)
+    key_digest = models.CharField(max_length=64, unique=True, null=True)  # noqa: DJ001
+    match_digest = models.CharField(max_length=64, blank=True)
+    version = models.BigIntegerField(null=True)
+    succeeded_version = models.BigIntegerField(null=True)
+
+    #: ``app_label.model`` of the root model, and the primary key as text: the same on every database.
+    subject_label = models.CharField(max_length=255, blank=True)
+    subject_id = models.CharField(max_length=255, blank=True)
+    on_delete = models.CharField(max_length=10, blank=True)
+
+    #: The serialised ``[args, kwargs]`` and publishing options: what it takes to publish again.
+    payload = models.TextField(blank=True)
+    options = models.TextField(blank=True)
+    #: Counts the changes of `payload`: a message that carries an older one takes the row's.
+    revision = models.PositiveIntegerField(default=0)
+    #: Counts the pieces of work done under one key (a newer version, a rerun of a success), from 0.
+    generation = models.PositiveIntegerField(default=0)
+    #: How often the sweeper published it again.
+    republished = models.PositiveIntegerField(default=0)
+    #: Set on a follower: a duplicate whose caller, callback or canvas waits for that operation's outcome.
+    follows = models.UUIDField(null=True, editable=False)
+
+    attempt = models.PositiveIntegerField(default=0)
+    max_attempts = models.PositiveIntegerField(null=True)
+    #: The fencing token that only the current attempt knows.
+    token = models.UUIDField(null=True)
+    #: The process that runs the current attempt, or ran the last one.
+    owner = models.CharField(max_length=255, blank=True)
+
+    progress = models.FloatField(null=True)
+    progress_message = models.CharField(max_length=255, blank=True)
+    result_payload = models.TextField(blank=True)
+    error = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+    #: Class and arguments of the exception of a failed operation, for those who wait for it.
+    exception = models.TextField(blank=True)
+
+    created_at = models.DateTimeField()
+    #: Not to be run before this.
+    available_at = models.DateTimeField()
+    #: Cancelled when it has not started by this.
+    expires_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    #: When a running attempt has had its time, renewed or not.
+    deadline_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    retention = models.DurationField(null=True)
+    #: When somebody must look at the row again: publish it, take it from a dead attempt, or prune it. None: never.
+    due_at = models.DateTimeField(null=True, db_index=True)
+
+    #: False while callbacks, chain or chord of the message may still have to hear of the outcome.
+    delivered = models.BooleanField(default=True)
+    #: Ended by handing over to a replacement, which may continue in this row.
+    replaced = models.BooleanField(default=False)
+
+    #: The work: one row per key.
+    objects = OperationManager()
+    #: The same and the followers, which only repeat an outcome under an id of their own.
+    all_rows = AllRowsManager()
+
+    class Meta:
+        verbose_name = _("operation")
+        verbose_name_plural = _("operations")
+        get_latest_by = "created_at"
+        indexes = (models.Index(fields=["subject_label", "subject_id", "state"], name="task_safety_subject"),)
+
+    def __str__(self) -> str:
+        return f"{self.task}({self.key}) {self.pk}: {self.state}"
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still queued or running."""
+        return self.state in self.PENDING
+
+    @property
+    def subject(self) -> models.Model | None:
+        """The object it is about, freshly loaded; None when there is none or it is gone."""
+        from django_task_safety import subjects
+
+        return subjects.load(self.subject_label, self.subject_id)
+
+    @property
+    def result(self) -> Any:
+        """The return value of the successful attempt; None in any other state.
+
+        Raises:
+            InvalidPayload: If the stored text cannot be read any more.
+        """
+        if self.state != self.State.SUCCEEDED or not self.result_payload:
+            return None
+        from celery import current_app
+
+        return codec.loads(self.result_payload, current_app.conf.result_accept_content or ("json", "pickle"))
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text in every attempt, to hand to other systems as their idempotency key.
+
+        Newer work under the same key (``on_duplicate="replace"``, ``version``, a rerun of a success) has another one.
+        """
+        return f"{self.pk}-{self.generation}" if self.generation else str(self.pk)
+
+    @property
+    def lease_expires_at(self) -> datetime | None:
+        """Until when the current attempt owns the operation; None when it is not running."""
+        return self.due_at if self.state == self.State.RUNNING else None
+
+    def cancel(self, reason: str = "cancelled") -> bool:
+        """Cancel it in the current transaction, whether queued, scheduled or running.
+
+        Args:
+            reason: Kept in `error`.
+
+        Returns:
+            Whether this ended a pending operation; False where there was nothing to end.
+        """
+        from django_task_safety import cancellation
+
+        return cancellation.cancel(self, reason)
+
+    def retry(self) -> bool:
+        """Queue a failed or cancelled operation again, with its stored arguments and all its attempts.
+
+        Returns:
+            Whether it was reopened; False when it is pending or succeeded.
+        """
+        from django_task_safety import enqueueing
+
+        return enqueueing.retry(self)
+
+    def check_cancelled(self) -> None:
+        """Raise when the attempt that runs this should stop.
+
+        Raises:
+            OperationCancelled: If it was cancelled, or if this attempt lost its lease to another one.
+        """
+        from django_task_safety import progress
+
+        progress.check_cancelled(self)
+
+    def report(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Record progress, and raise when the attempt should stop.
+
+        Args:
+            current: Units done; with no ``total``, a fraction from 0 to 1.
+            total: Units in all.
+            message: Up to 255 characters for people.
+
+        Raises:
+            OperationCancelled: As `check_cancelled` does.
+        """
+        from django_task_safety import progress
+
+        progress.report(self, current, total, message)
+
+    @classmethod
+    def column_names(cls) -> list[str]:
+        """Return the attribute names of all columns, in order."""
+        return [field.attname for field in cls._meta.concrete_fields]

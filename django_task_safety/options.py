@@ -1,0 +1,120 @@
+"""Task options: the names, their defaults, and what is refused when a task is defined."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from celery import Task
+
+from django_task_safety.conf import seconds
+from django_task_safety.errors import InvalidOption, did_you_mean
+
+CANCEL = "cancel"
+PROTECT = "protect"
+KEEP = "keep"
+POLICIES = (CANCEL, PROTECT, KEEP)
+
+#: Options that `safe_task` adds to Celery's.
+SAFE_OPTIONS = ("on_delete", "subject", "lock", "retry_on", "max_payload", "atomic", "retention")
+#: Options that `idempotent_task` adds to those.
+IDEMPOTENT_OPTIONS = ("key", "on_duplicate", "rerun", "match", "version", "period", "retention")
+
+_CHOICES = {
+    "on_delete": POLICIES,
+    "on_duplicate": ("return", "raise", "replace"),
+    "rerun": ("failed", "never", "always"),
+}
+#: Celery takes these as task options although `Task` has no attribute of the name.
+_CELERY_OPTIONS = {
+    *("name", "base", "bind", "shared", "lazy", "filter", "queue", "routing_key", "exchange", "exchange_type"),
+    *("priority", "delivery_mode", "compression", "immediate", "mandatory", "autoretry_for", "dont_autoretry_for"),
+    *("retry_kwargs", "retry_backoff", "retry_backoff_max", "retry_jitter", "expires"),
+    *("pydantic", "pydantic_strict", "pydantic_context", "pydantic_dump_kwargs"),
+}
+
+
+def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iterable[str]) -> None:
+    """Raise for an option that neither Celery, nor the base class, nor this package knows.
+
+    Raises:
+        InvalidOption: Naming the nearest option that exists.
+    """
+    only_idempotent = set(IDEMPOTENT_OPTIONS) - set(own)
+    known = {name for name in dir(base) if not name.startswith("_")} | _CELERY_OPTIONS | set(own)
+    known -= only_idempotent
+    for option in options:
+        if option in only_idempotent:
+            raise InvalidOption(f"{option!r} is an option of idempotent_task, not of safe_task.")
+        if option not in known:
+            raise InvalidOption(f"Unknown task option {option!r}.{did_you_mean(option, known)}")
+
+
+def check_definition(task: type[Task[Any, Any]]) -> None:
+    """Validate the options of a task class whose function is known.
+
+    Raises:
+        InvalidOption: Saying which option is wrong and what it takes.
+    """
+    where = f"Task {task.name}"
+    for option, choices in _CHOICES.items():
+        value = getattr(task, option)
+        if value not in choices:
+            raise InvalidOption(f"{where}: {option}={value!r}; it takes one of {', '.join(map(repr, choices))}.")
+    for option in ("period", "retention", "retry_backoff_max", "time_limit", "soft_time_limit"):
+        _check_duration(where, option, getattr(task, option, None))
+    _check_counts(where, task)
+    parameters = inspect.signature(task.run).parameters
+    for option in ("subject", "key", "match", "version"):
+        _check_parameters(where, option, getattr(task, option), parameters)
+
+
+def _check_duration(where: str, option: str, value: Any) -> None:
+    if value is None:
+        return
+    if option == "period" and not isinstance(value, timedelta):
+        raise InvalidOption(f"{where}: period must be a timedelta, not {value!r}.")
+    try:
+        seconds(value)
+    except ValueError as exc:
+        raise InvalidOption(f"{where}: {option} must be {exc}.") from None
+
+
+def _check_counts(where: str, task: Any) -> None:
+    if isinstance(task.max_payload, bool) or not isinstance(task.max_payload, int | None) or task.max_payload == 0:
+        raise InvalidOption(f"{where}: max_payload must be a positive number of bytes, not {task.max_payload!r}.")
+    for option, lowest in (("max_retries", 0), ("max_payload", 1), ("retry_backoff", 0)):
+        value = getattr(task, option)
+        if value is not None and (not isinstance(value, int | float) or value < lowest):
+            raise InvalidOption(f"{where}: {option} must be a number from {lowest}, not {value!r}.")
+    if task.lock is not None and (not isinstance(task.lock, str) or not task.lock):
+        raise InvalidOption(f"{where}: lock must be a name, not {task.lock!r}.")
+    if not isinstance(task.atomic, bool):
+        raise InvalidOption(f"{where}: atomic must be True or False, not {task.atomic!r}.")
+
+
+def _check_parameters(where: str, option: str, value: Any, parameters: Any) -> None:
+    if value is None or (option == "key" and isinstance(value, Callable)):  # type: ignore[arg-type]
+        return
+    names = parameter_names(value)
+    if not names or not all(isinstance(name, str) for name in names) or (option in _SINGLE and len(names) != 1):
+        takes = "a parameter's name" if option in _SINGLE else "a parameter's name or several names"
+        raise InvalidOption(f"{where}: {option} takes {takes}, not {value!r}.")
+    for name in names:
+        if name not in parameters:
+            raise InvalidOption(
+                f"{where}: {option} names the parameter {name!r}, which the task does not have."
+                f"{did_you_mean(name, parameters)}"
+            )
+
+
+_SINGLE = ("subject", "version")
+
+
+def parameter_names(value: Any) -> tuple[Any, ...]:
+    """Return an option that is a name or several names as a tuple."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return (value,)
+    return tuple(value)

@@ -1,0 +1,237 @@
+"""Ring the broker's bell for a committed row. Failure costs a delay, never the work: the sweeper rings again.
+
+A caller never waits for a broken broker: connecting and sending are bounded, and after a failure this process leaves
+publishing to the sweeper for a moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery, current_app
+from celery.backends.rpc import RPCBackend
+from kombu import Producer
+from kombu.pools import ProducerPool
+
+from django_task_safety import codec, ledger
+from django_task_safety.calls import Call
+from django_task_safety.clock import Now
+from django_task_safety.conf import conf
+from django_task_safety.models import Operation
+from django_task_safety.registry import safe_task_named
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+logger = logging.getLogger("django_task_safety")
+
+#: The message header that names the row.
+HEADER = "task_safety"
+#: Seconds for which a process does not try the broker again after it failed.
+PAUSE = 2.0
+#: How many connections a process keeps for publishing.
+_CONNECTIONS = 10
+
+_pools: dict[tuple[int, int], ProducerPool] = {}
+_paused_until: dict[int, float] = {}
+
+
+class BrokerUnreachable(Exception):
+    """The broker failed a moment ago; it is not tried again yet."""
+
+
+def publish_call(task: SafeTask, call: Call, operation: Operation, *, forget: bool = False) -> None:
+    """Publish what was just enqueued; never raises.
+
+    Args:
+        task: The task.
+        call: Its arguments and options.
+        operation: The row that answers for it.
+        forget: Whether the result backend may still hold the outcome of an earlier run.
+    """
+    if forget:
+        _forget(task, operation)
+    _guarded([operation], lambda producer: _send(task, producer, operation, call.args, call.kwargs, call.options))
+
+
+def publish_calls(task: SafeTask, made: Sequence[Call]) -> None:
+    """Publish many new calls over one connection; never raises."""
+    if not made:
+        return
+
+    def send(producer: Producer) -> None:
+        for call in made:
+            _send(task, producer, call.operation, call.args, call.kwargs, call.options)
+
+    _guarded([call.operation for call in made], send)
+
+
+def publish_again(task: SafeTask, request: Any, header: Mapping[str, Any], delay: float) -> bool:
+    """Publish the message that a worker holds once more, to come back after ``delay`` seconds; say whether it went."""
+    from django_task_safety import replay
+
+    canvas = {"link": request.callbacks, "link_error": request.errbacks, "chain": request.chain, "chord": request.chord}
+    options = {**replay.routing(request), **canvas, "expires": request.expires, "countdown": delay}
+    options = {name: value for name, value in options.items() if value}
+    custom = {name: value for name, value in (request.headers or {}).items() if name != HEADER}
+    sent: list[bool] = []
+
+    def send(producer: Producer) -> None:
+        _message(task, producer, request.id, header, request.args, request.kwargs, {**options, "headers": custom})
+        sent.append(True)
+
+    _guarded([], send)
+    return bool(sent)
+
+
+def publish_rows(operations: Iterable[Operation], *, forget: bool = False) -> list[Operation]:
+    """Publish rows as they are stored; return those that went out. Never raises."""
+    sent: list[Operation] = []
+    found = list(operations)
+
+    def send(producer: Producer) -> None:
+        for operation in found:
+            if _send_row(producer, operation, forget):
+                sent.append(operation)
+
+    if found:
+        _guarded(found, send)
+    return sent
+
+
+def _send_row(producer: Producer, operation: Operation, forget: bool) -> bool:
+    task = safe_task_named(operation.task)
+    if task is None:
+        logger.error("operation %s: the task %s is not registered here", operation.pk, operation.task)
+        return False
+    if forget:
+        _forget(task, operation)
+    args, kwargs = codec.loads(operation.payload, task.app.conf.accept_content)
+    options = codec.loads(operation.options) if operation.options else {}
+    if operation.attempt == 0 and operation.expires_at is not None:
+        options["expires"] = operation.expires_at
+    wait = (operation.available_at - datetime.now(tz=operation.available_at.tzinfo)).total_seconds()
+    if wait > 0:
+        options["eta"] = operation.available_at
+    _send(task, producer, operation, args, kwargs, options)
+    return True
+
+
+def _send(
+    task: SafeTask,
+    producer: Producer,
+    operation: Operation,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> None:
+    """Publish one operation, unless it waits longer than the broker is to hold it."""
+    eta = options.get("eta")
+    if eta is not None and eta - datetime.now(UTC) > timedelta(seconds=conf().MAX_BROKER_DELAY):
+        return
+    header = {"op": str(operation.pk), "rev": operation.revision, "att": operation.attempt, "key": operation.key}
+    if operation.follows is not None:
+        header["follows"] = str(operation.follows)
+    options = {"retries": operation.attempt, **options} if operation.attempt else options
+    _message(task, producer, str(operation.pk), header, args, kwargs, options)
+
+
+def _message(
+    task: SafeTask,
+    producer: Producer,
+    task_id: str,
+    header: Mapping[str, Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> None:
+    options = {**task._get_exec_options(), **options}  # type: ignore[attr-defined]
+    ignored = options.pop("ignore_result", None)
+    ignored = task.ignore_result if ignored is None else ignored
+    headers = {**options.pop("headers", {}), HEADER: dict(header), "ignore_result": ignored}
+    options.pop("task_id", None)
+    if not ignored and isinstance(task.backend, RPCBackend):
+        task.backend.on_task_call(producer, task_id)
+    shadow_name: Any = task.shadow_name
+    # "ignore_result=True" keeps send_task from subscribing to the result here, which would block while the result
+    # store is down; the header tells the worker the truth. Who waits for a result subscribes then.
+    task.app.send_task(
+        task.name,
+        list(args),
+        dict(kwargs),
+        task_id=task_id,
+        producer=producer,
+        task_type=task,
+        ignore_result=True,
+        headers=headers,
+        retry=False,
+        add_to_parent=False,
+        shadow=options.pop("shadow", None) or shadow_name(args, kwargs, options),
+        **options,
+    )
+
+
+def _forget(task: SafeTask, operation: Operation) -> None:
+    """The outcome of an earlier run must not be mistaken for that of the next one."""
+    try:
+        task.backend.forget(str(operation.pk))
+    except Exception:
+        logger.warning("operation %s: its old result could not be forgotten", operation.pk, exc_info=True)
+
+
+@contextmanager
+def _producer(app: Celery) -> Iterator[Producer]:
+    key = (os.getpid(), id(app))
+    if time.monotonic() < _paused_until.get(id(app), 0.0):
+        raise BrokerUnreachable("The broker failed a moment ago.")
+    pool = _pools.get(key)
+    if pool is None:
+        pool = _pools[key] = _new_pool(app)
+    with pool.acquire(block=True, timeout=conf().PUBLISH_TIMEOUT) as producer:
+        yield producer
+
+
+def _new_pool(app: Celery) -> ProducerPool:
+    """Connections of our own, since Celery's wait as long as its retry settings say, which may be for ever."""
+    timeout = conf().PUBLISH_TIMEOUT
+    options = dict(app.conf.broker_transport_options or {})
+    options.update(max_retries=0, interval_start=0, interval_step=0, interval_max=0)
+    connection = app.connection_for_write(connect_timeout=timeout, transport_options=options)
+    connection.transport_options = {**options, **_timeouts(timeout).get(connection.transport.driver_type, {})}
+    return ProducerPool(connection.Pool(_CONNECTIONS), limit=_CONNECTIONS, Producer=app.amqp.Producer)
+
+
+def _timeouts(timeout: float) -> dict[str, dict[str, Any]]:
+    return {
+        "redis": {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry_on_timeout": False},
+        "amqp": {"read_timeout": timeout, "write_timeout": timeout},
+    }
+
+
+def _guarded(operations: Sequence[Operation], send: Any) -> None:
+    app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
+    try:
+        with _producer(app) as producer:
+            send(producer)
+    except Exception as exc:
+        if not isinstance(exc, BrokerUnreachable):
+            _paused_until[id(app)] = time.monotonic() + PAUSE
+            _pools.pop((os.getpid(), id(app)), None)
+        _leave_to_sweeper(operations, exc)
+
+
+def _leave_to_sweeper(operations: Sequence[Operation], exc: Exception) -> None:
+    ids = [operation.pk for operation in operations]
+    logger.warning("%d operation(s) could not be published and wait for the sweeper: %s", len(ids), exc)
+    try:
+        queued = ledger.rows().filter(pk__in=ids, state=Operation.State.QUEUED)
+        # Only what is to run now comes forward; the rest is looked at in its own time.
+        ledger.look_again(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
+    except Exception:
+        logger.warning("they will be published after REPUBLISH_AFTER", exc_info=True)

@@ -1,0 +1,53 @@
+"""Who this process is, and for how long it may own an operation."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from typing import TYPE_CHECKING
+
+from django_task_safety.conf import conf
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+#: Seconds after the hard time limit before an attempt counts as hung: the pool itself kills it first where it can.
+GRACE = 10.0
+
+_identity: str = ""
+_identity_pid: int = 0
+_worker: str = ""
+
+
+def become_worker() -> str:
+    """Take the identity of a worker; the children of its pool inherit it when they are forked."""
+    global _worker
+    _worker = _new_identity()
+    return _worker
+
+
+def me() -> str:
+    """Return the identity under which this process claims: its worker's, or else its own."""
+    global _identity, _identity_pid
+    if _worker:
+        return _worker
+    if _identity_pid != os.getpid():
+        _identity, _identity_pid = _new_identity(), os.getpid()
+    return _identity
+
+
+def in_worker() -> bool:
+    """Return whether a worker's keeper renews what this process claims."""
+    return bool(_worker)
+
+
+def _new_identity() -> str:
+    # The random part tells a restarted worker from the one that died under the same name.
+    return f"{socket.gethostname()[:150]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+def limits(task: SafeTask) -> tuple[float, float | None]:
+    """Return the lease, and the seconds after which it is not renewed any more (None for never)."""
+    hard = getattr(task.request, "time_limit", None) or task.time_limit or task.app.conf.task_time_limit
+    return conf().LEASE, None if hard is None else float(hard) + GRACE

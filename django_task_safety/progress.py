@@ -1,0 +1,107 @@
+"""Progress and cancellation inside a task, seen from outside its transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django_task_safety.context import Attempt, current_attempt
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from django_task_safety.models import Operation
+
+T = TypeVar("T")
+
+#: `track` reports at most once in this many seconds.
+INTERVAL = 1.0
+
+
+def track(iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
+    """Yield the items, report progress at most once a second, and stop when the operation was cancelled.
+
+    Outside a running operation the items just pass through.
+
+    Args:
+        iterable: The items.
+        total: How many there are; by default ``len(iterable)`` where it has one.
+
+    Raises:
+        OperationCancelled: At the first item after the cancellation was noticed.
+    """
+    attempt = current_attempt()
+    if attempt is None:
+        yield from iterable
+        return
+    total = len(iterable) if total is None and isinstance(iterable, Sized) else total
+    for done, item in enumerate(iterable):
+        if time.monotonic() - attempt.last_report >= INTERVAL:
+            attempt.last_report = time.monotonic()
+            report(attempt.operation, done, total)
+        yield item
+
+
+def report(operation: Operation, current: float, total: float | None, message: str = "") -> None:
+    """Record progress in a statement that also finds out whether the attempt should stop."""
+    from django_task_safety import codec
+
+    fraction = _fraction(current, total)
+    values: dict[str, Any] = {"progress": fraction, "progress_message": codec.printable(message, 255)}
+    if total is None and fraction is None:
+        values["progress_message"] = codec.printable(message or f"{current:g}", 255)
+    operation.progress, operation.progress_message = fraction, values["progress_message"]
+    if not _mine(operation).update(**values):
+        _stop(operation)
+
+
+def _fraction(current: float, total: float | None) -> float | None:
+    if total is None:
+        return float(current) if 0 <= current <= 1 else None
+    return min(1.0, max(0.0, current / total)) if total > 0 else 1.0
+
+
+def check_cancelled(operation: Operation) -> None:
+    """Raise `OperationCancelled` unless this attempt still owns the operation."""
+    if not _mine(operation).exists():
+        _stop(operation)
+
+
+def _mine(operation: Operation) -> Any:
+    from django_task_safety import ledger
+
+    found = ledger.rows().filter(pk=operation.pk, state=operation.State.RUNNING, token=operation.token)
+    return found.using(_alias())
+
+
+def _stop(operation: Operation) -> None:
+    from django_task_safety import ledger
+    from django_task_safety.errors import OperationCancelled, OperationSuperseded
+
+    row = ledger.rows().using(_alias()).filter(pk=operation.pk).first()
+    if row is not None and row.state == row.State.CANCELLED:
+        raise OperationCancelled(f"Cancelled: {row.error}", row)
+    raise OperationSuperseded("This attempt does not own the operation any more", row or operation)
+
+
+def _alias() -> str:
+    """Return the connection to use: outside the body's transaction where there is one and the database allows it."""
+    from django_task_safety import ledger
+
+    attempt = current_attempt()
+    main = ledger.connection()
+    if attempt is None or not attempt.own_transaction or main.vendor == "sqlite":
+        # SQLite has one writer: a second connection would wait for the body's own transaction.
+        return main.alias
+    return _side(attempt, main)
+
+
+def _side(attempt: Attempt, main: BaseDatabaseWrapper) -> str:
+    from django.db import connections
+
+    alias = f"{main.alias}:task_safety"
+    if attempt.side is None:
+        connections.databases.setdefault(alias, connections.databases[main.alias])
+        attempt.side = connections[alias]
+    return alias

@@ -1,0 +1,138 @@
+"""Model instances cross the broker as references and are loaded fresh where the task runs.
+
+A reference is a small dict, signed with the project's SECRET_KEY, so that a dict of a user's that happens to look
+like one (or was made to) stays the plain data that it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import ObjectDoesNotExist
+from django.core.signing import Signer
+from django.db import models, router
+
+from django_task_safety.errors import InvalidArguments, ObjectGone
+
+MARK = "__model__"
+_SALT = "django_task_safety.references"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reference:
+    """A model instance by name: ``app_label.model``, primary key as text, database alias."""
+
+    label: str
+    pk: str
+    using: str
+
+    @classmethod
+    def to(cls, instance: models.Model) -> Reference:
+        """Return the reference to a saved instance.
+
+        Raises:
+            InvalidArguments: If the instance was never saved or is of a model without a table of its own.
+        """
+        meta = instance._meta
+        if instance.pk is None or instance._state.adding:
+            raise InvalidArguments(
+                f"An unsaved {meta.label} cannot be passed to a task: the worker loads it from the database. "
+                "Save it first."
+            )
+        concrete = meta.concrete_model or type(instance)
+        pk = concrete._meta.pk
+        assert pk is not None
+        using = instance._state.db or router.db_for_read(type(instance)) or "default"
+        return cls(meta.label_lower, str(pk.value_to_string(instance)), using)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the reference as a JSON-able, signed dict."""
+        return {MARK: [self.label, self.pk, self.using, _signature(self)]}
+
+    def load(self) -> models.Model:
+        """Return the object, freshly loaded.
+
+        Raises:
+            ObjectGone: If it is not there any more.
+        """
+        try:
+            model = apps.get_model(self.label)
+        except LookupError as exc:
+            raise ObjectGone(f"The model {self.label} of an argument does not exist any more.") from exc
+        manager = model._base_manager.using(self.using)
+        try:
+            loaded: models.Model = manager.get(pk=self.pk)
+        except ObjectDoesNotExist as exc:
+            raise ObjectGone(f"{self.label} {self.pk} does not exist any more.") from exc
+        return loaded
+
+
+def _signature(reference: Reference) -> str:
+    return Signer(salt=_SALT).signature(f"{reference.label}:{reference.pk}:{reference.using}")
+
+
+def _read(value: dict[Any, Any]) -> Reference | None:
+    parts = value.get(MARK)
+    if len(value) != 1 or not isinstance(parts, list | tuple) or len(parts) != 4:
+        return None
+    if not all(isinstance(part, str) for part in parts):
+        return None
+    reference = Reference(*parts[:3])
+    signed = f"{reference.label}:{reference.pk}:{reference.using}"
+    try:
+        Signer(salt=_SALT).unsign(f"{signed}:{parts[3]}")
+    except Exception:
+        return None
+    return reference
+
+
+def dump(value: Any) -> Any:
+    """Return ``value`` with every model instance in it, at any depth of lists, tuples and dicts, made a reference."""
+    return _walk(value, lambda leaf: Reference.to(leaf).dump() if isinstance(leaf, models.Model) else leaf, _same)
+
+
+def parse(value: Any) -> Any:
+    """Return ``value``, which came from a message, with the references in it as `Reference` objects."""
+    return _walk(value, _same, lambda found: _read(found) or found)
+
+
+def load(value: Any) -> Any:
+    """Return ``value``, which came from a message, with every reference in it replaced by the loaded object.
+
+    Raises:
+        ObjectGone: If one of them is not there any more.
+    """
+    return _walk(parse(value), lambda leaf: leaf.load() if isinstance(leaf, Reference) else leaf, _same)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _walk(value: Any, leaf: Callable[[Any], Any], mapping: Callable[[dict[Any, Any]], Any]) -> Any:
+    if isinstance(value, dict):
+        changed = mapping(value) if MARK in value else value
+        if changed is not value:
+            return changed
+        items = {key: _walk(item, leaf, mapping) for key, item in value.items()}
+        # Only a dict in which something changed is rebuilt: subclasses (signatures) keep their type.
+        if all(items[key] is item for key, item in value.items()):
+            return value
+        return _rebuilt(value, items)
+    if isinstance(value, list | tuple):
+        walked = [_walk(item, leaf, mapping) for item in value]
+        if all(new is old for new, old in zip(walked, value, strict=True)):
+            return value
+        return type(value)(*walked) if hasattr(value, "_fields") else type(value)(walked)
+    return leaf(value)
+
+
+def _rebuilt(original: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
+    if type(original) is dict:
+        return items
+    copy = original.copy()
+    copy.update(items)
+    return copy

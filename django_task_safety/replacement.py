@@ -1,0 +1,65 @@
+"""``self.replace()``: the replacement keeps Celery's id, and so, where it can, the row."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from django_task_safety import codec
+from django_task_safety.calls import CANVAS, Call
+from django_task_safety.context import Attempt
+from django_task_safety.models import Operation
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+_capturing: ContextVar[Attempt | None] = ContextVar("django_task_safety_replacement", default=None)
+
+
+@contextmanager
+def capturing(attempt: Attempt) -> Iterator[None]:
+    """During the block, a call under the running operation's own id becomes its continuation."""
+    token = _capturing.set(attempt)
+    try:
+        yield
+    finally:
+        _capturing.reset(token)
+
+
+def replaced_by(call: Call) -> Attempt | None:
+    """Return the attempt that the call replaces: the one whose body is in `capturing`, if the call has its id."""
+    attempt = _capturing.get()
+    return attempt if attempt is not None and call.operation.pk == attempt.operation.pk else None
+
+
+def go_on(attempt: Attempt, task: SafeTask, call: Call) -> None:
+    """Make the call the continuation of the replaced operation's row."""
+    asked = call.operation
+    attempt.replacement = {
+        **{"task": task.name, "payload": call.payload, "options": asked.options, "max_attempts": asked.max_attempts},
+        **{"delivered": asked.delivered, "attempt": 0, "revision": attempt.operation.revision + 1},
+        **{"error": "", "result_payload": "", "progress": None},
+    }
+
+
+def follow(attempt: Attempt, call: Call, answer: Operation) -> None:
+    """Make the replaced operation's row a follower of the replacement's."""
+    attempt.replacement = {
+        **{"payload": call.payload, "options": call.operation.options, "delivered": call.operation.delivered},
+        **{"task": answer.task, "attempt": 0, "revision": attempt.operation.revision + 1, "follows": answer.pk},
+        **{"max_attempts": None},
+    }
+
+
+def detour(call: Call) -> Call:
+    """Return the call under an id of its own, without the callbacks that wait for the replaced one."""
+    row = copy.copy(call.operation)
+    row.pk, row.delivered = uuid.uuid4(), True
+    options = {name: value for name, value in call.options.items() if name not in CANVAS}
+    row.options = codec.dumps(options, "json")
+    return dataclasses.replace(call, operation=row, options=options)

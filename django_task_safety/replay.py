@@ -1,0 +1,114 @@
+"""Answer a message from an operation that has ended, without running anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Ignore
+
+from django_task_safety import calls, codec
+from django_task_safety.errors import InvalidPayload, OperationFailed
+from django_task_safety.models import Operation
+from django_task_safety.registry import safe_task_named
+
+if TYPE_CHECKING:
+    from django_task_safety.ledger import Failure
+    from django_task_safety.tasks import SafeTask
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """A return value that was stored."""
+
+    value: Any
+
+
+def outcome(task: SafeTask, operation: Operation) -> Answer:
+    """Return the stored value, or raise as the operation ended.
+
+    Raises:
+        Ignore: When it was cancelled; the result backend, and a chord, hear of it as a revoked task.
+        Exception: The stored one, when it failed.
+    """
+    if operation.state == Operation.State.SUCCEEDED:
+        return Answer(operation.result)
+    if operation.state == Operation.State.CANCELLED:
+        revoke(task, operation)
+        raise Ignore(f"Cancelled: {operation.error}")
+    raise exception_of(task, operation)
+
+
+def revoke(task: SafeTask, operation: Operation) -> None:
+    """Tell the result backend, and a chord that counts on it, that the operation was cancelled."""
+    request = task.request
+    if request.is_eager:
+        return
+    task.backend.mark_as_revoked(
+        str(request.id), operation.error or "cancelled", request=request, store_result=not task.ignore_result
+    )
+
+
+def dump_exception(task: SafeTask, exc: BaseException) -> str:
+    """Return an exception as text, in the form in which Celery's result backends keep it."""
+    try:
+        prepared = task.backend.prepare_exception(exc, serializer="json")  # type: ignore[arg-type]
+        return codec.dumps(prepared, "json")
+    except Exception:
+        return ""
+
+
+def exception_of(task: SafeTask, operation: Operation) -> BaseException:
+    """Return the exception with which the operation failed."""
+    if operation.exception:
+        try:
+            restored = task.backend.exception_to_python(codec.loads(operation.exception))
+        except (InvalidPayload, Exception):
+            restored = None
+        if isinstance(restored, Exception):
+            return restored
+    return OperationFailed(operation.error or "It failed", operation)
+
+
+def retention(operation: Operation) -> float | None:
+    """Return the seconds for which the operation is kept when it has ended; None for ever."""
+    if "retention" in operation.__dict__:
+        kept = operation.retention
+    else:
+        # Claimed without reading the row: the task says the same.
+        task = safe_task_named(operation.task)
+        kept = calls.retention(task) if task is not None else None
+    return None if kept is None else kept.total_seconds()
+
+
+def has_canvas(request: Any) -> bool:
+    """Return whether the message carries callbacks, errbacks, a chain or a chord."""
+    return bool(request.callbacks or request.errbacks or request.chain or request.chord)
+
+
+def routing(request: Any) -> dict[str, Any]:
+    """Return the options by which the message came, to publish one like it."""
+    options = {
+        name: getattr(request, name, None)
+        for name in ("root_id", "parent_id", "group_index", "shadow", "reply_to", "replaced_task_nesting")
+    }
+    options["group_id"] = request.group
+    if request.timelimit and any(request.timelimit):
+        options["time_limit"], options["soft_time_limit"] = request.timelimit
+    delivery = request.delivery_info or {}
+    options["priority"] = delivery.get("priority")
+    exchange, key = delivery.get("exchange"), delivery.get("routing_key")
+    options.update({"queue": key} if not exchange else {"exchange": exchange, "routing_key": key})
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def error_text(exc: BaseException) -> str:
+    """Return an exception as the text that is stored in ``Operation.error``."""
+    return codec.printable(f"{type(exc).__name__}: {exc}")
+
+
+def failure_text(task: SafeTask, exc: BaseException, traceback: str) -> Failure:
+    """Return what is stored of an exception."""
+    from django_task_safety.ledger import Failure
+
+    return Failure(error_text(exc), codec.printable(traceback), dump_exception(task, exc))

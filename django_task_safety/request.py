@@ -1,0 +1,73 @@
+"""A worker's view of a safe task's message: what the pool's parent learns of attempts that cannot tell themselves."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.worker import state
+from celery.worker.request import Request
+from django.db import connections
+
+from django_task_safety import casualties
+from django_task_safety.casualties import Fate
+
+logger = logging.getLogger("django_task_safety")
+
+
+class SafeRequest(Request):
+    """Settles what the child process could not: lost workers, hard time limits, revoked and expired messages."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Queue the operation again when its worker was lost, as long as it has attempts left."""
+        exc = exc_info.exception
+        exc = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+        lost = isinstance(exc, WorkerLostError) or (
+            isinstance(exc, SystemExit | KeyboardInterrupt) and not self._told_to_stop()
+        )
+        if lost and not state.should_terminate:
+            with _database("its worker was lost"):
+                fate = casualties.worker_lost(self._operation_id(), exc)
+                if fate in (Fate.QUEUED_AGAIN, Fate.NOT_OURS):
+                    state.task_ready(self)
+                    self.acknowledge()
+                    return None
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Fail the operation when the pool killed it at its hard time limit."""
+        super().on_timeout(soft, timeout)
+        if not soft and not state.should_terminate:
+            with _database("it passed its hard time limit"):
+                casualties.time_limit_passed(self._operation_id(), TimeLimitExceeded(timeout))
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
+        with _database("it was revoked"):
+            casualties.revoked(self._operation_id(), reason, terminated=terminated, expired=expired)
+
+    def _told_to_stop(self) -> bool:
+        return bool(self._already_cancelled or self._already_revoked)  # type: ignore[attr-defined]
+
+    def _operation_id(self) -> uuid.UUID:
+        from django_task_safety.delivery import message_id
+
+        return message_id(self.id)
+
+
+@contextmanager
+def _database(what: str) -> Iterator[None]:
+    """Use the database from the pool's parent, which must not keep a connection for later children to inherit."""
+    try:
+        yield
+    except Exception:
+        logger.exception("an operation's row could not be told that %s; its lease will run out", what)
+    finally:
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block:
+                connection.close()

@@ -1,0 +1,104 @@
+"""Whether a failed attempt is followed by another, and when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeLimitExceeded
+from django.db import InterfaceError, OperationalError
+from kombu.exceptions import OperationalError as BrokerError
+
+from django_task_safety import backoff
+from django_task_safety.conf import seconds
+from django_task_safety.errors import ObjectGone, OperationCancelled
+
+if TYPE_CHECKING:
+    from django_task_safety.models import Operation
+    from django_task_safety.tasks import SafeTask
+
+#: Errors that tend to pass by themselves.
+TRANSIENT: tuple[type[BaseException], ...] = (
+    ConnectionError,
+    TimeoutError,
+    OperationalError,
+    InterfaceError,
+    BrokerError,
+)
+#: The same of HTTP libraries, by class name, since they need not be installed.
+TRANSIENT_NAMES = frozenset(
+    {"ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "TimeoutException", "NetworkError"}
+    | {"ClientConnectionError", "ServerTimeoutError", "EndpointConnectionError", "ConnectTimeoutError"}
+    | {"ReadTimeoutError", "RemoteProtocolError"}
+)
+#: HTTP status codes that say "later".
+TRANSIENT_STATUS = frozenset({429, 502, 503, 504})
+#: Never retried, whatever the options say.
+NEVER = (Reject, Ignore, SoftTimeLimitExceeded, TimeLimitExceeded, OperationCancelled, ObjectGone)
+
+
+def transient(exc: BaseException) -> bool:
+    """Return whether an exception tends to pass: connections, timeouts, the database, a server that says "later"."""
+    if isinstance(exc, TRANSIENT):
+        return True
+    response = getattr(exc, "response", None)
+    status = getattr(response, "status_code", None) or getattr(exc, "status_code", None) or getattr(exc, "code", None)
+    if status in TRANSIENT_STATUS:
+        return True
+    return any(base.__name__ in TRANSIENT_NAMES for base in type(exc).__mro__)
+
+
+def delay_after(task: SafeTask, operation: Operation, exc: BaseException) -> float | None:
+    """Return the seconds until the next attempt, or None when ``exc`` ends the operation."""
+    if isinstance(exc, NEVER) or exhausted(operation):
+        return None
+    if task.dont_autoretry_for and isinstance(exc, tuple(task.dont_autoretry_for)):
+        return None
+    decision = _decide(task, exc)
+    if decision is None or decision is False:
+        return None
+    if decision is True:
+        return polite(task, operation, exc)
+    return decision
+
+
+def _decide(task: SafeTask, exc: BaseException) -> bool | float | None:
+    """True: retry with the usual backoff; a number: after as many seconds; False: do not."""
+    if task.autoretry_for and isinstance(exc, tuple(task.autoretry_for)):
+        return True
+    rule: Any = task.retry_on
+    if rule is None:
+        return transient(exc)
+    if isinstance(rule, type) and issubclass(rule, BaseException):
+        return isinstance(exc, rule)
+    if not callable(rule):
+        return isinstance(exc, tuple(rule))
+    answer = rule(exc)
+    if isinstance(answer, bool) or answer is None:
+        return bool(answer)
+    if isinstance(answer, timedelta):
+        answer = answer.total_seconds()
+    return max(backoff.SHORTEST, seconds(answer)) if answer else backoff.SHORTEST
+
+
+def polite(task: SafeTask, operation: Operation, exc: BaseException | None = None) -> float:
+    """Return the task's exponential backoff, or what the server asked for where that is longer."""
+    delay = usual(task, operation.attempt - 1)
+    asked = backoff.retry_after(exc) if exc is not None else None
+    return delay if asked is None else max(delay, asked)
+
+
+def usual(task: SafeTask, retries: int) -> float:
+    """Return the backoff of the task before retry number ``retries``, from 0."""
+    base = float(task.retry_backoff) or float(task.default_retry_delay or 0) or 1.0
+    if not task.retry_backoff:
+        # Celery's meaning of a falsy retry_backoff: a fixed interval.
+        return max(backoff.SHORTEST, base)
+    return backoff.exponential(
+        retries, base=base, maximum=seconds(task.retry_backoff_max), jitter=bool(task.retry_jitter)
+    )
+
+
+def exhausted(operation: Operation) -> bool:
+    """Return whether the attempt that runs is the last one."""
+    return operation.max_attempts is not None and operation.attempt >= operation.max_attempts

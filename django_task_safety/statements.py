@@ -1,0 +1,165 @@
+"""The SQL of the hot path, by hand: one statement each to enqueue, claim and settle, on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_task_safety.clock import After, Now, after_sql, now_sql
+from django_task_safety.models import Operation
+
+Row = tuple[Any, ...]
+
+_DUPLICATE_ENTRY = 1062  # MySQL and MariaDB: ER_DUP_ENTRY
+
+#: May this attempt run it now? Queued and due, or running under a lease that ran out.
+_CLAIMABLE = """(
+        (state = 'queued' AND available_at <= {now} AND (attempt > 0 OR expires_at IS NULL OR expires_at > {now}))
+        OR (state = 'running' AND due_at <= {now} AND (deadline_at IS NULL OR due_at < deadline_at))
+    ) AND (max_attempts IS NULL OR attempt < max_attempts)"""
+
+
+@lru_cache(maxsize=1)
+def _columns() -> tuple[models.Field[Any, Any], ...]:
+    return tuple(Operation._meta.concrete_fields)
+
+
+def table(connection: BaseDatabaseWrapper) -> str:
+    """Return the quoted name of the table."""
+    return str(connection.ops.quote_name(Operation._meta.db_table))
+
+
+def _names(connection: BaseDatabaseWrapper) -> str:
+    return ", ".join(connection.ops.quote_name(str(field.column)) for field in _columns())
+
+
+def uuid_param(connection: BaseDatabaseWrapper, value: UUID | str) -> Any:
+    """Return a UUID as the database's parameter."""
+    return Operation._meta.pk.get_db_prep_value(value, connection)
+
+
+def insert(connection: BaseDatabaseWrapper, operations: Sequence[Operation]) -> int | None:
+    """Insert those rows whose id and key are new.
+
+    A rival's uncommitted row with the same id or key makes the database wait for its outcome.
+
+    Returns:
+        How many went in; None where the database does not tell.
+    """
+    params: list[Any] = []
+    groups = [_values(connection, operation, params) for operation in operations]
+    sql = f"INSERT INTO {table(connection)} ({_names(connection)}) VALUES {', '.join(groups)}"
+    if connection.vendor != "mysql":
+        sql += " ON CONFLICT DO NOTHING"
+    elif len(operations) > 1:
+        # INSERT IGNORE would also swallow truncation; assigning a column to itself swallows the duplicate key only.
+        sql += " ON DUPLICATE KEY UPDATE attempt = attempt"
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(sql, params)
+        except IntegrityError as exc:
+            if connection.vendor == "mysql" and _DUPLICATE_ENTRY in getattr(exc.__cause__, "args", ())[:1]:
+                return 0
+            raise
+        return None if connection.vendor == "mysql" and len(operations) > 1 else int(cursor.rowcount)
+
+
+def _values(connection: BaseDatabaseWrapper, operation: Operation, params: list[Any]) -> str:
+    """Return the placeholders for one row and append its parameters."""
+    parts = []
+    values = operation.__dict__
+    for field in _columns():
+        value = values[field.attname]
+        if isinstance(value, After):
+            parts.append(after_sql(connection))
+            params.append(value.seconds)
+        elif isinstance(value, Now):
+            parts.append(now_sql(connection))
+        else:
+            parts.append("%s")
+            params.append(value if value is None else field.get_db_prep_save(value, connection))
+    return f"({', '.join(parts)})"
+
+
+def claim_or_read(
+    connection: BaseDatabaseWrapper, pk: UUID, token: UUID, owner: str, lease: float, limit: float | None
+) -> Row | None:
+    """Claim the operation, or read it where it cannot be claimed: one statement, PostgreSQL only.
+
+    Returns:
+        (claimed, database time, *columns), or None where there is no such row.
+    """
+    assert connection.vendor == "postgresql"
+    names, quoted, now = _names(connection), table(connection), now_sql(connection)
+    assignments, params = _claiming(connection, token, owner, lease, limit)
+    sql = f"""
+        WITH claimed AS (
+            UPDATE {quoted} SET {assignments}
+            WHERE id = %s AND {_CLAIMABLE.format(now=now)}
+            RETURNING {names})
+        SELECT true, {now}, {names} FROM claimed
+        UNION ALL
+        SELECT false, {now}, {names} FROM {quoted} WHERE id = %s AND NOT EXISTS (SELECT 1 FROM claimed)"""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*params, pk, pk])
+        row: Row | None = cursor.fetchone()
+        return row
+
+
+def claim_seen(
+    connection: BaseDatabaseWrapper,
+    pk: UUID,
+    seen: tuple[int, int],
+    token: UUID,
+    owner: str,
+    lease: float,
+    limit: float | None,
+) -> bool:
+    """Claim the operation if its (attempt, revision) are still the ones seen: one statement, every database."""
+    assignments, params = _claiming(connection, token, owner, lease, limit)
+    sql = f"""
+        UPDATE {table(connection)} SET {assignments}
+        WHERE id = %s AND attempt = %s AND revision = %s AND {_CLAIMABLE.format(now=now_sql(connection))}"""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*params, uuid_param(connection, pk), *seen])
+        return bool(cursor.rowcount)
+
+
+def _claiming(
+    connection: BaseDatabaseWrapper, token: UUID, owner: str, lease: float, limit: float | None
+) -> tuple[str, list[Any]]:
+    now, after = now_sql(connection), after_sql(connection)
+    deadline, params = ("NULL", []) if limit is None else (after, [limit])
+    # due_at stands before started_at and attempt last: MySQL assigns from left to right.
+    sql = (
+        f"state = 'running', token = %s, owner = %s, due_at = {after}, deadline_at = {deadline}, "
+        f"started_at = {now}, progress = NULL, progress_message = '', attempt = attempt + 1"
+    )
+    first_look = lease if limit is None else min(lease, limit)
+    return sql, [uuid_param(connection, token), owner, first_look, *params]
+
+
+def settle(
+    connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int, result: str, due: float | None
+) -> bool:
+    """Record success, if the attempt still owns the operation and nobody asked for newer work meanwhile.
+
+    Args:
+        due: Seconds until somebody must look again (prune it, or deliver the outcome); None for never.
+    """
+    now = now_sql(connection)
+    due_sql, params = ("NULL", []) if due is None else (after_sql(connection), [due])
+    sql = f"""
+        UPDATE {table(connection)} SET state = 'succeeded', result_payload = %s, error = '', traceback = '',
+            exception = '', progress = 1, token = NULL, ended_at = {now}, due_at = {due_sql},
+            succeeded_version = version
+        WHERE id = %s AND token = %s AND state = 'running' AND revision = %s"""
+    ids = [uuid_param(connection, pk), uuid_param(connection, token)]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [result, *params, *ids, revision])
+        return bool(cursor.rowcount)

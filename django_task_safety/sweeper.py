@@ -1,0 +1,129 @@
+"""The slow path that makes losing a message, or a worker, cost only a delay."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import uuid
+from collections.abc import Sequence
+
+from django.db import transaction
+from django.db.models import F
+
+from django_task_safety import announce, cancellation, casualties, ledger, outbox, retries
+from django_task_safety.clock import Now
+from django_task_safety.conf import conf
+from django_task_safety.errors import TimeLimitPassed, WorkerLost
+from django_task_safety.models import Operation
+
+logger = logging.getLogger("django_task_safety")
+State = Operation.State
+
+#: An operation that nobody claims is published again after REPUBLISH_AFTER times 1, 2, 4, … up to this: a backlog
+#: must not fill the broker with copies.
+REPUBLISH_FACTOR_MAX = 16
+
+
+@dataclasses.dataclass(slots=True)
+class Swept:
+    """What one sweep did, by number of operations."""
+
+    published: int = 0
+    requeued: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    pruned: int = 0
+
+    def __bool__(self) -> bool:
+        return any(dataclasses.astuple(self))
+
+
+def sweep() -> Swept:
+    """Look at every row that is due, in batches; at rest this is one indexed query.
+
+    Any number of processes may sweep at once: each batch is locked, and what another one holds is skipped.
+    """
+    total = Swept()
+    while True:
+        due = _due()
+        if not due:
+            return total
+        before = dataclasses.astuple(total)
+        _sweep_batch(due, total)
+        if len(due) < conf().SWEEP_BATCH or dataclasses.astuple(total) == before:
+            return total
+
+
+def _due() -> list[uuid.UUID]:
+    found = ledger.rows().filter(due_at__lte=Now()).order_by("due_at")
+    return list(found.values_list("pk", flat=True)[: conf().SWEEP_BATCH])
+
+
+def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
+    """Handle one batch in one transaction, a statement for each kind, and publish after it."""
+    with transaction.atomic(using=conf().DATABASE):
+        skip = ledger.connection().features.has_select_for_update_skip_locked
+        locked = ledger.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
+        batch = list(locked.select_for_update(skip_locked=skip))
+        publish = _lost(batch, total) + _expired_or_queued(batch, total)
+        ended = [row for row in batch if not row.is_pending]
+        publish += [row for row in ended if not row.delivered]
+        _prune([row for row in ended if row.delivered], total)
+        _look_later(publish)
+    _publish(publish, total)
+
+
+def _lost(batch: Sequence[Operation], total: Swept) -> list[Operation]:
+    """Running operations whose lease ran out: queued again, or failed where the attempts or the time are spent."""
+    lost = [row for row in batch if row.state == State.RUNNING]
+    hung = [row for row in lost if row.due_at and row.deadline_at and row.due_at >= row.deadline_at]
+    spent = [row for row in lost if row not in hung and retries.exhausted(row)]
+    again = [row for row in lost if row not in hung and row not in spent]
+    for row in hung:
+        total.failed += casualties.give_up([row], TimeLimitPassed("It ran longer than its hard time limit", row))
+    for row in spent:
+        reason = f"Its worker was lost (lease expired) in attempt {row.attempt}, the last"
+        total.failed += casualties.give_up([row], WorkerLost(reason, row))
+    if again:
+        reason = "Its worker was lost (lease expired)."
+        total.requeued += ledger.take_back(_these(again), reason)
+        for row in again:
+            row.state, row.available_at = State.QUEUED, row.__dict__["_now"]
+            announce.transition("requeued", row, reason)
+    return again
+
+
+def _expired_or_queued(batch: Sequence[Operation], total: Swept) -> list[Operation]:
+    queued = [row for row in batch if row.state == State.QUEUED and row.available_at is not None]
+    queued = [row for row in queued if "_now" in row.__dict__ and row.due_at and row.due_at <= row.__dict__["_now"]]
+    late = [row for row in queued if row.attempt == 0 and row.expires_at and row.expires_at <= row.__dict__["_now"]]
+    if late:
+        total.cancelled += cancellation.cancel_all(_these(late), "expired before it started")  # type: ignore[arg-type]
+    return [row for row in queued if row not in late]
+
+
+def _these(found: Sequence[Operation]) -> ledger.Rows:
+    return ledger.rows().filter(pk__in=[row.pk for row in found])
+
+
+def _look_later(found: Sequence[Operation]) -> None:
+    """Back off: the next look at each comes after twice the time, up to a limit."""
+    by_wait: dict[float, list[Operation]] = {}
+    for row in found:
+        factor = min(2 ** min(row.republished, 10), REPUBLISH_FACTOR_MAX)
+        by_wait.setdefault(conf().REPUBLISH_AFTER * factor, []).append(row)
+    for wait, those in by_wait.items():
+        ledger.look_again(_these(those), wait, republished=F("republished") + 1)
+
+
+def _publish(found: Sequence[Operation], total: Swept) -> None:
+    sent = outbox.publish_rows(found)
+    total.published += len(sent)
+    if unsent := [row for row in found if row not in sent]:
+        # Not their fault: they come first when the broker is back, and no backoff is counted against them.
+        ledger.look_again(_these(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
+
+
+def _prune(ended: Sequence[Operation], total: Swept) -> None:
+    if ended:
+        total.pruned += ledger.prune(_these(ended))

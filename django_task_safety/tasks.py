@@ -1,0 +1,289 @@
+"""`SafeTask`: a Celery task whose calls are operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from celery import Celery, Task, states
+from celery.canvas import Signature
+from celery.exceptions import Ignore, Retry
+from celery.result import AsyncResult
+
+from django_task_safety import options as task_options
+from django_task_safety.context import RetryRequest, current_attempt, plain_call
+from django_task_safety.errors import InvalidArguments
+
+if TYPE_CHECKING:
+    from django_task_safety.models import Operation
+
+# The modules that use the operations' table are imported where they are needed: a project's Celery app, which may
+# name this class, is made before Django's apps are ready.
+
+Compensation = Callable[["Operation", BaseException], Any]
+RetryRule = Callable[[BaseException], "bool | float | timedelta | None"]
+
+
+class SafeTask(Task):  # type: ignore[type-arg]
+    """A task with one row per call, its effects exactly once; see `safe_task` for the options."""
+
+    abstract = True
+
+    #: What deleting the object does to the pending operation: CANCEL, PROTECT or KEEP.
+    on_delete: str = task_options.CANCEL
+    #: Which parameter is the object; None for the first model instance.
+    subject: str | None = None
+    #: At most one pending operation per object holds this name.
+    lock: str | None = None
+    #: What is retried; None for errors that tend to pass. Also a callable: bool, seconds or timedelta.
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] | RetryRule | None = None
+    #: Bytes of serialised arguments; None for the setting.
+    max_payload: int | None = None
+    #: Whether the body runs inside a transaction, which the settling joins.
+    atomic: bool = True
+    #: How long an ended operation is kept; None for the setting.
+    retention: timedelta | float | None = None
+
+    #: The options of `idempotent_task`.
+    idempotent: bool = False
+    key: Any = None
+    on_duplicate: str = "return"
+    rerun: str = "failed"
+    match: Any = None
+    version: str | None = None
+    period: timedelta | None = None
+
+    #: Retries and crashes together; the first attempt is not one of them.
+    max_retries = 5
+    #: Seconds before the first retry, doubled with each; False for a fixed ``default_retry_delay``.
+    retry_backoff: float | bool = 2.0
+    retry_backoff_max: float = 600.0
+    retry_jitter: bool = True
+    autoretry_for: Iterable[type[BaseException]] = ()
+    dont_autoretry_for: Iterable[type[BaseException]] = ()
+    default_retry_delay: float | None = None  # type: ignore[assignment]
+    #: Celery's automatic retries wrap `run` unless this exists; here they are part of the protocol.
+    _orig_run: ClassVar[None] = None
+
+    acks_late = True
+    Request = "django_task_safety.request:SafeRequest"
+
+    compensations: list[Compensation]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "compensations" not in cls.__dict__:
+            cls.compensations = list(getattr(cls, "compensations", ()))
+        for option in ("match",):
+            value = cls.__dict__.get(option)
+            if value is not None:
+                setattr(cls, option, task_options.parameter_names(value))
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Fill in the time limits from the settings, and refuse options that cannot work.
+
+        Raises:
+            InvalidOption: Naming the option.
+        """
+        if not cls.name:
+            return
+        from django_task_safety.conf import conf
+
+        if cls.time_limit is None and app.conf.task_time_limit is None:
+            cls.time_limit = conf().TIME_LIMIT  # type: ignore[assignment]
+        if cls.soft_time_limit is None and app.conf.task_soft_time_limit is None:
+            soft: Any = conf().SOFT_TIME_LIMIT
+            hard = cls.time_limit
+            cls.soft_time_limit = soft if soft is None or hard is None or soft < hard else int(hard * 0.9) or None
+        task_options.check_definition(cls)
+
+    def compensate(self, handler: Compensation) -> Compensation:
+        """Register ``handler(operation, exc)``, called once, in the transaction that makes the operation FAILED."""
+        self.compensations.append(handler)
+        return handler
+
+    def apply_async(  # type: ignore[override]
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """Enqueue an operation; takes every option of Celery's ``apply_async``.
+
+        Returns:
+            A result handle whose id is the operation's.
+
+        Raises:
+            TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
+        """
+        if self.app.conf.task_always_eager:
+            eager: AsyncResult[Any] = self.apply(args, kwargs, **options)
+            return eager
+        from django_task_safety import calls, enqueueing
+
+        result_id = enqueueing.enqueue_call(self, calls.make(self, args, kwargs, self._lineage(options)))
+        result: AsyncResult[Any] = self.AsyncResult(str(result_id))
+        result.ignored = options.get("ignore_result", self.ignore_result)
+        parent = self.app.current_worker_task
+        if parent is not None and options.get("add_to_parent", True):
+            parent.add_trail(result)
+        return result
+
+    def _lineage(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Celery reads the parent when it publishes; here that may be later, so it is taken down now."""
+        parent = self.app.current_worker_task
+        if parent is None or parent.request is None or parent.request.called_directly:
+            return options
+        root = parent.request.root_id or parent.request.id
+        return {"root_id": root, "parent_id": parent.request.id, **_given(options)}
+
+    def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
+        """Enqueue and return the operation: the new one, or the one that answers for a duplicate."""
+        from django_task_safety import calls, enqueueing
+
+        call = calls.make(self, args, kwargs, {})
+        if self.app.conf.task_always_eager:
+            operation = enqueueing.enqueue(self, call, publish=False).operation
+            self._apply_operation(operation, call.args, call.kwargs, {})
+            operation.refresh_from_db()
+            return operation
+        return enqueueing.enqueue(self, call).operation
+
+    def enqueue_many(self, calls_: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[Operation]:
+        """Enqueue many calls in batches, in one transaction.
+
+        Args:
+            calls_: Tuples of positional arguments or dicts of keyword arguments.
+
+        Returns:
+            One operation for each, in order.
+        """
+        from django_task_safety import calls, enqueueing
+
+        made = [calls.make(self, *_split(one), {}) for one in calls_]
+        if self.app.conf.task_always_eager:
+            return [self.enqueue(*call.args, **call.kwargs) for call in made]
+        return enqueueing.enqueue_many(self, made)
+
+    def apply(  # type: ignore[override]
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Run the whole protocol in this process and return Celery's ``EagerResult``; retries do not wait."""
+        from django_task_safety import calls, enqueueing, replacement
+
+        call = calls.make(self, args, kwargs, {**options, "countdown": None, "eta": None})
+        call = replacement.detour(call) if replacement.replaced_by(call) else call
+        operation = enqueueing.enqueue(self, call, publish=False).operation
+        return self._apply_operation(operation, call.args, call.kwargs, options)
+
+    def _apply_operation(
+        self, operation: Operation, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
+    ) -> Any:
+        from django_task_safety import ledger, outbox
+
+        throw = options.pop("throw", None)
+        header = {outbox.HEADER: {"op": str(operation.pk)}}
+        for name in ("task_id", "countdown", "eta", "headers", "retries"):
+            options.pop(name, None)
+        while True:
+            ledger.hurry(operation.pk)
+            headers = {**header, **(options.get("headers") or {})}
+            result = super().apply(
+                tuple(args), dict(kwargs), task_id=str(operation.pk), throw=False, headers=headers, **options
+            )
+            if result.state != states.RETRY:
+                break
+        if throw if throw is not None else self.app.conf.task_eager_propagates:
+            result.maybe_throw()
+        return result
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the protocol for a worker; run the plain function for everybody else."""
+        request = self.request
+        if request.called_directly or getattr(request, "task_safety_entered", False):
+            with plain_call():
+                return super().__call__(*args, **kwargs)
+        request.task_safety_entered = True  # type: ignore[attr-defined]
+        from django_task_safety import delivery
+
+        return delivery.deliver(self, args, kwargs)
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: Exception | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Queue another attempt, as Celery's ``retry`` does; without a countdown or ETA after the task's backoff.
+
+        What the body wrote is rolled back, except with ``throw=False`` and a normal return.
+
+        Raises:
+            Retry: Unless ``throw`` is False.
+            MaxRetriesExceededError: Or ``exc``, when the attempts are spent.
+        """
+        attempt = current_attempt()
+        if attempt is None or attempt.task.name != self.name:
+            plain_retry: Any = super().retry
+            raised: Retry = plain_retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+            return raised
+        from django_task_safety import retries
+
+        operation = attempt.operation
+        limit = operation.max_attempts if max_retries is None else max_retries + 1
+        if limit is not None and operation.attempt >= limit:
+            operation.max_attempts = operation.attempt
+            self._give_up(exc)
+        delay = _seconds_until(eta) if eta is not None else countdown
+        if delay is None:
+            fixed = self.default_retry_delay
+            delay = fixed if fixed is not None else retries.polite(self, operation, exc)
+        when: Any = eta or delay
+        signal = Retry(exc=exc, when=when, is_eager=self.request.is_eager)
+        attempt.retry = RetryRequest(signal, max(0.0, float(delay)), exc, args, kwargs, _given(options), max_retries)
+        if throw:
+            raise signal
+        return signal
+
+    def _give_up(self, exc: BaseException | None) -> NoReturn:
+        if exc is not None:
+            raise exc
+        raise self.MaxRetriesExceededError(f"Can't retry {self.name}[{self.request.id}]: its attempts are spent.")
+
+    def replace(self, sig: Signature[Any]) -> Any:
+        """Replace the running task by ``sig`` under the same id; what the body wrote is kept."""
+        attempt = current_attempt()
+        if attempt is None:
+            return super().replace(sig)
+        from django_task_safety import replacement
+
+        try:
+            with replacement.capturing(attempt):
+                # Celery runs the replacement right here in eager mode, and returns its value.
+                attempt.eager_value = super().replace(sig)
+        finally:
+            attempt.replaced = True
+        raise Ignore("Replaced, and the replacement has run.")
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _split(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    if isinstance(one, Mapping):
+        return (), one
+    if isinstance(one, Sequence) and not isinstance(one, str | bytes):
+        return one, {}
+    raise InvalidArguments(
+        f"enqueue_many takes tuples of positional arguments or dicts of keyword arguments, not {one!r:.80}."
+    )
+
+
+def _seconds_until(eta: datetime) -> float:
+    aware = eta if eta.tzinfo else eta.replace(tzinfo=UTC)
+    return (aware - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,95 @@
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from django.db import connections
+from django.db.utils import ConnectionHandler
+
+from tests.servers import Database, MariaDB, PostgreSQL, RabbitMQ, Redis, Server
+
+S = TypeVar("S", bound=Server)
+
+DATABASE_SERVERS: dict[str, type[Database]] = {"postgresql": PostgreSQL, "mariadb": MariaDB}
+DATABASE_SERVER = pytest.StashKey[Database | None]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--db", choices=["sqlite", *DATABASE_SERVERS], default="sqlite", help="the database to run the tests on"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # So that being terminated still stops the servers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server_class = DATABASE_SERVERS.get(config.getoption("db"))
+    server = server_class() if server_class else None
+    config.stash[DATABASE_SERVER] = server
+    # Now rather than with the first test: modules may ask for the vendor while they are collected.
+    if server and not server.missing():
+        use_database(server)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"database: {config.getoption('db')}"
+
+
+def use_database(server: Database) -> None:
+    configured = ConnectionHandler({"default": server.django_settings()}).settings["default"]
+    connections.settings["default"].clear()
+    connections.settings["default"].update(configured)
+    with suppress(AttributeError):  # it has not been used yet
+        del connections["default"]
+
+
+def running(server: S) -> Iterator[S]:
+    if reason := server.missing():
+        pytest.skip(reason)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def database_server(pytestconfig: pytest.Config) -> Iterator[Database | None]:
+    """The server of the chosen database; None with SQLite."""
+    server = pytestconfig.stash[DATABASE_SERVER]
+    if server:
+        yield from running(server)
+    else:
+        yield None
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    yield from running(Redis())
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMQ]:
+    yield from running(RabbitMQ())
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, database_server: Database | None
+) -> Iterator[None]:
+    yield
+    if database_server is None:
+        remove_sqlite_files(Path(connections["default"].settings_dict["TEST"]["NAME"]))
+
+
+def remove_sqlite_files(database: Path) -> None:
+    for file in database.parent.glob(f"{database.name}*"):
+        file.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Tell the processes that tests start where the test database is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TASK_SAFETY_TEST_DATABASE", json.dumps(connections["default"].settings_dict))
+        yield

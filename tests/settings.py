@@ -1,0 +1,65 @@
+"""Django settings of the tests; processes started by a test get its servers through the environment."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SECRET_KEY = "only for tests"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ROOT_URLCONF = "tests.urls"
+STATIC_URL = "static/"
+
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.admin",
+    "django_task_safety",
+    "tests.testapp",
+]
+
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# A file, since threads and processes cannot share a database in memory.
+SQLITE: dict[str, Any] = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": ":memory:",
+    "OPTIONS": {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    },
+    "TEST": {"NAME": str(Path(tempfile.gettempdir(), f"test_task_safety_{os.getpid()}.sqlite3"))},
+}
+DATABASES = {"default": json.loads(os.environ.get("TASK_SAFETY_TEST_DATABASE", "null")) or SQLITE}
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+CELERY_BROKER_URL = os.environ.get("TASK_SAFETY_TEST_BROKER", "memory://")
+CELERY_RESULT_BACKEND = os.environ.get("TASK_SAFETY_TEST_BACKEND", "cache+memory://")
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = json.loads(os.environ.get("TASK_SAFETY_TEST_OPTIONS", "{}"))
+TASK_SAFETY: dict[str, Any] = json.loads(os.environ.get("TASK_SAFETY_TEST_SETTINGS", "{}"))

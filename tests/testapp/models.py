@@ -1,0 +1,30 @@
+from django.db import models
+
+
+class Note(models.Model):
+    title = models.CharField(max_length=200)
+    text = models.TextField(blank=True)
+    copies = models.IntegerField(default=0)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Order(models.Model):
+    number = models.IntegerField(unique=True)
+    amount = models.IntegerField()
+    charged = models.IntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"Order {self.number}"
+
+
+class Effect(models.Model):
+    """A trace that a task leaves, to be counted."""
+
+    name = models.CharField(max_length=200)
+    key = models.CharField(max_length=200)
+    created = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.key}"

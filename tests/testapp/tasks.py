@@ -1,0 +1,132 @@
+"""Tasks that do something worth doing once, and can be told to go wrong."""
+
+import os
+import signal
+import time
+
+from celery import shared_task
+from celery.exceptions import Ignore, Reject
+from django.db.models import F
+
+from django_task_safety import current_operation, idempotent_task, safe_task, track
+from tests.testapp.models import Effect, Note, Order
+
+
+def effect(name: str, key: object = "") -> None:
+    Effect.objects.create(name=name, key=str(key))
+
+
+@idempotent_task(key="number")
+def charge(number: int, amount: int = 1) -> int:
+    Order.objects.filter(number=number).update(charged=F("charged") + amount)
+    effect("charge", number)
+    return amount
+
+
+@safe_task
+def record(name: str, key: object = "") -> str:
+    effect(name, key)
+    return name
+
+
+@safe_task
+def copy_note(note: Note, copies: int = 1) -> int:
+    Note.objects.bulk_create([Note(title=f"{note.title} {n}", text=note.text) for n in range(copies)])
+    return copies
+
+
+@safe_task(bind=True, max_retries=3, retry_backoff=0.1)
+def act(self, action: str, key: object = "", **details: object) -> object:
+    """Write an effect, then do what ``action`` says."""
+    effect(action, key)
+    return ACTIONS[action](self, **details)
+
+
+def _flaky(self, until=3, **details):
+    if self.request.retries + 1 < until:
+        raise ConnectionError("not yet")
+    return self.request.retries + 1
+
+
+def _raise(self, message="no", **details):
+    raise ValueError(message)
+
+
+def _sleep(self, seconds=1.0, **details):
+    time.sleep(seconds)
+    return "slept"
+
+
+def _tracked(self, items=50, pause=0.1, **details):
+    for _ in track(range(items)):
+        time.sleep(pause)
+    return items
+
+
+def _kill(self, until=2, **details):
+    if current_operation().attempt < until:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return current_operation().attempt
+
+
+def _ignore(self, **details):
+    raise Ignore("nothing to do")
+
+
+def _reject(self, **details):
+    raise Reject("cannot", requeue=False)
+
+
+def _retry(self, countdown=0.1, **details):
+    if self.request.retries < 2:
+        raise self.retry(countdown=countdown)
+    return self.request.retries
+
+
+def _replace(self, **details):
+    raise self.replace(record.si("replacement"))
+
+
+ACTIONS = {
+    "ok": lambda self, **details: details or None,
+    "flaky": _flaky,
+    "raise": _raise,
+    "sleep": _sleep,
+    "tracked": _tracked,
+    "kill": _kill,
+    "ignore": _ignore,
+    "reject": _reject,
+    "retry": _retry,
+    "replace": _replace,
+}
+
+
+@idempotent_task(key="key")
+def slow(key: str, seconds: float = 1.0) -> str:
+    time.sleep(seconds)
+    effect("slow", key)
+    return key
+
+
+@idempotent_task(key="n")
+def double(n: int) -> int:
+    effect("double", n)
+    return 2 * n
+
+
+@idempotent_task
+def add(a: int, b: int = 0) -> int:
+    effect("add", (a, b))
+    return a + b
+
+
+@safe_task
+def total(numbers: list[int]) -> int:
+    effect("total", numbers)
+    return sum(numbers)
+
+
+@shared_task
+def plain(value: object, key: object = "") -> object:
+    effect("plain", key or value)
+    return value
