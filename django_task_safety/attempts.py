@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject, Retry
@@ -37,7 +36,7 @@ def run(task: SafeTask, operation: Operation, arguments: tuple[Any, Any] | None)
         operation: The operation; its token is this attempt's.
         arguments: The message's args and kwargs, or None to take the row's, which are newer.
     """
-    attempt = Attempt(task, operation)
+    attempt = Attempt(task, operation, operation.token)
     task.request.retries = operation.attempt - 1
     with running(attempt), heartbeat.holding(operation, renewed=owners.in_worker()):
         try:
@@ -66,7 +65,7 @@ def run(task: SafeTask, operation: Operation, arguments: tuple[Any, Any] | None)
 def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any:
     task, operation = attempt.task, attempt.operation
     if arguments is None:
-        arguments = codec.loads(operation.payload, task.app.conf.accept_content)
+        arguments = codec.loads(operation.payload, task.app)
     attempt.own_transaction = task.atomic and not ledger.connection().in_atomic_block
     with transaction.atomic(using=conf().DATABASE) if task.atomic else contextlib.nullcontext():
         args, kwargs = references.load(arguments)
@@ -156,7 +155,7 @@ def _hand_back(attempt: Attempt, request: RetryRequest) -> None:
     operation, task = attempt.operation, attempt.task
     values: dict[str, Any] = {}
     if request.exc is not None:
-        values["error"] = codec.printable(f"{type(request.exc).__name__}: {request.exc}")
+        values["error"] = codec.describe(request.exc)
     if request.max_retries is not None:
         values["max_attempts"] = request.max_retries + 1
     if request.args is not None or request.kwargs is not None or request.options:
@@ -173,7 +172,7 @@ def _hand_back(attempt: Attempt, request: RetryRequest) -> None:
 def _changed(task: SafeTask, operation: Operation, request: RetryRequest) -> dict[str, Any]:
     from django_task_safety import calls
 
-    args, kwargs = codec.loads(operation.payload, task.app.conf.accept_content)
+    args, kwargs = codec.loads(operation.payload, task.app)
     options = codec.loads(operation.options) if operation.options else {}
     made = calls.make(
         task,
@@ -212,8 +211,7 @@ def _failed(attempt: Attempt, exc: BaseException) -> Any:
 
 def fail(task: SafeTask, operation: Operation, exc: BaseException) -> bool:
     """Fail the operation that this attempt owns, and compensate, in one transaction; False if it does not own it."""
-    text = "".join(traceback.format_exception(exc))
-    failure = replay.failure_text(task, exc, text)
+    failure = replay.failure(task, exc)
     with transaction.atomic(using=conf().DATABASE):
         if not ledger.end(operation, State.FAILED, failure):
             return False
@@ -258,6 +256,11 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
 
 def _adopt(attempt: Attempt) -> Any:
     """This attempt lost the operation, or lost sight of its own commit: answer with what the row says."""
+    # A cancel inside the body's own transaction was rolled back with it.
+    attempt.operation.token = attempt.token
+    own = "cancelled in its own transaction"
+    if ledger.end(attempt.operation, State.CANCELLED, ledger.Failure(own)):
+        announce.transition("cancelled", attempt.operation, own)
     seen = ledger.read(attempt.operation.pk)
     if seen is None or seen.operation.is_pending:
         logger.warning("operation %s: another attempt took over; nothing was written", attempt.operation.pk)

@@ -50,6 +50,13 @@ def retry_after(exc: BaseException, *, now: datetime | None = None) -> float | N
     ``exc.response.headers`` (requests, httpx, botocore) or ``exc.headers`` (urllib). The header is
     delay-seconds or an HTTP date (RFC 9110, section 10.2.3).
     """
+    try:
+        return _asked(exc, now)
+    except Exception:  # a foreign object's properties may do anything
+        return None
+
+
+def _asked(exc: BaseException, now: datetime | None) -> float | None:
     value = getattr(exc, "retry_after", None)
     if isinstance(value, timedelta):
         return _bounded(value.total_seconds())

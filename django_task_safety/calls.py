@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.db import models
 from django.utils import timezone
 
 from django_task_safety import codec, keys, ledger, references
@@ -26,6 +29,13 @@ if TYPE_CHECKING:
 CANVAS = ("link", "link_error", "chain", "chord")
 #: Of no use once the caller has gone: they are for one publish, now.
 _NOT_STORED = {"producer", "connection", "publisher", "retry", "retry_policy", "router", "result_cls", "add_to_parent"}
+#: Seconds: some thirty years, beyond which a duration is a mistake.
+_LONGEST = 10**9
+_TAKES = {
+    "countdown": "it takes a number of seconds from 0, or a timedelta",
+    "eta": "it takes a datetime with a time zone",
+    "expires": "it takes a positive number of seconds, a timedelta, or a datetime with a time zone",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,8 +64,9 @@ def make(
         TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
     """
     stored = _stored_options(task, options)
-    plain = references.dump([list(args or ()), dict(kwargs or {})])
-    signature = inspect.signature(task.run)
+    known: dict[references.Reference, models.Model] = {}
+    plain = references.dump([list(args or ()), dict(kwargs or {})], known)
+    signature = signature_of(task)
     _fits(task, signature, plain)
     payload = codec.dumps(plain, stored.get("serializer") or task.serializer or "json")
     limit = task.max_payload if task.max_payload is not None else conf().MAX_PAYLOAD
@@ -64,10 +75,18 @@ def make(
             f"The arguments of {task.name} are {len(payload)} bytes when serialised; the limit is {limit}. "
             "Pass a reference (an id, a path, a storage key), or raise max_payload."
         )
-    read_back = references.parse(codec.loads(payload, task.app.conf.accept_content))
+    read_back = references.parse(codec.loads(payload, task.app))
     arguments = keys.bind(signature, *read_back)
     operation = _operation(task, arguments, stored, payload)
+    if task.idempotent:
+        _key(task, arguments, operation, stored.get("eta"), known)
     return Call(plain[0], plain[1], stored, payload, operation)
+
+
+@lru_cache(maxsize=4096)
+def signature_of(task: SafeTask) -> inspect.Signature:
+    """Return the signature of the task's function, without ``self``."""
+    return inspect.signature(task.run)
 
 
 def _fits(task: SafeTask, signature: inspect.Signature, plain: list[Any]) -> None:
@@ -98,8 +117,6 @@ def _operation(task: SafeTask, arguments: dict[str, Any], options: dict[str, Any
         due_at=After(_first_look(wait, options.get("expires"))),
         delivered=not any(options.get(name) for name in CANVAS),
     )
-    if task.idempotent:
-        _key(task, arguments, operation, options.get("eta"))
     return operation
 
 
@@ -114,9 +131,18 @@ def _first_look(wait: float, expires: datetime | None) -> float:
     return look if expires is None else max(0.0, min(look, _until(expires)))
 
 
-def _key(task: SafeTask, arguments: dict[str, Any], operation: Operation, eta: datetime | None) -> None:
-    selected = keys.select(task.key, arguments)
-    parts = [task.name, _round_trip(selected) if callable(task.key) else selected]
+def _key(
+    task: SafeTask,
+    arguments: dict[str, Any],
+    operation: Operation,
+    eta: datetime | None,
+    known: Mapping[references.Reference, models.Model],
+) -> None:
+    if callable(task.key):
+        selected = _round_trip(keys.select(task.key, references.load(arguments, known)))
+    else:
+        selected = keys.select(task.key, arguments)
+    parts = [task.name, selected]
     text = keys.readable(parts[1])
     if task.period is not None:
         period = (eta or datetime.now(UTC)).timestamp() // task.period.total_seconds()
@@ -169,8 +195,9 @@ def _stored_options(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any
     stored = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
     for name in ("queue", "exchange"):
         stored[name] = getattr(stored.get(name), "name", stored.get(name))
-    stored["eta"] = _moment(stored.pop("countdown", None), stored.get("eta"), "countdown", "eta")
-    stored["expires"] = _moment(None, stored.get("expires"), "expires", "expires")
+    countdown = _moment("countdown", stored.pop("countdown", None))
+    stored["eta"] = _moment("eta", stored.get("eta")) or countdown
+    stored["expires"] = _moment("expires", stored.get("expires"))
     headers = {name: value for name, value in (stored.get("headers") or {}).items() if name != "task_safety"}
     stored["headers"] = headers
     stored = {name: value for name, value in stored.items() if value is not None and value != {}}
@@ -180,22 +207,26 @@ def _stored_options(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any
     return stored
 
 
-def _moment(countdown: Any, absolute: Any, relative_name: str, name: str) -> datetime | None:
-    value = absolute if absolute is not None else countdown
+def _moment(name: str, value: Any) -> datetime | None:
+    """Return an ETA, an expiry, or a number of seconds from now, as an aware datetime.
+
+    Raises:
+        InvalidOption: Saying what the option takes.
+    """
     if value is None:
         return None
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if isinstance(value, datetime):
+    if isinstance(value, str) and name != "countdown":
+        with contextlib.suppress(ValueError):
+            value = datetime.fromisoformat(value)
+    if isinstance(value, datetime) and name != "countdown":
         if value.tzinfo is None and settings.USE_TZ:
             raise InvalidOption(f"{name}={value!r} is a naive datetime: say which time zone, as timezone.now() does.")
         return value if value.tzinfo else timezone.make_aware(value)
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**9:
-        raise InvalidOption(f"{relative_name}={value!r} must be a number of seconds from 0.")
-    if name == "expires" and value == 0:
-        raise InvalidOption("expires=0 would never run. Give a positive number of seconds or a datetime.")
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LONGEST
+    if not number or name == "eta" or (name == "expires" and value == 0):
+        raise InvalidOption(f"{name}={value!r}: {_TAKES[name]}.")
     return datetime.now(UTC) + timedelta(seconds=value) if value else None
 
 

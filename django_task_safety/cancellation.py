@@ -32,19 +32,17 @@ def cancel(operation: Operation, reason: str) -> bool:
 
 def cancel_all(found: OperationQuerySet, reason: str) -> int:
     """Cancel the pending ones among those found, in the current transaction; return how many."""
+    if found.query.is_sliced:
+        found = ledger.rows().filter(pk__in=list(found.values_list("pk", flat=True)))
+    pending = found.order_by().pending()
     with transaction.atomic(using=conf().DATABASE):
         # Locked first, so that exactly those are announced that are cancelled.
-        locked = found.order_by().pending().select_for_update().only("id", "task", "key", "attempt")
-        pending = list(locked)
-        if not pending:
-            return 0
-        few = len(pending) <= conf().SWEEP_BATCH or found.query.is_sliced
-        target = ledger.rows().filter(pk__in=[operation.pk for operation in pending]) if few else found.order_by()
-        cancelled = ledger.cancel(target, reason)
-    for operation in pending:
+        locked = list(pending.select_for_update().only("id", "task", "key", "attempt", "follows"))
+        cancelled = ledger.cancel(pending, reason) if locked else 0
+    for operation in locked:
         operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None
         announce.transition("cancelled", operation, reason)
-    transaction.on_commit(partial(_tell, pending, reason), using=conf().DATABASE, robust=True)
+    transaction.on_commit(partial(_tell, locked, reason), using=conf().DATABASE, robust=True)
     return cancelled
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import enum
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 from django.db import transaction
 
-from django_task_safety import announce, attempts, cancellation, ledger, outbox, owners, replay, retries
+from django_task_safety import announce, attempts, cancellation, codec, ledger, outbox, owners, retries
 from django_task_safety.conf import conf
-from django_task_safety.errors import TimeLimitPassed, WorkerLost
+from django_task_safety.errors import OperationError, TimeLimitPassed, WorkerLost
 from django_task_safety.models import Operation
 from django_task_safety.registry import safe_task_named
 
@@ -35,7 +34,7 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
         return Fate.NOT_OURS
     reason = f"The worker process was lost: {exc}"
     if retries.exhausted(operation):
-        return Fate.FAILED if give_up([operation], WorkerLost(reason, operation)) else Fate.NOT_OURS
+        return Fate.FAILED if give_up([operation], WorkerLost, reason) else Fate.NOT_OURS
     if not ledger.take_back(mine.filter(token=operation.token), reason):
         return Fate.NOT_OURS
     announce.transition("requeued", operation, reason)
@@ -47,7 +46,7 @@ def time_limit_passed(pk: uuid.UUID, exc: BaseException) -> None:
     """The pool killed the attempt at its hard time limit."""
     operation = ledger.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING).first()
     if operation is not None:
-        give_up([operation], TimeLimitPassed(f"The hard time limit passed: {exc}", operation))
+        give_up([operation], TimeLimitPassed, f"The hard time limit passed: {exc}")
 
 
 def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> None:
@@ -62,23 +61,24 @@ def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> N
     cancellation.cancel(operation, "expired before it started" if expired else f"revoked ({reason})")
 
 
-def give_up(lost: Sequence[Operation], exc: Any) -> int:
+def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str) -> int:
     """Fail operations that cannot be attempted any more, each with its compensation, in one transaction.
 
     Returns:
         How many were failed; those that changed meanwhile are left alone.
     """
-    failure = ledger.Failure(replay.error_text(exc))
-    failed = 0
+    if not lost:
+        return 0
+    failure = ledger.Failure(f"{error.__name__}: {codec.printable(reason)}")
+    seen = {operation.pk: operation.token for operation in lost}
     with transaction.atomic(using=conf().DATABASE):
         # The lock holds what was seen until the statement that ends it.
-        seen = {operation.pk: operation for operation in lost}
         still = ledger.rows().filter(pk__in=list(seen)).select_for_update()
-        same = [row for row in still if row.is_pending and row.token == seen[row.pk].token]
-        if same:
-            failed = ledger.give_up(ledger.rows().filter(pk__in=[row.pk for row in same]), failure)
+        same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
+        failed = ledger.give_up(ledger.rows().filter(pk__in=[row.pk for row in same]), failure) if same else 0
         for row in same:
             row.state, row.error = State.FAILED, failure.error
+            exc = error(reason, row)
             if task := safe_task_named(row.task):
                 attempts.compensate(task, row, exc)
             announce.transition("failed", row, failure.error, exc=exc)

@@ -6,12 +6,14 @@ JSON is stored as it is; anything else as ``!content-type!encoding!base64``, whi
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu import serialization
 
 from django_task_safety.errors import InvalidPayload
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 _JSON = "application/json"
 
@@ -34,12 +36,13 @@ def dumps(value: Any, serializer: str) -> str:
     return f"!{content_type}!{encoding}!{base64.b64encode(raw).decode('ascii')}"
 
 
-def loads(text: str, accept: Iterable[str] | None = None) -> Any:
+def loads(text: str, app: Celery | None = None, *, results: bool = False) -> Any:
     """Return the value that `dumps` turned into ``text``.
 
     Args:
         text: What `dumps` returned.
-        accept: The content types or serialiser names to trust besides JSON.
+        app: Whose settings say which serialisers to trust besides JSON.
+        results: Whether it is a result, for which another setting may hold.
 
     Raises:
         InvalidPayload: If it cannot be read back.
@@ -48,10 +51,28 @@ def loads(text: str, accept: Iterable[str] | None = None) -> Any:
         if not text.startswith("!"):
             return serialization.loads(text, _JSON, "utf-8", accept={_JSON})
         _, content_type, encoding, data = text.split("!", 3)
-        trusted = set(serialization.prepare_accept_content(accept or ()) or ()) | {_JSON}
+        trusted = _trusted(app, results) | {_JSON}
         return serialization.loads(base64.b64decode(data), content_type, encoding, accept=trusted)
     except Exception as exc:
         raise InvalidPayload(f"Was serialised but cannot be read back: {exc}") from exc
+
+
+def _trusted(app: Celery | None, results: bool) -> set[str]:
+    if app is None:
+        return set()
+    names = (app.conf.result_accept_content if results else None) or app.conf.accept_content
+    return set(serialization.prepare_accept_content(names) or ())
+
+
+def describe(exc: BaseException) -> str:
+    """Return ``"ClassName: text"`` of an exception, as `printable` text, whatever its ``__str__`` does."""
+    text = getattr(exc, "message", None)
+    if not isinstance(text, str):
+        try:
+            text = str(exc)
+        except Exception as problem:
+            text = f"<no text: {type(problem).__name__} in __str__>"
+    return printable(f"{type(exc).__name__}: {text}")
 
 
 def printable(text: object, limit: int | None = None) -> str:

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from celery.exceptions import Retry
 
     from django_task_safety.models import Operation
@@ -21,6 +23,7 @@ class Attempt:
 
     task: SafeTask
     operation: Operation
+    token: UUID | None
     #: Set by ``self.retry()``: what the next attempt changes, and when it runs.
     retry: RetryRequest | None = None
     #: Set by ``self.replace()``: the columns with which the row continues as another task, if it does.

@@ -50,8 +50,8 @@ class Message:
         return cls(message_id(request.id), args, kwargs, _uuid(header.get("op")), header)
 
     def hint(self, task: SafeTask) -> Operation | None:
-        """Return the row as it was when the message was published, the rest deferred."""
-        if self.operation_id is None:
+        """Return the row as it was when the message was published, the rest deferred; None if it does not say."""
+        if self.operation_id is None or "att" not in self.header:
             return None
         known = {
             **{"id": self.operation_id, "task": task.name, "state": State.QUEUED, "key": self.header.get("key", "")},

@@ -44,8 +44,7 @@ def enqueue(task: SafeTask, call: Call, *, publish: bool = True) -> Enqueued:
     if not ledger.enqueue([operation]):
         verdict, operation = resolve(task, call.operation)
     enqueued = Enqueued(operation, verdict, operation.pk)
-    if verdict is Verdict.DUPLICATE and not call.operation.delivered and operation.pk != call.operation.pk:
-        # Callbacks, chain or chord wait for this very call.
+    if verdict is Verdict.DUPLICATE and operation.pk != call.operation.pk and _is_awaited(call):
         call = followers.follow(call, operation)
         enqueued = Enqueued(operation, verdict, call.operation.pk)
         if publish:
@@ -53,6 +52,11 @@ def enqueue(task: SafeTask, call: Call, *, publish: bool = True) -> Enqueued:
     elif publish:
         _publish_after_commit(task, call, verdict, operation)
     return enqueued
+
+
+def _is_awaited(call: Call) -> bool:
+    """Return whether somebody waits for this very call: callbacks, a chain, a chord, or who knows its id (a group)."""
+    return not call.operation.delivered or call.options.get("task_id") is not None
 
 
 def enqueue_call(task: SafeTask, call: Call) -> uuid.UUID:

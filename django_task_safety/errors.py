@@ -54,6 +54,7 @@ class OperationError(TaskSafetyError):
     """
 
     def __init__(self, message: str, operation: Operation) -> None:
+        self.message = message
         super().__init__(f"{message} [operation {operation.pk}, task {operation.task}, state {operation.state}]")
         self.operation = operation
 

@@ -31,10 +31,11 @@ from django.utils import timezone
 from django_task_safety import announce, codec, statements
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
+from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
 
 State = Operation.State
-Rows = models.QuerySet[Operation]
+Rows = OperationQuerySet
 
 #: What a row looks like when no attempt owns it.
 _UNOWNED: dict[str, Any] = {"token": None, "deadline_at": None}
@@ -71,7 +72,7 @@ def connection() -> BaseDatabaseWrapper:
 
 def rows() -> Rows:
     """Return all rows, followers included."""
-    return Operation.all_rows.all()
+    return Operation.all_rows.get_queryset()
 
 
 def find(*, pk: uuid.UUID | None = None, digest: str | None = None, lock: bool = False) -> Operation | None:
@@ -153,7 +154,7 @@ def claim(pk: uuid.UUID, owner: str, lease: float, limit: float | None, hint: Op
     db = connection()
     if db.vendor == "postgresql":
         row = statements.claim_or_read(db, pk, token, owner, lease, limit)
-        seen = _from_row(db, row) if row else None
+        seen = _from_row(db, row, token, owner) if row else None
     else:
         seen = _claim_in_two(db, pk, token, owner, lease, limit, hint)
     if seen and seen.claimed:
@@ -161,9 +162,24 @@ def claim(pk: uuid.UUID, owner: str, lease: float, limit: float | None, hint: Op
     return seen
 
 
-def _from_row(db: BaseDatabaseWrapper, row: statements.Row) -> Seen:
+def _from_row(db: BaseDatabaseWrapper, row: statements.Row, token: uuid.UUID, owner: str) -> Seen:
     claimed, now, *values = row
-    return Seen(Operation.from_db(db.alias, Operation.column_names(), values), claimed, now)
+    operation = Operation.from_db(db.alias, statements.read_columns(), values)
+    if claimed:
+        _taken(operation, token, owner)
+    return Seen(operation, bool(claimed), now)
+
+
+def _taken(operation: Operation, token: uuid.UUID, owner: str) -> None:
+    """Make the instance what the claim made of the row."""
+    operation.attempt, operation.state, operation.token, operation.owner = (
+        operation.attempt + 1,
+        State.RUNNING,
+        token,
+        owner,
+    )
+    for name in ("due_at", "deadline_at"):
+        operation.__dict__.pop(name, None)
 
 
 def _claim_in_two(
@@ -177,7 +193,7 @@ def _claim_in_two(
 ) -> Seen | None:
     while True:
         if hint and statements.claim_seen(db, pk, (hint.attempt, hint.revision), token, owner, lease, limit):
-            hint.attempt, hint.state, hint.token, hint.owner = hint.attempt + 1, State.RUNNING, token, owner
+            _taken(hint, token, owner)
             return Seen(hint, True, timezone.now())
         seen = read(pk)
         if seen is None:
@@ -204,8 +220,9 @@ def claimable(seen: Seen) -> bool:
 def settle(operation: Operation, result: str, due: float | None) -> bool:
     """Record the success of the attempt that owns ``operation``; False when it does not own it any more,
     or when newer arguments wait."""
-    assert operation.token is not None
-    settled = statements.settle(connection(), operation.pk, operation.token, operation.revision, result, due)
+    settled = operation.token is not None and statements.settle(
+        connection(), operation.pk, operation.token, operation.revision, result, due
+    )
     if settled:
         operation.state, operation.result_payload, operation.token = State.SUCCEEDED, result, None
         announce.transition("succeeded", operation)

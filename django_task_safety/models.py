@@ -130,7 +130,7 @@ class Operation(models.Model):
             return None
         from celery import current_app
 
-        return codec.loads(self.result_payload, current_app.conf.result_accept_content or ("json", "pickle"))
+        return codec.loads(self.result_payload, current_app, results=True)
 
     @property
     def idempotency_key(self) -> str:

@@ -112,7 +112,7 @@ def _send_row(producer: Producer, operation: Operation, forget: bool) -> bool:
         return False
     if forget:
         _forget(task, operation)
-    args, kwargs = codec.loads(operation.payload, task.app.conf.accept_content)
+    args, kwargs = codec.loads(operation.payload, task.app)
     options = codec.loads(operation.options) if operation.options else {}
     if operation.attempt == 0 and operation.expires_at is not None:
         options["expires"] = operation.expires_at

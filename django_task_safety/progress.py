@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from django_task_safety.context import Attempt, current_attempt
+from django_task_safety.context import current_attempt
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -45,14 +45,14 @@ def track(iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
 
 def report(operation: Operation, current: float, total: float | None, message: str = "") -> None:
     """Record progress in a statement that also finds out whether the attempt should stop."""
-    from django_task_safety import codec
+    from django_task_safety import codec, statements
 
     fraction = _fraction(current, total)
-    values: dict[str, Any] = {"progress": fraction, "progress_message": codec.printable(message, 255)}
     if total is None and fraction is None:
-        values["progress_message"] = codec.printable(message or f"{current:g}", 255)
-    operation.progress, operation.progress_message = fraction, values["progress_message"]
-    if not _mine(operation).update(**values):
+        message = message or f"{current:g}"
+    text = codec.printable(message, 255)
+    operation.progress, operation.progress_message = fraction, text
+    if not statements.report(_connection(), operation.pk, operation.token, fraction, text):
         _stop(operation)
 
 
@@ -64,44 +64,35 @@ def _fraction(current: float, total: float | None) -> float | None:
 
 def check_cancelled(operation: Operation) -> None:
     """Raise `OperationCancelled` unless this attempt still owns the operation."""
-    if not _mine(operation).exists():
+    from django_task_safety import statements
+
+    if not statements.owned(_connection(), operation.pk, operation.token):
         _stop(operation)
 
 
-def _mine(operation: Operation) -> Any:
-    from django_task_safety import ledger
-
-    found = ledger.rows().filter(pk=operation.pk, state=operation.State.RUNNING, token=operation.token)
-    return found.using(_alias())
-
-
 def _stop(operation: Operation) -> None:
-    from django_task_safety import ledger
+    from django_task_safety import statements
     from django_task_safety.errors import OperationCancelled, OperationSuperseded
 
-    row = ledger.rows().using(_alias()).filter(pk=operation.pk).first()
-    if row is not None and row.state == row.State.CANCELLED:
-        raise OperationCancelled(f"Cancelled: {row.error}", row)
-    raise OperationSuperseded("This attempt does not own the operation any more", row or operation)
+    state, reason = statements.outcome(_connection(), operation.pk) or (None, "")
+    if state == operation.State.CANCELLED:
+        operation.state = operation.State.CANCELLED
+        raise OperationCancelled(reason or "Cancelled", operation)
+    raise OperationSuperseded("This attempt does not own the operation any more", operation)
 
 
-def _alias() -> str:
-    """Return the connection to use: outside the body's transaction where there is one and the database allows it."""
+def _connection() -> BaseDatabaseWrapper:
+    """Return a connection outside the body's transaction, where there is one and the database allows it."""
+    from django.db import connections
+
     from django_task_safety import ledger
 
     attempt = current_attempt()
     main = ledger.connection()
     if attempt is None or not attempt.own_transaction or main.vendor == "sqlite":
         # SQLite has one writer: a second connection would wait for the body's own transaction.
-        return main.alias
-    return _side(attempt, main)
-
-
-def _side(attempt: Attempt, main: BaseDatabaseWrapper) -> str:
-    from django.db import connections
-
-    alias = f"{main.alias}:task_safety"
+        return main
     if attempt.side is None:
-        connections.databases.setdefault(alias, connections.databases[main.alias])
-        attempt.side = connections[alias]
-    return alias
+        attempt.side = connections.create_connection(main.alias)
+    side: BaseDatabaseWrapper = attempt.side
+    return side

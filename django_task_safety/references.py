@@ -7,7 +7,7 @@ like one (or was made to) stays the plain data that it is.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.apps import apps
@@ -89,9 +89,23 @@ def _read(value: dict[Any, Any]) -> Reference | None:
     return reference
 
 
-def dump(value: Any) -> Any:
-    """Return ``value`` with every model instance in it, at any depth of lists, tuples and dicts, made a reference."""
-    return _walk(value, lambda leaf: Reference.to(leaf).dump() if isinstance(leaf, models.Model) else leaf, _same)
+def dump(value: Any, known: dict[Reference, models.Model] | None = None) -> Any:
+    """Return ``value`` with every model instance in it, at any depth of lists, tuples and dicts, made a reference.
+
+    Args:
+        value: Any argument.
+        known: Takes the instances that were met, by reference.
+    """
+
+    def leaf(found: Any) -> Any:
+        if isinstance(found, models.Model):
+            reference = Reference.to(found)
+            if known is not None:
+                known[reference] = found
+            return reference.dump()
+        return found.dump() if isinstance(found, Reference) else found
+
+    return _walk(value, leaf, _same)
 
 
 def parse(value: Any) -> Any:
@@ -99,13 +113,23 @@ def parse(value: Any) -> Any:
     return _walk(value, _same, lambda found: _read(found) or found)
 
 
-def load(value: Any) -> Any:
+def load(value: Any, known: Mapping[Reference, models.Model] | None = None) -> Any:
     """Return ``value``, which came from a message, with every reference in it replaced by the loaded object.
+
+    Args:
+        value: What was parsed from a message, or is to be.
+        known: Objects that need not be loaded.
 
     Raises:
         ObjectGone: If one of them is not there any more.
     """
-    return _walk(parse(value), lambda leaf: leaf.load() if isinstance(leaf, Reference) else leaf, _same)
+
+    def leaf(found: Any) -> Any:
+        if not isinstance(found, Reference):
+            return found
+        return known[found] if known and found in known else found.load()
+
+    return _walk(parse(value), leaf, _same)
 
 
 def _same(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore
@@ -102,13 +103,12 @@ def routing(request: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def error_text(exc: BaseException) -> str:
-    """Return an exception as the text that is stored in ``Operation.error``."""
-    return codec.printable(f"{type(exc).__name__}: {exc}")
-
-
-def failure_text(task: SafeTask, exc: BaseException, traceback: str) -> Failure:
-    """Return what is stored of an exception."""
+def failure(task: SafeTask, exc: BaseException) -> Failure:
+    """Return what is stored of the exception with which an operation failed."""
     from django_task_safety.ledger import Failure
 
-    return Failure(error_text(exc), codec.printable(traceback), dump_exception(task, exc))
+    try:
+        text = "".join(traceback.format_exception(exc))
+    except Exception:  # the exception's own __str__ failed
+        text = "".join(traceback.format_tb(exc.__traceback__))
+    return Failure(codec.describe(exc), codec.printable(text), dump_exception(task, exc))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ from django_task_safety.errors import ObjectGone, OperationCancelled
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
     from django_task_safety.tasks import SafeTask
+
+logger = logging.getLogger("django_task_safety")
 
 #: Errors that tend to pass by themselves.
 TRANSIENT: tuple[type[BaseException], ...] = (
@@ -39,13 +43,18 @@ NEVER = (Reject, Ignore, SoftTimeLimitExceeded, TimeLimitExceeded, OperationCanc
 
 def transient(exc: BaseException) -> bool:
     """Return whether an exception tends to pass: connections, timeouts, the database, a server that says "later"."""
-    if isinstance(exc, TRANSIENT):
-        return True
-    response = getattr(exc, "response", None)
-    status = getattr(response, "status_code", None) or getattr(exc, "status_code", None) or getattr(exc, "code", None)
-    if status in TRANSIENT_STATUS:
+    if isinstance(exc, TRANSIENT) or _status(exc) in TRANSIENT_STATUS:
         return True
     return any(base.__name__ in TRANSIENT_NAMES for base in type(exc).__mro__)
+
+
+def _status(exc: BaseException) -> Any:
+    with contextlib.suppress(Exception):  # a foreign object's properties may do anything
+        for holder, name in ((getattr(exc, "response", None), "status_code"), (exc, "status_code"), (exc, "code")):
+            status = getattr(holder, name, None)
+            if isinstance(status, int):
+                return status
+    return None
 
 
 def delay_after(task: SafeTask, operation: Operation, exc: BaseException) -> float | None:
@@ -54,7 +63,11 @@ def delay_after(task: SafeTask, operation: Operation, exc: BaseException) -> flo
         return None
     if task.dont_autoretry_for and isinstance(exc, tuple(task.dont_autoretry_for)):
         return None
-    decision = _decide(task, exc)
+    try:
+        decision = _decide(task, exc)
+    except Exception:
+        logger.exception("operation %s: retry_on of %s failed; it is not retried", operation.pk, task.name)
+        return None
     if decision is None or decision is False:
         return None
     if decision is True:

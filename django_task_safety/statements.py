@@ -17,6 +17,17 @@ Row = tuple[Any, ...]
 
 _DUPLICATE_ENTRY = 1062  # MySQL and MariaDB: ER_DUP_ENTRY
 
+#: The columns that a claim reads: what a delivery decides by, and what answers a duplicate. The rest is deferred.
+_READ = {
+    *("id", "task", "state", "key", "version", "result_payload", "error", "exception", "revision", "generation"),
+    *("follows", "attempt", "max_attempts", "available_at", "expires_at", "deadline_at", "due_at", "delivered"),
+}
+#: Most columns of a new row hold one of these.
+_LITERALS: dict[tuple[type, Any], str] = {
+    **{(type(None), None): "NULL", (str, ""): "''", (int, 0): "0"},
+    **{(bool, True): "TRUE", (bool, False): "FALSE"},
+}
+
 #: May this attempt run it now? Queued and due, or running under a lease that ran out.
 _CLAIMABLE = """(
         (state = 'queued' AND available_at <= {now} AND (attempt > 0 OR expires_at IS NULL OR expires_at > {now}))
@@ -29,13 +40,21 @@ def _columns() -> tuple[models.Field[Any, Any], ...]:
     return tuple(Operation._meta.concrete_fields)
 
 
+@lru_cache
+def read_columns() -> tuple[str, ...]:
+    """Return the columns that a claim reads, in the model's order, as ``from_db`` wants them."""
+    return tuple(field.attname for field in _columns() if field.attname in _READ)
+
+
 def table(connection: BaseDatabaseWrapper) -> str:
     """Return the quoted name of the table."""
     return str(connection.ops.quote_name(Operation._meta.db_table))
 
 
-def _names(connection: BaseDatabaseWrapper) -> str:
-    return ", ".join(connection.ops.quote_name(str(field.column)) for field in _columns())
+@lru_cache
+def _names(vendor: str) -> str:
+    quote = "`{}`".format if vendor == "mysql" else '"{}"'.format
+    return ", ".join(quote(field.column) for field in _columns())
 
 
 def uuid_param(connection: BaseDatabaseWrapper, value: UUID | str) -> Any:
@@ -53,7 +72,7 @@ def insert(connection: BaseDatabaseWrapper, operations: Sequence[Operation]) -> 
     """
     params: list[Any] = []
     groups = [_values(connection, operation, params) for operation in operations]
-    sql = f"INSERT INTO {table(connection)} ({_names(connection)}) VALUES {', '.join(groups)}"
+    sql = f"INSERT INTO {table(connection)} ({_names(connection.vendor)}) VALUES {', '.join(groups)}"
     if connection.vendor != "mysql":
         sql += " ON CONFLICT DO NOTHING"
     elif len(operations) > 1:
@@ -70,19 +89,22 @@ def insert(connection: BaseDatabaseWrapper, operations: Sequence[Operation]) -> 
 
 
 def _values(connection: BaseDatabaseWrapper, operation: Operation, params: list[Any]) -> str:
-    """Return the placeholders for one row and append its parameters."""
+    """Return the SQL of one row's values and append its parameters: as few as can be, for each costs time."""
     parts = []
     values = operation.__dict__
     for field in _columns():
         value = values[field.attname]
-        if isinstance(value, After):
+        literal = _LITERALS.get((value.__class__, value)) if not value or value is True else None
+        if literal is not None:
+            parts.append(literal)
+        elif isinstance(value, After):
             parts.append(after_sql(connection))
             params.append(value.seconds)
         elif isinstance(value, Now):
             parts.append(now_sql(connection))
         else:
             parts.append("%s")
-            params.append(value if value is None else field.get_db_prep_save(value, connection))
+            params.append(value if value.__class__ is str else field.get_db_prep_save(value, connection))
     return f"({', '.join(parts)})"
 
 
@@ -91,20 +113,20 @@ def claim_or_read(
 ) -> Row | None:
     """Claim the operation, or read it where it cannot be claimed: one statement, PostgreSQL only.
 
+    A data-modifying WITH and the SELECT beside it see the same snapshot (PostgreSQL manual, 7.8.4), so the columns
+    are those from before the claim.
+
     Returns:
-        (claimed, database time, *columns), or None where there is no such row.
+        (1 if it was claimed, database time, *`read_columns`), or None where there is no such row.
     """
     assert connection.vendor == "postgresql"
-    names, quoted, now = _names(connection), table(connection), now_sql(connection)
+    quoted, now = table(connection), now_sql(connection)
     assignments, params = _claiming(connection, token, owner, lease, limit)
-    sql = f"""
-        WITH claimed AS (
-            UPDATE {quoted} SET {assignments}
-            WHERE id = %s AND {_CLAIMABLE.format(now=now)}
-            RETURNING {names})
-        SELECT true, {now}, {names} FROM claimed
-        UNION ALL
-        SELECT false, {now}, {names} FROM {quoted} WHERE id = %s AND NOT EXISTS (SELECT 1 FROM claimed)"""
+    sql = (
+        f"WITH claimed AS (UPDATE {quoted} SET {assignments} WHERE id = %s AND {_CLAIMABLE.format(now=now)} "
+        f"RETURNING 1 AS one) SELECT claimed.one, {now}, {', '.join(read_columns())} "
+        f"FROM {quoted} LEFT JOIN claimed ON true WHERE id = %s"
+    )
     with connection.cursor() as cursor:
         cursor.execute(sql, [*params, pk, pk])
         row: Row | None = cursor.fetchone()
@@ -163,3 +185,35 @@ def settle(
     with connection.cursor() as cursor:
         cursor.execute(sql, [result, *params, *ids, revision])
         return bool(cursor.rowcount)
+
+
+_MINE = "WHERE id = %s AND token = %s AND state = 'running'"
+
+
+def owned(connection: BaseDatabaseWrapper, pk: UUID, token: UUID | None) -> bool:
+    """Return whether the attempt with this token still owns the operation."""
+    if token is None:
+        return False
+    with connection.cursor() as cursor:
+        ids = [uuid_param(connection, pk), uuid_param(connection, token)]
+        cursor.execute(f"SELECT 1 FROM {table(connection)} {_MINE}", ids)
+        return cursor.fetchone() is not None
+
+
+def report(connection: BaseDatabaseWrapper, pk: UUID, token: UUID | None, progress: float | None, message: str) -> bool:
+    """Write an attempt's progress; return whether it still owns the operation."""
+    if token is None:
+        return False
+    with connection.cursor() as cursor:
+        ids = [uuid_param(connection, pk), uuid_param(connection, token)]
+        assignments = "SET progress = %s, progress_message = %s"
+        cursor.execute(f"UPDATE {table(connection)} {assignments} {_MINE}", [progress, message, *ids])
+        return bool(cursor.rowcount)
+
+
+def outcome(connection: BaseDatabaseWrapper, pk: UUID) -> tuple[str, str] | None:
+    """Return an operation's state and error, or None where its row is gone."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT state, error FROM {table(connection)} WHERE id = %s", [uuid_param(connection, pk)])
+        row: tuple[str, str] | None = cursor.fetchone()
+        return row

@@ -79,11 +79,10 @@ def _lost(batch: Sequence[Operation], total: Swept) -> list[Operation]:
     hung = [row for row in lost if row.due_at and row.deadline_at and row.due_at >= row.deadline_at]
     spent = [row for row in lost if row not in hung and retries.exhausted(row)]
     again = [row for row in lost if row not in hung and row not in spent]
-    for row in hung:
-        total.failed += casualties.give_up([row], TimeLimitPassed("It ran longer than its hard time limit", row))
-    for row in spent:
-        reason = f"Its worker was lost (lease expired) in attempt {row.attempt}, the last"
-        total.failed += casualties.give_up([row], WorkerLost(reason, row))
+    total.failed += casualties.give_up(hung, TimeLimitPassed, "It ran longer than its hard time limit")
+    for attempt in sorted({row.attempt for row in spent}):
+        reason = f"Its worker was lost (lease expired) in attempt {attempt}, its last"
+        total.failed += casualties.give_up([row for row in spent if row.attempt == attempt], WorkerLost, reason)
     if again:
         reason = "Its worker was lost (lease expired)."
         total.requeued += ledger.take_back(_these(again), reason)
@@ -98,7 +97,7 @@ def _expired_or_queued(batch: Sequence[Operation], total: Swept) -> list[Operati
     queued = [row for row in queued if "_now" in row.__dict__ and row.due_at and row.due_at <= row.__dict__["_now"]]
     late = [row for row in queued if row.attempt == 0 and row.expires_at and row.expires_at <= row.__dict__["_now"]]
     if late:
-        total.cancelled += cancellation.cancel_all(_these(late), "expired before it started")  # type: ignore[arg-type]
+        total.cancelled += cancellation.cancel_all(_these(late), "expired before it started")
     return [row for row in queued if row not in late]
 
 

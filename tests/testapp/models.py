@@ -1,3 +1,5 @@
+import uuid
+
 from django.db import models
 
 
@@ -28,3 +30,29 @@ class Effect(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.key}"
+
+
+class Document(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    title = models.CharField(max_length=200)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Country(models.Model):
+    code = models.CharField(max_length=20, primary_key=True)
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class Report(Note):
+    """A child by multi-table inheritance."""
+
+    pages = models.IntegerField(default=1)
+
+
+class PinnedNote(Note):
+    class Meta:
+        proxy = True

@@ -6,6 +6,7 @@ import time
 
 from celery import shared_task
 from celery.exceptions import Ignore, Reject
+from django.db import transaction
 from django.db.models import F
 
 from django_task_safety import current_operation, idempotent_task, safe_task, track
@@ -130,3 +131,28 @@ def total(numbers: list[int]) -> int:
 def plain(value: object, key: object = "") -> object:
     effect("plain", key or value)
     return value
+
+
+def _work(n: int) -> int:
+    """What a small real task does: read, change, and write something, in a transaction."""
+    with transaction.atomic():
+        order, _ = Order.objects.get_or_create(number=n % 100, defaults={"amount": 1})
+        order.charged += 1
+        order.save(update_fields=["charged"])
+        effect("bench", n)
+    return n
+
+
+@shared_task(acks_late=True)
+def bench_plain(n: int) -> int:
+    return _work(n)
+
+
+@safe_task
+def bench_safe(n: int) -> int:
+    return _work(n)
+
+
+@idempotent_task(key="n")
+def bench_idempotent(n: int) -> int:
+    return _work(n)

@@ -1,0 +1,42 @@
+"""The servers and the Celery app of a benchmark run: private PostgreSQL and Redis."""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import django
+from django.db.utils import ConnectionHandler
+
+from tests.servers import PostgreSQL, Redis
+
+
+@contextmanager
+def servers(**task_safety: Any) -> Iterator[None]:
+    """Start the servers, and Django on them, for this process and its children."""
+    with PostgreSQL() as database, Redis() as broker:
+        settings = ConnectionHandler({"default": database.django_settings()}).settings["default"]
+        os.environ["TASK_SAFETY_TEST_DATABASE"] = json.dumps({**settings, "CONN_MAX_AGE": 600})
+        os.environ["TASK_SAFETY_TEST_BROKER"] = broker.url
+        os.environ["TASK_SAFETY_TEST_BACKEND"] = broker.url
+        os.environ["TASK_SAFETY_TEST_SETTINGS"] = json.dumps(task_safety)
+        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+        django.setup()
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)
+        yield
+
+
+def per_call(times: int, **functions: Callable[[], Any]) -> dict[str, float]:
+    """Return the median seconds that a call of each function takes, the calls taking turns."""
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(times):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in taken.items()}
