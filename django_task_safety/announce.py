@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from django_task_safety import signals
+from django_task_safety import codec, signals
 from django_task_safety.conf import conf
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def _announce(name: str, level: int, operation: Operation, reason: str, extra: d
         "operation %s: task=%s key=%s id=%s attempt=%s%s",
         name,
         operation.task,
-        operation.key or "-",
+        codec.one_line(operation.key) or "-",
         operation.pk,
         operation.attempt,
-        f" reason={reason}" if reason else "",
+        f" reason={codec.one_line(reason)}" if reason else "",
     )
     for receiver, outcome in signals.BY_NAME[name].send_robust(sender=type(operation), operation=operation, **extra):
         if isinstance(outcome, Exception):

@@ -197,7 +197,7 @@ def _stored_options(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any
         stored[name] = getattr(stored.get(name), "name", stored.get(name))
     countdown = _moment("countdown", stored.pop("countdown", None))
     stored["eta"] = _moment("eta", stored.get("eta")) or countdown
-    stored["expires"] = _moment("expires", stored.get("expires"))
+    stored["expires"] = _moment("expires", stored.get("expires", task.expires))
     headers = {name: value for name, value in (stored.get("headers") or {}).items() if name != "task_safety"}
     stored["headers"] = headers
     stored = {name: value for name, value in stored.items() if value is not None and value != {}}

@@ -64,6 +64,11 @@ def _trusted(app: Celery | None, results: bool) -> set[str]:
     return set(serialization.prepare_accept_content(names) or ())
 
 
+def one_line(text: str) -> str:
+    """Return ``text`` without control characters, which could forge lines of a log."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
 def describe(exc: BaseException) -> str:
     """Return ``"ClassName: text"`` of an exception, as `printable` text, whatever its ``__str__`` does."""
     text = getattr(exc, "message", None)

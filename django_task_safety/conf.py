@@ -66,7 +66,7 @@ def load(raw: Any) -> Conf:
         if key not in _DEFAULTS:
             known = ", ".join(sorted(_DEFAULTS))
             raise InvalidSetting(
-                f"TASK_SAFETY[{key!r}] is not a setting.{did_you_mean(str(key), _DEFAULTS)} Settings: {known}."
+                f"TASK_SAFETY[{key!r}] is not a setting.{did_you_mean(str(key).upper(), _DEFAULTS)} Settings: {known}."
             )
         values[key] = _value(key, value)
     loaded = Conf(**values)
@@ -83,7 +83,7 @@ def _value(key: str, value: Any) -> Any:
             raise InvalidSetting(f"TASK_SAFETY[{key!r}] must be True or False, not {value!r}.")
         return value
     if isinstance(default, str):
-        if value not in settings.DATABASES:
+        if not isinstance(value, str) or value not in settings.DATABASES:
             raise InvalidSetting(f"TASK_SAFETY[{key!r}] is {value!r}, which is not in DATABASES.")
         return value
     if isinstance(default, int):

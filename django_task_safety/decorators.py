@@ -18,8 +18,9 @@ Function = Callable[..., Any]
 Decorator = Callable[[Function], Any]
 
 
+# A task by name, found in the current Celery app when it is used; `compensate` does not have to find it.
 class TaskProxy(Proxy):  # type: ignore[type-arg]
-    """A task by name, found in the current Celery app when it is used; `compensate` does not have to find it."""
+    __doc__ = Proxy.__dict__["__doc__"]  # the task's own
 
     def compensate(self, handler: Compensation) -> Compensation:
         """Register ``handler(operation, exc)``, called once, in the transaction that makes the operation FAILED."""

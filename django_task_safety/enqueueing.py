@@ -119,7 +119,7 @@ def enqueue_many(task: SafeTask, made: Sequence[Call]) -> list[Operation]:
     """Write many calls' rows in batches, in one transaction; return the operation that answers for each, in order."""
     size = conf().SWEEP_BATCH
     # All callers insert in the order of the keys, so that two of them cannot wait for each other.
-    ordered = sorted(made, key=lambda call: (call.operation.key_digest or "", call.operation.pk.hex))
+    ordered = sorted(made, key=lambda call: call.operation.key_digest or call.operation.pk.hex)
     answers: dict[int, Operation] = {}
     with transaction.atomic(using=conf().DATABASE, savepoint=False):
         for start in range(0, len(ordered), size):

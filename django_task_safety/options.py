@@ -66,6 +66,7 @@ def check_definition(task: type[Task[Any, Any]]) -> None:
     for option in ("period", "retention", "retry_backoff_max", "time_limit", "soft_time_limit"):
         _check_duration(where, option, getattr(task, option, None))
     _check_counts(where, task)
+    _check_exceptions(where, task)
     parameters = inspect.signature(task.run).parameters
     for option in ("subject", "key", "match", "version"):
         _check_parameters(where, option, getattr(task, option), parameters)
@@ -89,10 +90,28 @@ def _check_counts(where: str, task: Any) -> None:
         value = getattr(task, option)
         if value is not None and (not isinstance(value, int | float) or value < lowest):
             raise InvalidOption(f"{where}: {option} must be a number from {lowest}, not {value!r}.")
+    soft, hard = task.soft_time_limit, task.time_limit
+    if soft is not None and hard is not None and soft >= hard:
+        raise InvalidOption(f"{where}: soft_time_limit ({soft:g} s) must be below time_limit ({hard:g} s).")
     if task.lock is not None and (not isinstance(task.lock, str) or not task.lock):
         raise InvalidOption(f"{where}: lock must be a name, not {task.lock!r}.")
     if not isinstance(task.atomic, bool):
         raise InvalidOption(f"{where}: atomic must be True or False, not {task.atomic!r}.")
+
+
+def _check_exceptions(where: str, task: Any) -> None:
+    """``retry_on`` and Celery's two lists take exception classes; the first also a callable."""
+    rule = task.retry_on
+    is_rule = callable(rule) and not isinstance(rule, type)
+    for option, value in (
+        ("retry_on", () if rule is None or is_rule else rule),
+        ("autoretry_for", task.autoretry_for),
+        ("dont_autoretry_for", task.dont_autoretry_for),
+    ):
+        classes = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+        if not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
+            takes = "exception classes" + (" or a callable of the exception" if option == "retry_on" else "")
+            raise InvalidOption(f"{where}: {option} takes {takes}, not {value!r}.")
 
 
 def _check_parameters(where: str, option: str, value: Any, parameters: Any) -> None:

@@ -6,17 +6,19 @@ publishing to the sweeper for a moment.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from celery import Celery, current_app
 from celery.backends.rpc import RPCBackend
 from kombu import Producer
+from kombu.exceptions import KombuError
 from kombu.pools import ProducerPool
 
 from django_task_safety import codec, ledger
@@ -38,12 +40,7 @@ PAUSE = 2.0
 #: How many connections a process keeps for publishing.
 _CONNECTIONS = 10
 
-_pools: dict[tuple[int, int], ProducerPool] = {}
-_paused_until: dict[int, float] = {}
-
-
-class BrokerUnreachable(Exception):
-    """The broker failed a moment ago; it is not tried again yet."""
+_outlets: WeakKeyDictionary[Any, _Outlet] = WeakKeyDictionary()
 
 
 def publish_call(task: SafeTask, call: Call, operation: Operation, *, forget: bool = False) -> None:
@@ -151,7 +148,8 @@ def _message(
     kwargs: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> None:
-    options = {**task._get_exec_options(), **options}  # type: ignore[attr-defined]
+    defaults: Mapping[str, Any] = task._get_exec_options()  # type: ignore[attr-defined]
+    options = {**defaults, "expires": None, **options}
     ignored = options.pop("ignore_result", None)
     ignored = task.ignore_result if ignored is None else ignored
     headers = {**options.pop("headers", {}), HEADER: dict(header), "ignore_result": ignored}
@@ -185,16 +183,21 @@ def _forget(task: SafeTask, operation: Operation) -> None:
         logger.warning("operation %s: its old result could not be forgotten", operation.pk, exc_info=True)
 
 
-@contextmanager
-def _producer(app: Celery) -> Iterator[Producer]:
-    key = (os.getpid(), id(app))
-    if time.monotonic() < _paused_until.get(id(app), 0.0):
-        raise BrokerUnreachable("The broker failed a moment ago.")
-    pool = _pools.get(key)
-    if pool is None:
-        pool = _pools[key] = _new_pool(app)
-    with pool.acquire(block=True, timeout=conf().PUBLISH_TIMEOUT) as producer:
-        yield producer
+@dataclasses.dataclass(slots=True)
+class _Outlet:
+    """This process's connections to one broker, and until when it is left alone after it failed."""
+
+    pid: int
+    pool: ProducerPool
+    paused_until: float = 0.0
+
+
+def _outlet(app: Celery) -> _Outlet:
+    # Kept as long as Celery keeps its own: who points the app to another broker makes a new ``app.amqp``.
+    outlet = _outlets.get(app.amqp)
+    if outlet is None or outlet.pid != os.getpid():
+        outlet = _outlets[app.amqp] = _Outlet(os.getpid(), _new_pool(app))
+    return outlet
 
 
 def _new_pool(app: Celery) -> ProducerPool:
@@ -214,21 +217,28 @@ def _timeouts(timeout: float) -> dict[str, dict[str, Any]]:
     }
 
 
-def _guarded(operations: Sequence[Operation], send: Any) -> None:
+def _guarded(operations: Sequence[Operation], send: Callable[[Producer], None]) -> None:
+    """Call ``send`` with a producer; where that fails leave the operations to the sweeper."""
     app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
+    outlet = _outlet(app)
+    if time.monotonic() < outlet.paused_until:
+        _leave_to_sweeper(operations, "the broker failed a moment ago", logging.DEBUG)
+        return
     try:
-        with _producer(app) as producer:
+        with outlet.pool.acquire(block=True, timeout=conf().PUBLISH_TIMEOUT) as producer:
             send(producer)
-    except Exception as exc:
-        if not isinstance(exc, BrokerUnreachable):
-            _paused_until[id(app)] = time.monotonic() + PAUSE
-            _pools.pop((os.getpid(), id(app)), None)
-        _leave_to_sweeper(operations, exc)
+    except (OSError, KombuError) as exc:
+        outlet.paused_until = time.monotonic() + PAUSE
+        outlet.pool = _new_pool(app)
+        _leave_to_sweeper(operations, f"the broker failed: {exc!r}")
+    except Exception:
+        logger.exception("publishing failed")
+        _leave_to_sweeper(operations, "publishing failed")
 
 
-def _leave_to_sweeper(operations: Sequence[Operation], exc: Exception) -> None:
+def _leave_to_sweeper(operations: Sequence[Operation], why: str, level: int = logging.WARNING) -> None:
     ids = [operation.pk for operation in operations]
-    logger.warning("%d operation(s) could not be published and wait for the sweeper: %s", len(ids), exc)
+    logger.log(level, "%d operation(s) wait for the sweeper: %s", len(ids), why)
     try:
         queued = ledger.rows().filter(pk__in=ids, state=Operation.State.QUEUED)
         # Only what is to run now comes forward; the rest is looked at in its own time.

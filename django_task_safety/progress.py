@@ -39,17 +39,19 @@ def track(iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
     for done, item in enumerate(iterable):
         if time.monotonic() - attempt.last_report >= INTERVAL:
             attempt.last_report = time.monotonic()
-            report(attempt.operation, done, total)
+            _record(attempt.operation, None if total is None else _fraction(done, total), "" if total else f"{done}")
         yield item
 
 
 def report(operation: Operation, current: float, total: float | None, message: str = "") -> None:
     """Record progress in a statement that also finds out whether the attempt should stop."""
+    fraction = _fraction(current, total)
+    _record(operation, fraction, message or (f"{current:g}" if fraction is None else ""))
+
+
+def _record(operation: Operation, fraction: float | None, message: str) -> None:
     from django_task_safety import codec, statements
 
-    fraction = _fraction(current, total)
-    if total is None and fraction is None:
-        message = message or f"{current:g}"
     text = codec.printable(message, 255)
     operation.progress, operation.progress_message = fraction, text
     if not statements.report(_connection(), operation.pk, operation.token, fraction, text):

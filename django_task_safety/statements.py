@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from django.db import IntegrityError, models
+from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_task_safety import innodb
 from django_task_safety.clock import After, Now, after_sql, now_sql
 from django_task_safety.models import Operation
 
 Row = tuple[Any, ...]
-
-_DUPLICATE_ENTRY = 1062  # MySQL and MariaDB: ER_DUP_ENTRY
 
 #: The columns that a claim reads: what a delivery decides by, and what answers a duplicate. The rest is deferred.
 _READ = {
@@ -71,21 +70,16 @@ def insert(connection: BaseDatabaseWrapper, operations: Sequence[Operation]) -> 
         How many went in; None where the database does not tell.
     """
     params: list[Any] = []
+    if connection.vendor == "mysql" and operations[0].token is None:
+        # By this, and nothing else, a single insert is told from a row that was there.
+        operations[0].token = uuid4()
     groups = [_values(connection, operation, params) for operation in operations]
     sql = f"INSERT INTO {table(connection)} ({_names(connection.vendor)}) VALUES {', '.join(groups)}"
-    if connection.vendor != "mysql":
-        sql += " ON CONFLICT DO NOTHING"
-    elif len(operations) > 1:
-        # INSERT IGNORE would also swallow truncation; assigning a column to itself swallows the duplicate key only.
-        sql += " ON DUPLICATE KEY UPDATE attempt = attempt"
+    if connection.vendor == "mysql":
+        return innodb.insert(connection, sql, params, operations)
     with connection.cursor() as cursor:
-        try:
-            cursor.execute(sql, params)
-        except IntegrityError as exc:
-            if connection.vendor == "mysql" and _DUPLICATE_ENTRY in getattr(exc.__cause__, "args", ())[:1]:
-                return 0
-            raise
-        return None if connection.vendor == "mysql" and len(operations) > 1 else int(cursor.rowcount)
+        cursor.execute(f"{sql} ON CONFLICT DO NOTHING", params)
+        return int(cursor.rowcount)
 
 
 def _values(connection: BaseDatabaseWrapper, operation: Operation, params: list[Any]) -> str:

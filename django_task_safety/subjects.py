@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.apps import apps
@@ -41,6 +41,17 @@ def load(label: str, pk: str) -> models.Model | None:
     return found
 
 
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield the arguments, those of ``*args`` and ``**kwargs`` parameters one by one."""
+    for value in values:
+        if isinstance(value, tuple):
+            yield from value
+        elif isinstance(value, dict):
+            yield from value.values()
+        else:
+            yield value
+
+
 def pick_subject(name: str | None, arguments: Mapping[str, Any]) -> Reference | None:
     """Return the argument that is the task's object: the named one, or else the first model instance.
 
@@ -48,7 +59,7 @@ def pick_subject(name: str | None, arguments: Mapping[str, Any]) -> Reference | 
         InvalidArguments: If the named one is not a model instance.
     """
     if name is None:
-        return next((value for value in arguments.values() if isinstance(value, Reference)), None)
+        return next((value for value in _flat(arguments.values()) if isinstance(value, Reference)), None)
     value = arguments.get(name)
     if value is not None and not isinstance(value, Reference):
         raise InvalidArguments(f"The subject parameter {name!r} must be a model instance, not {value!r:.80}.")

@@ -91,9 +91,9 @@ class SafeTask(Task):  # type: ignore[type-arg]
             return
         from django_task_safety.conf import conf
 
-        if cls.time_limit is None and app.conf.task_time_limit is None:
+        if _unset(cls, "time_limit") and app.conf.task_time_limit is None:
             cls.time_limit = conf().TIME_LIMIT  # type: ignore[assignment]
-        if cls.soft_time_limit is None and app.conf.task_soft_time_limit is None:
+        if _unset(cls, "soft_time_limit") and app.conf.task_soft_time_limit is None:
             soft: Any = conf().SOFT_TIME_LIMIT
             hard = cls.time_limit
             cls.soft_time_limit = soft if soft is None or hard is None or soft < hard else int(hard * 0.9) or None
@@ -143,7 +143,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
         call = calls.make(self, args, kwargs, {})
         if self.app.conf.task_always_eager:
             operation = enqueueing.enqueue(self, call, publish=False).operation
-            self._apply_operation(operation, call.args, call.kwargs, {})
+            self._apply_operation(operation, call.args, call.kwargs, {"own": operation.pk == call.operation.pk})
             operation.refresh_from_db()
             return operation
         return enqueueing.enqueue(self, call).operation
@@ -173,6 +173,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
         call = calls.make(self, args, kwargs, {**options, "countdown": None, "eta": None})
         call = replacement.detour(call) if replacement.replaced_by(call) else call
         operation = enqueueing.enqueue(self, call, publish=False).operation
+        options["own"] = operation.pk == call.operation.pk
         return self._apply_operation(operation, call.args, call.kwargs, options)
 
     def _apply_operation(
@@ -181,7 +182,9 @@ class SafeTask(Task):  # type: ignore[type-arg]
         from django_task_safety import ledger, outbox
 
         throw = options.pop("throw", None)
-        header = {outbox.HEADER: {"op": str(operation.pk)}}
+        # A duplicate of a queued operation runs that one, with its arguments.
+        known = {} if options.pop("own") else {"rev": -1}
+        header = {outbox.HEADER: {"op": str(operation.pk), **known}}
         for name in ("task_id", "countdown", "eta", "headers", "retries"):
             options.pop(name, None)
         while True:
@@ -268,6 +271,12 @@ class SafeTask(Task):  # type: ignore[type-arg]
         finally:
             attempt.replaced = True
         raise Ignore("Replaced, and the replacement has run.")
+
+
+def _unset(cls: type[SafeTask], option: str) -> bool:
+    """Return whether neither the task nor a base of the project's says anything of the option, not even None."""
+    mine = cls.__mro__[: cls.__mro__.index(SafeTask)]
+    return getattr(cls, option) is None and not any(option in base.__dict__ for base in mine)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

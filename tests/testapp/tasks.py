@@ -156,3 +156,53 @@ def bench_safe(n: int) -> int:
 @idempotent_task(key="n")
 def bench_idempotent(n: int) -> int:
     return _work(n)
+
+
+def _charge_slowly(number: int, pause: float) -> None:
+    """Write at once and finish later: whoever is killed in between leaves half a task."""
+    effect("charge slowly", number)
+    time.sleep(pause)
+
+
+@shared_task(acks_late=True)
+def plain_charge_slowly(number: int, pause: float = 0.05) -> None:
+    _charge_slowly(number, pause)
+
+
+@idempotent_task(key="number")
+def charge_slowly(number: int, pause: float = 0.05) -> None:
+    _charge_slowly(number, pause)
+
+
+@safe_task(max_retries=1)
+def poison() -> None:
+    effect("poison")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@safe_task(time_limit=2, soft_time_limit=None, atomic=False)
+def endless() -> None:
+    time.sleep(60)
+    effect("endless")
+
+
+@safe_task(time_limit=30, soft_time_limit=1, retry_on=Exception)
+def overlong() -> None:
+    effect("overlong")
+    time.sleep(60)
+
+
+def _watch(items: int) -> None:
+    for _ in track(range(items)):
+        time.sleep(0.1)
+    effect("watched")
+
+
+@safe_task
+def watched(items: int = 600) -> None:
+    _watch(items)
+
+
+@safe_task(atomic=False)
+def watched_outside(items: int = 600) -> None:
+    _watch(items)

@@ -1,0 +1,110 @@
+"""Insert-unless-there on MySQL and MariaDB, without the deadlocks that InnoDB is known for.
+
+When the first inserter of a unique key rolls back, all who wait for that key are granted a gap lock together, and then
+deadlock on their inserts. In autocommit a deadlock is repeated, for nothing else is lost with it. In a transaction,
+which it would roll back, only one session at a time may wait inside InnoDB; the others wait for a named lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import DatabaseError, IntegrityError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_task_safety.models import Operation
+
+_DUPLICATE_ENTRY = 1062
+_LOCK_WAIT_TIMEOUT = 1205
+_DEADLOCK = 1213
+
+# INSERT IGNORE would also swallow truncation; assigning a column to itself swallows the duplicate key only.
+_UNLESS_THERE = " ON DUPLICATE KEY UPDATE attempt = attempt"
+#: How often a deadlocked statement is repeated in autocommit.
+_TRIES = 20
+#: Seconds to wait for the named lock; without it the statement is tried all the same.
+_LOCK_WAIT = 10
+
+
+def insert(
+    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operations: Sequence[Operation]
+) -> int | None:
+    """Run the INSERT so that rows whose id or key is there are left out.
+
+    Returns:
+        How many went in; None for several rows, where the database does not tell.
+    """
+    if len(operations) > 1:
+        _execute(connection, sql + _UNLESS_THERE, params)
+        return None
+    if operations[0].key_digest is None:
+        return _insert_or_zero(connection, sql, params)
+    return _insert_keyed(connection, sql, params, operations[0])
+
+
+def _insert_keyed(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: Operation) -> int:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return _insert_one_by_one(connection, sql, params, operation)
+        except OperationalError as exc:
+            # A deadlock takes the whole transaction with it; only in autocommit there is nothing else to lose.
+            if _code(exc) != _DEADLOCK or connection.in_atomic_block or not tries_left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _insert_one_by_one(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: Operation) -> int:
+    if getattr(connection, "mysql_is_mariadb", False):
+        try:
+            return _insert_unless_there(
+                connection, f"SET STATEMENT innodb_lock_wait_timeout=0 FOR {sql}", params, operation
+            )
+        except OperationalError as exc:
+            # Somebody holds the key: only the statement was rolled back.
+            if _code(exc) != _LOCK_WAIT_TIMEOUT:
+                raise
+    database = connection.settings_dict["NAME"]
+    digest = hashlib.sha256(f"{database}:{operation.key_digest}".encode()).hexdigest()
+    name = f"task_safety:{digest[:48]}"
+    _execute(connection, "SELECT GET_LOCK(%s, %s)", [name, _LOCK_WAIT])
+    try:
+        return _insert_unless_there(connection, sql, params, operation)
+    finally:
+        _execute(connection, "SELECT RELEASE_LOCK(%s)", [name])
+
+
+def _insert_unless_there(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: Operation) -> int:
+    """A plain INSERT's duplicate-key error would leave a shared lock, over which a later UPDATE deadlocks."""
+    pk = Operation._meta.pk.get_db_prep_value(operation.pk, connection)
+    with connection.cursor() as cursor:
+        if getattr(connection, "mysql_is_mariadb", False):
+            cursor.execute(f"{sql}{_UNLESS_THERE} RETURNING token", params)
+        else:
+            cursor.execute(f"{sql}{_UNLESS_THERE}", params)
+            table = connection.ops.quote_name(Operation._meta.db_table)
+            cursor.execute(f"SELECT token FROM {table} WHERE id = %s", [pk])
+        row = cursor.fetchone()
+    # Where there was a row already, it is that one which is returned.
+    return int(row is not None and row[0] is not None and uuid.UUID(str(row[0])) == operation.token)
+
+
+def _insert_or_zero(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> int:
+    try:
+        return _execute(connection, sql, params)
+    except IntegrityError as exc:
+        if _code(exc) == _DUPLICATE_ENTRY:
+            return 0
+        raise
+
+
+def _execute(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return int(cursor.rowcount)
+
+
+def _code(exc: DatabaseError) -> Any:
+    return (getattr(exc.__cause__, "args", None) or (None,))[0]

@@ -1,0 +1,54 @@
+from django.conf import settings
+from django.db import models
+
+
+class Note(models.Model):
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="notes")
+    title = models.CharField(max_length=200)
+    text = models.TextField(blank=True)
+    #: A copy outlives its original.
+    copy_of = models.ForeignKey("self", models.DO_NOTHING, null=True, blank=True, db_constraint=False)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Order(models.Model):
+    class Status(models.TextChoices):
+        CONFIRMED = "confirmed"
+        DECLINED = "declined"
+        CANCELLED = "cancelled"
+
+    number = models.PositiveIntegerField(unique=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="orders")
+    item = models.CharField(max_length=100)
+    #: In cents, as all amounts here.
+    amount = models.PositiveIntegerField()
+    card = models.CharField(max_length=20)
+    #: What the user was told.
+    status = models.CharField(max_length=10, choices=Status, default=Status.CONFIRMED)
+    charged = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"Order {self.number}"
+
+
+class Charge(models.Model):
+    """The shop's own ledger."""
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="charges")
+    amount = models.PositiveIntegerField()
+    receipt = models.CharField(max_length=40)
+
+    def __str__(self) -> str:
+        return f"{self.amount} for {self.order}"
+
+
+class Score(models.Model):
+    """A point for every cent spent."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE)
+    points = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.points} points of {self.user}"

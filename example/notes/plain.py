@@ -1,0 +1,17 @@
+"""The same tasks on Celery alone, with the options that people reach for: the control of the story."""
+
+from celery import shared_task
+
+from notes import work
+from notes.models import Note, Order
+
+
+@shared_task(acks_late=True, autoretry_for=(ConnectionError, TimeoutError), retry_backoff=1, max_retries=5)
+def charge_order(number: int) -> None:
+    work.charge(Order.objects.get(number=number))
+
+
+@shared_task
+def copy_note(note: dict, copies: int = 1) -> None:
+    """Takes the note as it was, serialised: a model instance is not JSON."""
+    work.copy_note(Note(**note), copies)

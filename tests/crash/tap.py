@@ -1,0 +1,54 @@
+"""Something happens to a process at one of the points where its work becomes durable, or does not."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+#: Left out of the points' names, since databases differ in them.
+_QUOTES = str.maketrans("", "", '"`')
+
+
+class Tap:
+    """Counts the points of a connection: before and after each statement, COMMIT and ROLLBACK.
+
+    Args:
+        connection: The connection, which must be open.
+        at: The number of the point, from 0, or a part of its name; None for no point at all.
+        act: What happens there; told the point's name and whether a transaction is open.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper, at: int | str | None, act: Callable[[str, bool], None]) -> None:
+        self.connection, self.at, self.act = connection, at, act
+        self.points: list[str] = []
+        connection.ensure_connection()
+        connection.execute_wrappers.append(self._statement)
+        # These two are no statements to Django.
+        for name in ("_commit", "_rollback"):
+            setattr(connection, name, functools.partial(self._around, name[1:].upper(), getattr(connection, name)))
+
+    def point(self, name: str) -> None:
+        """Pass a point."""
+        self.points.append(name)
+        number = len(self.points) - 1
+        if number == self.at or (isinstance(self.at, str) and self.at in name):
+            self.at = None
+            self.act(f"{number}: {name}", in_transaction(self.connection))
+
+    def _statement(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        name = " ".join(sql.split()).translate(_QUOTES)[:90]
+        return self._around(name, execute, sql, params, many, context)
+
+    def _around(self, name: str, call: Callable[..., Any], *args: Any) -> Any:
+        self.point(f"before {name}")
+        answer = call(*args)
+        self.point(f"after {name}")
+        return answer
+
+
+def in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether the connection may hold locks; it is asked inside of Django's own handling of transactions."""
+    if connection.vendor == "sqlite":
+        return bool(connection.connection.in_transaction)
+    return not connection.get_autocommit()

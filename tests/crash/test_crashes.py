@@ -1,0 +1,35 @@
+"""A process may die before and after every statement and COMMIT, and the data are right in the end."""
+
+import pytest
+
+from tests.crash.counting import assert_charged_once
+from tests.crash.everywhere import crash_everywhere
+from tests.crash.post import recover
+from tests.crash.scenarios import SCENARIOS, Enqueue
+
+
+@pytest.mark.parametrize("kind", SCENARIOS, ids=lambda kind: kind.__name__)
+def test_a_crash_at_any_point_neither_loses_nor_repeats_anything(victims, worker, kind):
+    scenario = kind(victims, worker)
+
+    def recovered(number, letters):
+        # The data after a statement are those before the next one, so each way is tried with all of them.
+        recover(worker, letters, sweep_first=bool(number % 2))
+        scenario.check(number)
+
+    points, problems = crash_everywhere(scenario, recovered)
+    print(f"{kind.__name__}: {len(points)} points")
+    assert not problems
+    assert ("before COMMIT" in points) == kind.commits
+
+
+def test_a_user_who_repeats_a_call_after_a_crash_gets_it_done_once(victims, worker):
+    scenario = Enqueue(victims, worker)
+
+    def repeated(number, letters):
+        scenario.repeat(number)
+        recover(worker, scenario.post(), sweep_first=True)
+        assert_charged_once(number)
+
+    _, problems = crash_everywhere(scenario, repeated)
+    assert not problems

@@ -1,0 +1,86 @@
+"""A process that others are forked from, to be killed or paused: `python -m tests.crash.victim`.
+
+It reads orders from its standard input and writes what became of them to its standard output, a line of JSON each.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from typing import Any, NoReturn
+
+import django
+
+import tests  # noqa: F401 - the Celery app
+
+OUT = 1
+
+
+def say(fd: int, **what: Any) -> None:
+    os.write(fd, json.dumps(what).encode() + b"\n")
+
+
+def die(name: str, in_transaction: bool) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def pause(name: str, in_transaction: bool) -> None:
+    say(OUT, paused=name, in_transaction=in_transaction)
+    os.read(0, 100)
+
+
+def play(order: dict[str, Any], details: dict[str, Any], report: int, ready: int, start: int) -> NoReturn:
+    """Be the victim."""
+    from django.db import connection
+
+    from tests.crash import acts
+    from tests.crash.tap import Tap
+
+    outcome: dict[str, Any] = {"pid": os.getpid()}
+    try:
+        tap = Tap(connection, order["at"], {"die": die, "pause": pause}[order["event"]])
+        os.write(ready, b".")
+        os.read(start, 1)
+        outcome["value"] = getattr(acts, order["act"])(**details)
+        tap.point("at the end")
+        outcome["points"] = tap.points
+    except BaseException:
+        outcome["error"] = traceback.format_exc()
+    say(report, **outcome)
+    connection.close()
+    os._exit(0)
+
+
+def start_together(order: dict[str, Any]) -> None:
+    """Fork one victim for each set of details, let all begin at once, and tell what became of them."""
+    (reports, report), (readies, ready), (start, go) = os.pipe(), os.pipe(), os.pipe()
+    pids = []
+    for details in order["details"]:
+        pid = os.fork()
+        if pid == 0:
+            os.close(go)
+            play(order, details, report, ready, start)
+        pids.append(pid)
+    for fd in (report, ready, start):
+        os.close(fd)
+    for _ in pids:
+        os.read(readies, 1)
+    os.close(go)
+    with os.fdopen(reports) as lines:
+        told = {outcome["pid"]: outcome for outcome in map(json.loads, lines)}
+    os.close(readies)
+    signals = {pid: os.WTERMSIG(status) for pid, status in (os.waitpid(pid, 0) for pid in pids)}
+    say(OUT, outcomes=[{**told.get(pid, {}), "signal": signals[pid]} for pid in pids])
+
+
+def main() -> None:
+    django.setup()
+    from tests.crash import acts, tasks  # noqa: F401 - before the forks, which then need not
+
+    while line := sys.stdin.readline():
+        start_together(json.loads(line))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Workers are killed while they work; each proof stands beside the control that the same treatment breaks."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from django_task_safety.models import Operation
+from tests.testapp.models import Effect
+from tests.testapp.tasks import charge_slowly, plain_charge_slowly
+from tests.workers import Worker, until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+
+NUMBERS = range(60)
+TWICE = range(0, 60, 10)
+KILLS = 3
+
+
+def done() -> int:
+    return Effect.objects.values("key").distinct().count()
+
+
+def _reached(goal: int) -> bool:
+    return done() >= goal
+
+
+def work_under_kills(publish: Callable[[int], object], start_worker: Callable[..., Worker]) -> None:
+    """Publish every number, some twice, and kill the worker again and again in the middle of its work."""
+    for number in NUMBERS:
+        publish(number)
+        if number in TWICE:
+            publish(number)
+    for kill in range(1, KILLS + 1):
+        worker = start_worker()
+        goal = kill * len(NUMBERS) // 6
+        until(partial(_reached, goal), timeout=60, pause=0.01)
+        worker.kill()
+    start_worker()
+
+
+def times_charged() -> Counter[str]:
+    return Counter(Effect.objects.values_list("key", flat=True))
+
+
+def test_nothing_is_lost_and_nothing_done_twice(start_worker):
+    work_under_kills(charge_slowly.delay, start_worker)
+    until(lambda: not Operation.objects.pending().exists(), timeout=120)
+    assert times_charged() == {str(number): 1 for number in NUMBERS}
+    assert set(Operation.objects.values_list("state", flat=True)) == {"succeeded"}
+
+
+def test_the_control_loses_or_repeats(start_worker):
+    work_under_kills(plain_charge_slowly.delay, start_worker)
+    # What was published twice is charged twice in any case; it does not count.
+    once = [str(number) for number in NUMBERS if number not in TWICE]
+
+    def broken() -> bool:
+        charged = times_charged()
+        return any(charged[key] > 1 for key in once)
+
+    def quiet_or_broken() -> bool:
+        before = Effect.objects.count()
+        return broken() or (not _grows(before) and any(times_charged()[key] != 1 for key in once))
+
+    until(quiet_or_broken, timeout=120, pause=0.5)
+
+
+def _grows(before: int) -> bool:
+    try:
+        until(lambda: Effect.objects.count() > before, timeout=8)
+    except AssertionError:
+        return False
+    return True

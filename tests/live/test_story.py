@@ -1,0 +1,76 @@
+"""The example's story, as a user starts it."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workers import ROOT, until
+
+#: Seconds that the story may take on two cores.
+LIMIT = 90
+STORY = [sys.executable, str(ROOT / "example" / "manage.py"), "story"]
+
+
+@pytest.fixture(autouse=True)
+def _on_sqlite(pytestconfig: pytest.Config) -> None:
+    if pytestconfig.getoption("db") != "sqlite":
+        pytest.skip("the story brings its own database, SQLite")
+
+
+def start(temporary: Path) -> subprocess.Popen[str]:
+    """Start the story with a folder of its own for everything temporary, by which its processes are known."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "TASK_SAFETY"))}
+    environment["TMPDIR"] = str(temporary)
+    return subprocess.Popen(STORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def left_running(temporary: Path) -> list[str]:
+    """Return the command lines of the processes that know the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(temporary).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # it has ended meanwhile, or belongs to somebody else
+            continue
+    return found
+
+
+def cells(table: str) -> dict[str, list[str]]:
+    """Return the table's cells by hazard."""
+    rows = [re.split(r"\s*\|\s*", line) for line in table.splitlines() if line.count("|") == 4]
+    return {row[0]: row[1:] for row in rows[2:]}
+
+
+@pytest.mark.timeout(LIMIT + 60)
+def test_the_story_holds_every_guarantee_where_plain_celery_does_not_and_leaves_nothing_behind(tmp_path):
+    started = time.monotonic()
+    story = start(tmp_path)
+    table, progress = story.communicate(timeout=LIMIT + 30)
+    took = time.monotonic() - started
+    assert story.returncode == 0, table + progress
+    assert took < LIMIT
+    rows = cells(table)
+    assert len(rows) >= 13
+    assert {row[-1] for row in rows.values()} == {"holds"}
+    assert rows["message published twice"] == ["30 orders", "30 charged twice", "all right", "holds"]
+    assert "never charged" in rows["broker stopped while ordering"][1]
+    assert "100%" in progress or "everything comes to rest" in progress
+    assert left_running(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(LIMIT)
+def test_the_story_takes_its_workers_with_it_when_it_is_interrupted(tmp_path):
+    story = start(tmp_path)
+    until(lambda: any(" worker " in command for command in left_running(tmp_path)))
+    story.terminate()
+    story.communicate(timeout=30)
+    assert story.returncode != 0
+    assert left_running(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
