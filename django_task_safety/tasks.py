@@ -25,6 +25,9 @@ Compensation = Callable[["Operation", BaseException], Any]
 RetryRule = Callable[[BaseException], "bool | float | timedelta | None"]
 
 
+_LIMITS = frozenset({"time_limit", "soft_time_limit"})
+
+
 class SafeTask(Task):  # type: ignore[type-arg]
     """A task with one row per call, its effects exactly once; see `safe_task` for the options."""
 
@@ -70,15 +73,16 @@ class SafeTask(Task):  # type: ignore[type-arg]
     Request = "django_task_safety.request:SafeRequest"
 
     compensations: list[Compensation]
+    given_limits: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "compensations" not in cls.__dict__:
             cls.compensations = list(getattr(cls, "compensations", ()))
-        for option in ("match",):
-            value = cls.__dict__.get(option)
-            if value is not None:
-                setattr(cls, option, task_options.parameter_names(value))
+        # Noted before Celery fills in its own settings: None, said by the project, means no limit.
+        cls.given_limits = cls.given_limits | (_LIMITS & cls.__dict__.keys())
+        if cls.__dict__.get("match") is not None:
+            cls.match = task_options.parameter_names(cls.match)
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:
@@ -91,9 +95,9 @@ class SafeTask(Task):  # type: ignore[type-arg]
             return
         from django_task_safety.conf import conf
 
-        if _unset(cls, "time_limit") and app.conf.task_time_limit is None:
+        if "time_limit" not in cls.given_limits and app.conf.task_time_limit is None:
             cls.time_limit = conf().TIME_LIMIT  # type: ignore[assignment]
-        if _unset(cls, "soft_time_limit") and app.conf.task_soft_time_limit is None:
+        if "soft_time_limit" not in cls.given_limits and app.conf.task_soft_time_limit is None:
             soft: Any = conf().SOFT_TIME_LIMIT
             hard = cls.time_limit
             cls.soft_time_limit = soft if soft is None or hard is None or soft < hard else int(hard * 0.9) or None
@@ -271,12 +275,6 @@ class SafeTask(Task):  # type: ignore[type-arg]
         finally:
             attempt.replaced = True
         raise Ignore("Replaced, and the replacement has run.")
-
-
-def _unset(cls: type[SafeTask], option: str) -> bool:
-    """Return whether neither the task nor a base of the project's says anything of the option, not even None."""
-    mine = cls.__mro__[: cls.__mro__.index(SafeTask)]
-    return getattr(cls, option) is None and not any(option in base.__dict__ for base in mine)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from django.db import connections
 from django.db.utils import ConnectionHandler
 
+from tests.delivering import LocalWorker, local_worker
 from tests.servers import Database, MariaDB, PostgreSQL, RabbitMQ, Redis, Server
 
 S = TypeVar("S", bound=Server)
@@ -93,3 +94,9 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TASK_SAFETY_TEST_DATABASE", json.dumps(connections["default"].settings_dict))
         yield
+
+
+@pytest.fixture
+def worker(transactional_db: None) -> LocalWorker:
+    """A worker in this process, to which the test delivers messages."""
+    return local_worker()

@@ -178,7 +178,7 @@ def test_the_database_restarts_while_workers_work(start_worker, database_server)
     database_server.restart()
     connection.close()
     until(drained, timeout=90)
-    assert Effect.objects.count() == len(made)
+    assert Effect.objects.count() == 2 * len(made)
     assert set(Operation.objects.values_list("state", flat=True)) == {"succeeded"}
 
 

@@ -159,9 +159,10 @@ def bench_idempotent(n: int) -> int:
 
 
 def _charge_slowly(number: int, pause: float) -> None:
-    """Write at once and finish later: whoever is killed in between leaves half a task."""
-    effect("charge slowly", number)
+    """Write at once and once more later: whoever is killed in between leaves half a task."""
+    effect("taken", number)
     time.sleep(pause)
+    effect("booked", number)
 
 
 @shared_task(acks_late=True)

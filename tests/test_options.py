@@ -1,0 +1,153 @@
+"""Task options: what is refused when a task is defined, and how tasks can be made."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import _state, current_app
+
+from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, idempotent_task, safe_task
+from tests.testapp.models import Note
+
+
+@pytest.fixture(autouse=True)
+def _definitions_are_forgotten(monkeypatch) -> Iterator[None]:
+    """A task that cannot be defined must not be defined again by the next Celery app."""
+    monkeypatch.setattr(_state, "_on_app_finalizers", set(_state._on_app_finalizers))
+    tasks = dict(current_app.tasks)
+    yield
+    current_app.tasks.clear()
+    current_app.tasks.update(tasks)
+
+
+def define(decorator: Callable[..., Any], body: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Define a task and look at it, as Celery does when its app is ready."""
+
+    def default(note: Note, number: int = 0) -> None: ...
+
+    task = decorator(name=f"tests.options.{uuid.uuid4()}", **options)(body or default)
+    assert task.name.startswith("tests.options.")
+    return task
+
+
+@pytest.mark.parametrize(
+    ("option", "nearest"),
+    [
+        ("on_deleted", "on_delete"),
+        ("retry_one", "retry_on"),
+        ("max_retry", "max_retries"),
+        ("task_time_limit", "soft_time_limit|time_limit"),
+        ("ack_late", "acks_late"),
+        ("ignore_results", "ignore_result"),
+    ],
+)
+@pytest.mark.parametrize("decorator", [safe_task, idempotent_task])
+def test_an_unknown_option_is_refused_with_the_nearest_name(decorator, option, nearest):
+    with pytest.raises(InvalidOption, match=f"{option}.*Did you mean '({nearest})'"):
+        decorator(**{option: 1})
+
+
+@pytest.mark.parametrize("option", ["key", "on_duplicate", "rerun", "match", "version", "period"])
+def test_the_options_of_idempotent_tasks_are_unknown_to_safe_ones(option):
+    with pytest.raises(InvalidOption, match=option):
+        safe_task(**{option: "number"})
+    define(
+        idempotent_task,
+        **{option: {"on_duplicate": "raise", "rerun": "never", "period": timedelta(1)}.get(option, "number")},
+    )
+
+
+def test_the_error_is_a_type_error_and_a_value_error():
+    with pytest.raises(TypeError):
+        safe_task(nonsense=1)
+    with pytest.raises(ValueError, match="nonsense"):
+        safe_task(nonsense=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"key": "numbr"},
+        {"key": ("note", "numbr")},
+        {"match": "numbr"},
+        {"match": ["note", "numbr"]},
+        {"version": "numbr"},
+        {"subject": "numbr"},
+    ],
+    ids=str,
+)
+def test_a_parameter_that_the_task_does_not_have_is_refused(options):
+    with pytest.raises(InvalidOption, match=r"'numbr'.*Did you mean 'number'"):
+        define(idempotent_task, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"on_delete": "delete"}, {"on_delete": None}, {"on_duplicate": "ignore"}, {"rerun": True}, {"rerun": "yes"}),
+        *({"period": 60}, {"period": timedelta(0)}, {"period": timedelta(-1)}, {"period": "1h"}),
+        *({"retention": 0}, {"retention": -5}, {"retention": "1 day"}, {"retention": timedelta(0)}),
+        *({"time_limit": -1}, {"soft_time_limit": 0}, {"retry_backoff_max": 0}, {"retry_backoff": -1}),
+        *({"retry_backoff": "2"}, {"max_retries": -1}, {"max_retries": "3"}, {"max_payload": 0}, {"max_payload": -1}),
+        *({"max_payload": "1M"}, {"lock": 5}, {"lock": ""}, {"atomic": "yes"}, {"atomic": None}),
+        *({"key": 5}, {"key": []}, {"key": [5]}, {"version": ["number", "note"]}, {"subject": 5}, {"match": ()}),
+        *({"retry_on": 5}, {"retry_on": "ConnectionError"}, {"retry_on": [int]}, {"retry_on": (ValueError, 5)}),
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_work_is_refused(options):
+    (option,) = options
+    with pytest.raises(InvalidOption, match=option):
+        define(idempotent_task, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"on_delete": CANCEL}, {"on_delete": PROTECT}, {"on_delete": KEEP}, {"subject": "note"}, {"lock": "import"}),
+        *({"retry_on": KeyError}, {"retry_on": (KeyError, OSError)}, {"retry_on": lambda exc: 5}, {"max_payload": 10}),
+        *({"atomic": False}, {"retention": 60}, {"retention": timedelta(1)}, {"max_retries": None}, {"max_retries": 0}),
+        *({"retry_backoff": 0.5}, {"retry_backoff": True}, {"retry_jitter": False}, {"retry_backoff_max": 10}),
+        *({"rate_limit": "1/s"}, {"serializer": "json"}, {"ignore_result": True}),
+        *(
+            {"autoretry_for": (OSError,)},
+            {"time_limit": 10},
+            {"expires": 60},
+            {"acks_late": False},
+            {"track_started": 1},
+        ),
+    ],
+    ids=str,
+)
+def test_every_option_may_be_given(options):
+    task = define(safe_task, **options)
+    ((option, value),) = options.items()
+    assert getattr(task, option) == value
+
+
+def test_a_key_is_a_name_several_or_a_function():
+    for key in ("number", ("note", "number"), ["number"], lambda note, number: number, None):
+        assert define(idempotent_task, key=key).idempotent
+
+
+def test_the_soft_limit_of_a_task_with_a_short_hard_one_is_below_it():
+    task = define(safe_task, time_limit=10)
+    assert 0 < task.soft_time_limit < 10
+
+
+def test_a_soft_limit_at_or_above_the_hard_one_is_refused():
+    with pytest.raises(InvalidOption, match="soft_time_limit"):
+        define(safe_task, time_limit=10, soft_time_limit=10)
+
+
+def test_defaults_are_sane():
+    task = define(safe_task)
+    assert task.acks_late
+    assert 0 < task.max_retries < 20
+    assert task.retry_backoff
+    assert task.retry_jitter
+    assert 0 < task.retry_backoff_max <= 3600
+    assert task.on_delete == CANCEL
+    assert task.atomic
