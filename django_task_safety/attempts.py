@@ -10,10 +10,11 @@ from celery.exceptions import Ignore, Reject, Retry
 from django.db import Error as DatabaseError
 from django.db import transaction
 
-from django_task_safety import announce, codec, ledger, outbox, owners, references, replay, retries
+from django_task_safety import announce, codec, ledger, outbox, owners, references, replay, retries, table
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt, RetryRequest, running
 from django_task_safety.errors import ObjectGone, OperationCancelled, OperationSuperseded
+from django_task_safety.failures import Fenced, fail, foreign_retry, hand_back
 from django_task_safety.heartbeat import heartbeat
 from django_task_safety.models import Operation
 
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_task_safety")
 State = Operation.State
-
-
-class _Fenced(Exception):
-    """The settle found that this attempt does not own the operation any more: roll everything back."""
 
 
 def run(task: SafeTask, operation: Operation, arguments: tuple[Any, Any] | None) -> Any:
@@ -41,14 +38,14 @@ def run(task: SafeTask, operation: Operation, arguments: tuple[Any, Any] | None)
     with running(attempt), heartbeat.holding(operation, renewed=owners.in_worker()):
         try:
             return _body_and_settle(attempt, arguments)
-        except _Fenced:
+        except Fenced:
             return _adopt(attempt)
         except Ignore:
             if attempt.replaced and attempt.replacement is not None:
-                outbox.publish_rows(ledger.rows().filter(pk=operation.pk))
+                outbox.publish_rows(table.rows().filter(pk=operation.pk))
             raise
         except Retry as exc:
-            return _retry(attempt, attempt.retry or _foreign_retry(attempt, exc))
+            return _retry(attempt, attempt.retry or foreign_retry(attempt, exc))
         except ObjectGone as exc:
             return _cancelled(attempt, str(exc))
         except OperationSuperseded:
@@ -66,7 +63,7 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any
     task, operation = attempt.task, attempt.operation
     if arguments is None:
         arguments = codec.loads(operation.payload, task.app)
-    attempt.own_transaction = task.atomic and not ledger.connection().in_atomic_block
+    attempt.own_transaction = task.atomic and not table.connection().in_atomic_block
     with transaction.atomic(using=conf().DATABASE) if task.atomic else contextlib.nullcontext():
         args, kwargs = references.load(arguments)
         try:
@@ -86,7 +83,7 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any
             if attempt.retry is None:
                 _settle(attempt, value)
                 return value
-            _hand_back(attempt, attempt.retry)
+            hand_back(attempt, attempt.retry)
             leave = attempt.retry.signal
     raise leave
 
@@ -101,9 +98,9 @@ def _settle(attempt: Attempt, value: Any) -> None:
     if operation.version is not None:
         fresh["succeeded_version"] = operation.version
     if not ledger.hand_back(operation, 0.0, fresh, name="enqueued"):
-        raise _Fenced
+        raise Fenced
     transaction.on_commit(
-        lambda: outbox.publish_rows(ledger.rows().filter(pk=operation.pk)), using=conf().DATABASE, robust=True
+        lambda: outbox.publish_rows(table.rows().filter(pk=operation.pk)), using=conf().DATABASE, robust=True
     )
 
 
@@ -122,21 +119,15 @@ def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
     operation = attempt.operation
     if not attempt.replaced:
         if not ledger.end(operation, State.CANCELLED, ledger.Failure(codec.printable(f"Ignored: {exc}"))):
-            raise _Fenced
+            raise Fenced
         announce.transition("cancelled", operation, str(exc))
     elif attempt.replacement is not None:
         if not ledger.hand_back(operation, 0.0, attempt.replacement, name="enqueued"):
-            raise _Fenced
+            raise Fenced
     elif ledger.end(operation, State.SUCCEEDED, replaced=True, result_payload="null", progress=1.0, delivered=True):
         announce.transition("succeeded", operation, "replaced")
     else:
-        raise _Fenced
-
-
-def _foreign_retry(attempt: Attempt, exc: Retry) -> RetryRequest:
-    """A Retry that was raised by hand: Celery would forget the task here; it is queued again with the usual wait."""
-    delay = exc.when if isinstance(exc.when, int | float) else retries.polite(attempt.task, attempt.operation, exc.exc)
-    return RetryRequest(exc, float(delay), exc.exc if isinstance(exc.exc, BaseException) else None)
+        raise Fenced
 
 
 def _retry(attempt: Attempt, request: RetryRequest) -> Any:
@@ -144,47 +135,10 @@ def _retry(attempt: Attempt, request: RetryRequest) -> Any:
     if retries.exhausted(operation):
         return _failed(attempt, request.exc or request.signal)
     try:
-        _hand_back(attempt, request)
-    except _Fenced:
+        hand_back(attempt, request)
+    except Fenced:
         return _adopt(attempt)
     raise request.signal
-
-
-def _hand_back(attempt: Attempt, request: RetryRequest) -> None:
-    """Queue the next attempt with what ``self.retry()`` changed."""
-    operation, task = attempt.operation, attempt.task
-    values: dict[str, Any] = {}
-    if request.exc is not None:
-        values["error"] = codec.describe(request.exc)
-    if request.max_retries is not None:
-        values["max_attempts"] = request.max_retries + 1
-    if request.args is not None or request.kwargs is not None or request.options:
-        values.update(_changed(task, operation, request))
-    if not ledger.hand_back(operation, request.delay, values, name="retried", reason=values.get("error", "")):
-        raise _Fenced
-    if request.delay <= conf().MAX_BROKER_DELAY:
-        publish = ledger.rows().filter(pk=operation.pk)
-        transaction.on_commit(lambda: outbox.publish_rows(publish), using=conf().DATABASE, robust=True) if not (
-            task.request.is_eager
-        ) else None
-
-
-def _changed(task: SafeTask, operation: Operation, request: RetryRequest) -> dict[str, Any]:
-    from django_task_safety import calls
-
-    args, kwargs = codec.loads(operation.payload, task.app)
-    options = codec.loads(operation.options) if operation.options else {}
-    made = calls.make(
-        task,
-        args if request.args is None else request.args,
-        kwargs if request.kwargs is None else request.kwargs,
-        {**options, **request.options},
-    )
-    return {
-        "payload": made.payload,
-        "options": made.operation.options,
-        "revision": operation.revision + 1,
-    }
 
 
 def _failed(attempt: Attempt, exc: BaseException) -> Any:
@@ -197,9 +151,9 @@ def _failed(attempt: Attempt, exc: BaseException) -> Any:
         else:
             when: Any = delay
             signal = Retry(exc=exc if isinstance(exc, Exception) else None, when=when, is_eager=task.request.is_eager)
-            _hand_back(attempt, RetryRequest(signal, delay, exc))
+            hand_back(attempt, RetryRequest(signal, delay, exc))
             raise signal from exc
-    except _Fenced:
+    except Fenced:
         return _adopt(attempt)
     except DatabaseError:
         logger.exception("operation %s: its failure could not be recorded; its lease will run out", operation.pk)
@@ -207,32 +161,6 @@ def _failed(attempt: Attempt, exc: BaseException) -> Any:
     if not failed:
         return _adopt(attempt)
     raise exc
-
-
-def fail(task: SafeTask, operation: Operation, exc: BaseException) -> bool:
-    """Fail the operation that this attempt owns, and compensate, in one transaction; False if it does not own it."""
-    failure = replay.failure(task, exc)
-    with transaction.atomic(using=conf().DATABASE):
-        if not ledger.end(operation, State.FAILED, failure):
-            return False
-        compensate(task, operation, exc)
-        announce.transition("failed", operation, failure.error, exc=exc)
-    return True
-
-
-def compensate(task: SafeTask, operation: Operation, exc: BaseException) -> None:
-    """Call the task's compensations in the transaction in which the operation failed.
-
-    One that fails itself is rolled back, logged, and noted in the operation's error; the operation stays failed.
-    """
-    for handler in task.compensations:
-        try:
-            with transaction.atomic(using=conf().DATABASE):
-                handler(operation, exc)
-        except Exception as problem:
-            logger.exception("operation %s: its compensation failed", operation.pk)
-            note = codec.printable(f"{operation.error} (its compensation failed: {problem!r})")
-            ledger.rows().filter(pk=operation.pk).update(error=note)
 
 
 def _cancelled(attempt: Attempt, reason: str) -> Any:
@@ -261,7 +189,7 @@ def _adopt(attempt: Attempt) -> Any:
     own = "cancelled in its own transaction"
     if ledger.end(attempt.operation, State.CANCELLED, ledger.Failure(own)):
         announce.transition("cancelled", attempt.operation, own)
-    seen = ledger.read(attempt.operation.pk)
+    seen = table.read(attempt.operation.pk)
     if seen is None or seen.operation.is_pending:
         logger.warning("operation %s: another attempt took over; nothing was written", attempt.operation.pk)
         raise Ignore("Another attempt took over.")

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from django_task_safety import codec, keys, ledger, references
+from django_task_safety import codec, keys, references, schedule
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf, seconds
 from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidOption, InvalidPayload, PayloadTooLarge
@@ -127,7 +127,7 @@ def retention(task: SafeTask) -> timedelta | None:
 
 
 def _first_look(wait: float, expires: datetime | None) -> float:
-    look = ledger.first_look(wait)
+    look = schedule.first_look(wait)
     return look if expires is None else max(0.0, min(look, _until(expires)))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from celery import states
 from django.db import transaction
 
-from django_task_safety import announce, ledger
+from django_task_safety import announce, ledger, table
 from django_task_safety.announce import logger
 from django_task_safety.conf import conf
 from django_task_safety.models import Operation
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def cancel(operation: Operation, reason: str) -> bool:
     """Cancel one operation in the current transaction; return whether it was pending."""
-    if not ledger.cancel(ledger.rows().filter(pk=operation.pk), reason):
+    if not ledger.cancel(table.rows().filter(pk=operation.pk), reason):
         return False
     operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None
     for name in ("ended_at", "due_at"):
@@ -33,7 +33,7 @@ def cancel(operation: Operation, reason: str) -> bool:
 def cancel_all(found: OperationQuerySet, reason: str) -> int:
     """Cancel the pending ones among those found, in the current transaction; return how many."""
     if found.query.is_sliced:
-        found = ledger.rows().filter(pk__in=list(found.values_list("pk", flat=True)))
+        found = table.rows().filter(pk__in=list(found.values_list("pk", flat=True)))
     pending = found.order_by().pending()
     with transaction.atomic(using=conf().DATABASE):
         # Locked first, so that exactly those are announced that are cancelled.

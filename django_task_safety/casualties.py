@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from django_task_safety import announce, attempts, cancellation, codec, ledger, outbox, owners, retries
+from django_task_safety import announce, cancellation, codec, failures, ledger, outbox, owners, retries, table
 from django_task_safety.conf import conf
 from django_task_safety.errors import OperationError, TimeLimitPassed, WorkerLost
 from django_task_safety.models import Operation
@@ -28,7 +28,7 @@ class Fate(enum.Enum):
 
 def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
     """A child of this worker's pool died in the middle of the operation."""
-    mine = ledger.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING)
+    mine = table.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING)
     operation = mine.first()
     if operation is None:
         return Fate.NOT_OURS
@@ -38,20 +38,20 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
     if not ledger.take_back(mine.filter(token=operation.token), reason):
         return Fate.NOT_OURS
     announce.transition("requeued", operation, reason)
-    outbox.publish_rows(ledger.rows().filter(pk=pk))
+    outbox.publish_rows(table.rows().filter(pk=pk))
     return Fate.QUEUED_AGAIN
 
 
 def time_limit_passed(pk: uuid.UUID, exc: BaseException) -> None:
     """The pool killed the attempt at its hard time limit."""
-    operation = ledger.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING).first()
+    operation = table.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING).first()
     if operation is not None:
         give_up([operation], TimeLimitPassed, f"The hard time limit passed: {exc}")
 
 
 def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> None:
     """Celery dropped the message: revoked by hand, or past its ``expires``. A revoke of the operation is a cancel."""
-    operation = ledger.find(pk=pk)
+    operation = table.find(pk=pk)
     if operation is None:
         return
     if operation.state == State.QUEUED and expired and operation.attempt > 0:
@@ -73,13 +73,13 @@ def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str)
     seen = {operation.pk: operation.token for operation in lost}
     with transaction.atomic(using=conf().DATABASE):
         # The lock holds what was seen until the statement that ends it.
-        still = ledger.rows().filter(pk__in=list(seen)).select_for_update()
+        still = table.rows().filter(pk__in=list(seen)).select_for_update()
         same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
-        failed = ledger.give_up(ledger.rows().filter(pk__in=[row.pk for row in same]), failure) if same else 0
+        failed = ledger.give_up(table.rows().filter(pk__in=[row.pk for row in same]), failure) if same else 0
         for row in same:
             row.state, row.error = State.FAILED, failure.error
             exc = error(reason, row)
             if task := safe_task_named(row.task):
-                attempts.compensate(task, row, exc)
+                failures.compensate(task, row, exc)
             announce.transition("failed", row, failure.error, exc=exc)
     return failed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import Ignore, Reject
 from django.db import Error as DatabaseError
 
-from django_task_safety import attempts, calls, enqueueing, followers, ledger, outbox, owners, replay
+from django_task_safety import attempts, calls, enqueueing, failures, followers, ledger, outbox, owners, replay, table
 from django_task_safety.calls import Call
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
@@ -156,7 +156,7 @@ def _record_refusal(task: SafeTask, message: Message, exc: TaskSafetyError) -> N
         id=message.id, task=task.name, max_attempts=1, retention=calls.retention(task), **owner, **times
     )
     if ledger.enqueue([refused]):
-        attempts.fail(task, refused, exc)
+        failures.fail(task, refused, exc)
 
 
 def _options(task: SafeTask, message: Message) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _options(task: SafeTask, message: Message) -> dict[str, Any]:
     return {**canvas, **times, "task_id": message.id, **replay.routing(request)}
 
 
-def _step_aside(task: SafeTask, message: Message, seen: ledger.Seen) -> replay.Answer | None:
+def _step_aside(task: SafeTask, message: Message, seen: table.Seen) -> replay.Answer | None:
     """Answer for an operation that cannot be claimed; None to try once more."""
     operation = seen.operation
     if operation.state == State.RUNNING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from django_task_safety import followers, ledger, outbox, replacement
+from django_task_safety import followers, ledger, outbox, replacement, table
 from django_task_safety.calls import Call
 from django_task_safety.conf import conf
 from django_task_safety.duplicates import Verdict, decide
@@ -77,7 +77,7 @@ def resolve(task: SafeTask, asked: Operation) -> tuple[Verdict, Operation]:
     """Return what becomes of a call whose id or key is taken, and the row that answers for it."""
     for attempt in range(_TRIES):
         # After a first miss only a locking read is sure to see who won (REPEATABLE READ).
-        first = ledger.find(pk=asked.pk, digest=asked.key_digest, lock=attempt > 0 and _in_transaction())
+        first = table.find(pk=asked.pk, digest=asked.key_digest, lock=attempt > 0 and _in_transaction())
         if first is None:
             if ledger.enqueue([asked]):
                 return Verdict.CREATED, asked
@@ -105,7 +105,7 @@ def _carry_out(verdict: Verdict, first: Operation, asked: Operation) -> bool:
 
 
 def _in_transaction() -> bool:
-    return ledger.connection().in_atomic_block
+    return table.connection().in_atomic_block
 
 
 def _publish_after_commit(task: SafeTask, call: Call, verdict: Verdict, operation: Operation) -> None:
@@ -141,10 +141,10 @@ def _enqueue_batch(task: SafeTask, batch: Sequence[Call], answers: dict[int, Ope
 
 def retry(operation: Operation) -> bool:
     """Queue a failed or cancelled operation again, as it was asked for."""
-    seen = ledger.find(pk=operation.pk)
+    seen = table.find(pk=operation.pk)
     if seen is None or seen.is_pending or seen.state == Operation.State.SUCCEEDED:
         return False
-    asked = ledger.find(pk=operation.pk)
+    asked = table.find(pk=operation.pk)
     assert asked is not None
     _due_now(asked)
     if not ledger.reopen(seen, asked, new_work=False):

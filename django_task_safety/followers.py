@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore
 
-from django_task_safety import ledger, outbox, replay
+from django_task_safety import ledger, outbox, replay, table
 from django_task_safety.calls import Call
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
@@ -47,7 +47,7 @@ def answer(task: SafeTask, follower: Operation) -> replay.Answer:
         Exception: The stored one, when it failed.
     """
     assert follower.follows is not None
-    seen = ledger.read(follower.follows)
+    seen = table.read(follower.follows)
     if seen is not None and seen.operation.is_pending:
         _come_back(follower)
     followed = seen.operation if seen else _gone(follower.follows)
@@ -59,7 +59,7 @@ def answer(task: SafeTask, follower: Operation) -> replay.Answer:
 def _come_back(follower: Operation) -> None:
     delay = min(LOOK_MAX, LOOK * 2 ** min(follower.attempt - 1, 10))
     if ledger.hand_back(follower, delay, name="requeued"):
-        outbox.publish_rows(ledger.rows().filter(pk=follower.pk))
+        outbox.publish_rows(table.rows().filter(pk=follower.pk))
     raise Ignore(f"It follows a pending operation and comes back in {delay:g} s.")
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from django.db import connections
 
-from django_task_safety import ledger, owners
+from django_task_safety import owners, schedule, table
 from django_task_safety.conf import conf
 from django_task_safety.models import Operation
 
@@ -67,7 +67,7 @@ class Heartbeat:
 
 def _unshared() -> bool:
     """Return whether no other connection can see this one's rows yet: nobody takes what nobody sees."""
-    connection = ledger.connection()
+    connection = table.connection()
     in_memory = connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
     return connection.in_atomic_block or in_memory
 
@@ -75,7 +75,7 @@ def _unshared() -> bool:
 def renew(pks: list[uuid.UUID]) -> None:
     """Renew the leases of this process's operations; log what prevents it. Leaves no connection open."""
     try:
-        ledger.renew(pks, owners.me(), conf().LEASE)
+        schedule.renew(pks, owners.me(), conf().LEASE)
     except Exception:
         logger.warning("%d lease(s) could not be renewed", len(pks), exc_info=True)
     finally:

@@ -19,23 +19,20 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Coalesce, Least
+from django.db.models import F
 from django.utils import timezone
 
-from django_task_safety import announce, codec, statements
+from django_task_safety import announce, codec, schedule, statements, table
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
 from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
+from django_task_safety.table import Seen
 
 State = Operation.State
-Rows = OperationQuerySet
 
 #: What a row looks like when no attempt owns it.
 _UNOWNED: dict[str, Any] = {"token": None, "deadline_at": None}
@@ -48,15 +45,6 @@ _FRESH: dict[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Seen:
-    """An operation as it was read, and the database's time when it was."""
-
-    operation: Operation
-    claimed: bool
-    now: datetime
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
     """Why an attempt failed, as text."""
 
@@ -65,37 +53,14 @@ class Failure:
     exception: str = ""
 
 
-def connection() -> BaseDatabaseWrapper:
-    """Return this thread's connection to the operations' database."""
-    return connections[conf().DATABASE]
-
-
-def rows() -> Rows:
-    """Return all rows, followers included."""
-    return Operation.all_rows.get_queryset()
-
-
-def find(*, pk: uuid.UUID | None = None, digest: str | None = None, lock: bool = False) -> Operation | None:
-    """Return the row with this id, or else with this key."""
-    by = Q(pk=pk) if pk else Q()
-    by = by | Q(key_digest=digest) if digest else by
-    found = rows().filter(by)
-    # A locking read sees the newest committed row where a plain one would look at the transaction's snapshot.
-    return (found.select_for_update() if lock else found).first()
-
-
-def read(pk: uuid.UUID) -> Seen | None:
-    """Return the row and the database's time."""
-    operation = rows().filter(pk=pk).annotate(_now=Now()).first()
-    return Seen(operation, False, operation.__dict__["_now"]) if operation else None
-
-
 def enqueue(operations: Sequence[Operation]) -> list[Operation]:
     """Insert operations; return those whose id and key were new."""
-    inserted = statements.insert(connection(), operations)
+    inserted = statements.insert(table.connection(), operations)
     new = list(operations) if inserted == len(operations) else []
     if inserted != len(operations) and len(operations) > 1:
-        present = set(rows().filter(pk__in=[operation.pk for operation in operations]).values_list("pk", flat=True))
+        present = set(
+            table.rows().filter(pk__in=[operation.pk for operation in operations]).values_list("pk", flat=True)
+        )
         new = [operation for operation in operations if operation.pk in present]
     for operation in new:
         _forget_expressions(operation)
@@ -125,8 +90,8 @@ def amend(seen: Operation, asked: Operation) -> bool:
     return _write(_as_read(seen), seen, values)
 
 
-def _as_read(seen: Operation) -> Rows:
-    return rows().filter(pk=seen.pk, state=seen.state, revision=seen.revision, attempt=seen.attempt)
+def _as_read(seen: Operation) -> OperationQuerySet:
+    return table.rows().filter(pk=seen.pk, state=seen.state, revision=seen.revision, attempt=seen.attempt)
 
 
 def _asked(asked: Operation) -> dict[str, Any]:
@@ -151,7 +116,7 @@ def claim(pk: uuid.UUID, owner: str, lease: float, limit: float | None, hint: Op
         None where there is no such row.
     """
     token = uuid.uuid4()
-    db = connection()
+    db = table.connection()
     if db.vendor == "postgresql":
         row = statements.claim_or_read(db, pk, token, owner, lease, limit)
         seen = _from_row(db, row, token, owner) if row else None
@@ -195,33 +160,20 @@ def _claim_in_two(
         if hint and statements.claim_seen(db, pk, (hint.attempt, hint.revision), token, owner, lease, limit):
             _taken(hint, token, owner)
             return Seen(hint, True, timezone.now())
-        seen = read(pk)
+        seen = table.read(pk)
         if seen is None:
             return None
         changed = hint is None or (hint.attempt, hint.revision) != (seen.operation.attempt, seen.operation.revision)
-        if not (changed and claimable(seen)):
+        if not (changed and table.claimable(seen)):
             return seen
         hint = seen.operation
-
-
-def claimable(seen: Seen) -> bool:
-    """Return whether a claim of the row as it was read would succeed; the same rule as the statement's."""
-    operation, now = seen.operation, seen.now
-    if operation.max_attempts is not None and operation.attempt >= operation.max_attempts:
-        return False
-    if operation.state == State.QUEUED:
-        expired = operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= now
-        return operation.available_at <= now and not expired
-    due = operation.due_at
-    overrun = due is not None and operation.deadline_at is not None and due >= operation.deadline_at
-    return operation.state == State.RUNNING and due is not None and due <= now and not overrun
 
 
 def settle(operation: Operation, result: str, due: float | None) -> bool:
     """Record the success of the attempt that owns ``operation``; False when it does not own it any more,
     or when newer arguments wait."""
     settled = operation.token is not None and statements.settle(
-        connection(), operation.pk, operation.token, operation.revision, result, due
+        table.connection(), operation.pk, operation.token, operation.revision, result, due
     )
     if settled:
         operation.state, operation.result_payload, operation.token = State.SUCCEEDED, result, None
@@ -241,7 +193,7 @@ def hand_back(
         name: What to announce.
         reason: For the log.
     """
-    look = first_look(delay)
+    look = schedule.first_look(delay)
     queued = {**_UNOWNED, "state": State.QUEUED, "available_at": After(delay), "due_at": After(look)}
     done = _write(_owned(operation), operation, {**queued, "republished": 0, **(values or {})})
     if done:
@@ -249,24 +201,18 @@ def hand_back(
     return done
 
 
-def first_look(delay: float) -> float:
-    """Return the seconds until the sweeper looks at a queued row: a long wait ends with its publication, a short one
-    is published at once and looked after in case that was lost."""
-    return delay if delay > conf().MAX_BROKER_DELAY else delay + conf().REPUBLISH_AFTER
-
-
 def end(operation: Operation, state: Operation.State, failure: Failure | None = None, **values: Any) -> bool:
     """End the operation in the name of the attempt that owns it, if it still does."""
     failed = dataclasses.asdict(failure) if failure else {}
-    ended = {**_UNOWNED, "state": state, "ended_at": Now(), "due_at": _look_again(operation), **failed, **values}
+    ended = {**_UNOWNED, "state": state, "ended_at": Now(), "due_at": schedule.after_end(operation), **failed, **values}
     return _write(_owned(operation), operation, ended)
 
 
-def _owned(operation: Operation) -> Rows:
-    return rows().filter(pk=operation.pk, token=operation.token, state=State.RUNNING)
+def _owned(operation: Operation) -> OperationQuerySet:
+    return table.rows().filter(pk=operation.pk, token=operation.token, state=State.RUNNING)
 
 
-def cancel(found: Rows, reason: str) -> int:
+def cancel(found: OperationQuerySet, reason: str) -> int:
     """Cancel what is pending among the rows found."""
     return found.filter(state__in=Operation.PENDING).update(**_cancelled(reason))
 
@@ -274,61 +220,36 @@ def cancel(found: Rows, reason: str) -> int:
 def _cancelled(reason: str) -> dict[str, Any]:
     return {
         **_UNOWNED,
-        **{"state": State.CANCELLED, "error": codec.printable(reason), "ended_at": Now(), "due_at": _look_again()},
+        **{
+            "state": State.CANCELLED,
+            "error": codec.printable(reason),
+            "ended_at": Now(),
+            "due_at": schedule.after_end(),
+        },
     }
 
 
-def take_back(found: Rows, error: str) -> int:
+def take_back(found: OperationQuerySet, error: str) -> int:
     """Queue running operations again whose worker is lost; the attempt stays counted."""
     lost = found.filter(state=State.RUNNING)
     soon = After(conf().REPUBLISH_AFTER)
     return lost.update(**_UNOWNED, state=State.QUEUED, available_at=Now(), due_at=soon, error=codec.printable(error))
 
 
-def give_up(found: Rows, failure: Failure) -> int:
+def give_up(found: OperationQuerySet, failure: Failure) -> int:
     """Fail pending operations that cannot be attempted any more."""
     failed = dataclasses.asdict(failure)
     return found.filter(state__in=Operation.PENDING).update(
-        **_UNOWNED, **failed, state=State.FAILED, ended_at=Now(), due_at=_look_again()
+        **_UNOWNED, **failed, state=State.FAILED, ended_at=Now(), due_at=schedule.after_end()
     )
 
 
-def renew(pks: Sequence[uuid.UUID], owner: str, lease: float) -> int:
-    """Extend the leases of what ``owner`` runs, but never past the deadline of an attempt."""
-    running = rows().filter(pk__in=pks, owner=owner, state=State.RUNNING)
-    return running.update(due_at=Least(After(lease), Coalesce(F("deadline_at"), After(lease))))
-
-
-def look_again(found: Rows, seconds: float | None = None, **values: Any) -> int:
-    """Set when the sweeper looks at the rows next: in ``seconds``, or when their retention ends."""
-    due = _retained() if seconds is None else After(seconds)
-    return found.update(due_at=due, **values)
-
-
-def hurry(pk: uuid.UUID) -> None:
-    """Make a queued operation due now: eager calls do not wait."""
-    rows().filter(pk=pk, state=State.QUEUED, available_at__gt=Now()).update(available_at=Now())
-
-
-def prune(found: Rows) -> int:
+def prune(found: OperationQuerySet) -> int:
     """Delete ended operations."""
     return found.exclude(state__in=Operation.PENDING)._raw_delete(found.db)
 
 
-def _look_again(operation: Operation | None = None) -> Any:
-    """When to look at an ended row: soon while its outcome is to be delivered, else when it is to be pruned."""
-    soon = After(conf().REPUBLISH_AFTER)
-    if operation is not None and "delivered" in operation.__dict__:
-        return _retained() if operation.delivered else soon
-    return Case(When(delivered=False, then=soon), default=_retained())
-
-
-def _retained() -> Any:
-    kept = models.ExpressionWrapper(Now() + F("retention"), output_field=models.DateTimeField())
-    return Case(When(retention__isnull=True, then=Value(None)), default=kept, output_field=models.DateTimeField())
-
-
-def _write(found: Rows, operation: Operation, values: dict[str, Any], name: str = "") -> bool:
+def _write(found: OperationQuerySet, operation: Operation, values: dict[str, Any], name: str = "") -> bool:
     """Update the one row, and the instance where that succeeded."""
     if not found.update(**values):
         return False

@@ -21,7 +21,7 @@ from kombu import Producer
 from kombu.exceptions import KombuError
 from kombu.pools import ProducerPool
 
-from django_task_safety import codec, ledger
+from django_task_safety import codec, schedule, table
 from django_task_safety.calls import Call
 from django_task_safety.clock import Now
 from django_task_safety.conf import conf
@@ -240,8 +240,8 @@ def _leave_to_sweeper(operations: Sequence[Operation], why: str, level: int = lo
     ids = [operation.pk for operation in operations]
     logger.log(level, "%d operation(s) wait for the sweeper: %s", len(ids), why)
     try:
-        queued = ledger.rows().filter(pk__in=ids, state=Operation.State.QUEUED)
+        queued = table.rows().filter(pk__in=ids, state=Operation.State.QUEUED)
         # Only what is to run now comes forward; the rest is looked at in its own time.
-        ledger.look_again(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
+        schedule.look_again(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
     except Exception:
         logger.warning("they will be published after REPUBLISH_AFTER", exc_info=True)

@@ -87,10 +87,10 @@ def _connection() -> BaseDatabaseWrapper:
     """Return a connection outside the body's transaction, where there is one and the database allows it."""
     from django.db import connections
 
-    from django_task_safety import ledger
+    from django_task_safety import table
 
     attempt = current_attempt()
-    main = ledger.connection()
+    main = table.connection()
     if attempt is None or not attempt.own_transaction or main.vendor == "sqlite":
         # SQLite has one writer: a second connection would wait for the body's own transaction.
         return main

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.db.models import F
 
-from django_task_safety import announce, cancellation, casualties, ledger, outbox, retries
+from django_task_safety import announce, cancellation, casualties, ledger, outbox, retries, schedule, table
 from django_task_safety.clock import Now
 from django_task_safety.conf import conf
 from django_task_safety.errors import TimeLimitPassed, WorkerLost
+from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
 
 logger = logging.getLogger("django_task_safety")
@@ -55,15 +56,15 @@ def sweep() -> Swept:
 
 
 def _due() -> list[uuid.UUID]:
-    found = ledger.rows().filter(due_at__lte=Now()).order_by("due_at")
+    found = table.rows().filter(due_at__lte=Now()).order_by("due_at")
     return list(found.values_list("pk", flat=True)[: conf().SWEEP_BATCH])
 
 
 def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
     """Handle one batch in one transaction, a statement for each kind, and publish after it."""
     with transaction.atomic(using=conf().DATABASE):
-        skip = ledger.connection().features.has_select_for_update_skip_locked
-        locked = ledger.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
+        skip = table.connection().features.has_select_for_update_skip_locked
+        locked = table.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
         batch = list(locked.select_for_update(skip_locked=skip))
         publish = _lost(batch, total) + _expired_or_queued(batch, total)
         ended = [row for row in batch if not row.is_pending]
@@ -101,8 +102,8 @@ def _expired_or_queued(batch: Sequence[Operation], total: Swept) -> list[Operati
     return [row for row in queued if row not in late]
 
 
-def _these(found: Sequence[Operation]) -> ledger.Rows:
-    return ledger.rows().filter(pk__in=[row.pk for row in found])
+def _these(found: Sequence[Operation]) -> OperationQuerySet:
+    return table.rows().filter(pk__in=[row.pk for row in found])
 
 
 def _look_later(found: Sequence[Operation]) -> None:
@@ -112,7 +113,7 @@ def _look_later(found: Sequence[Operation]) -> None:
         factor = min(2 ** min(row.republished, 10), REPUBLISH_FACTOR_MAX)
         by_wait.setdefault(conf().REPUBLISH_AFTER * factor, []).append(row)
     for wait, those in by_wait.items():
-        ledger.look_again(_these(those), wait, republished=F("republished") + 1)
+        schedule.look_again(_these(those), wait, republished=F("republished") + 1)
 
 
 def _publish(found: Sequence[Operation], total: Swept) -> None:
@@ -120,7 +121,7 @@ def _publish(found: Sequence[Operation], total: Swept) -> None:
     total.published += len(sent)
     if unsent := [row for row in found if row not in sent]:
         # Not their fault: they come first when the broker is back, and no backoff is counted against them.
-        ledger.look_again(_these(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
+        schedule.look_again(_these(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
 
 
 def _prune(ended: Sequence[Operation], total: Swept) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from celery import Celery, Task, states
+from celery import Celery, Task
 from celery.canvas import Signature
 from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
@@ -142,12 +142,12 @@ class SafeTask(Task):  # type: ignore[type-arg]
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
         """Enqueue and return the operation: the new one, or the one that answers for a duplicate."""
-        from django_task_safety import calls, enqueueing
+        from django_task_safety import calls, eager, enqueueing
 
         call = calls.make(self, args, kwargs, {})
         if self.app.conf.task_always_eager:
             operation = enqueueing.enqueue(self, call, publish=False).operation
-            self._apply_operation(operation, call.args, call.kwargs, {"own": operation.pk == call.operation.pk})
+            eager.run(self, super().apply, call, operation, {})
             operation.refresh_from_db()
             return operation
         return enqueueing.enqueue(self, call).operation
@@ -172,36 +172,12 @@ class SafeTask(Task):  # type: ignore[type-arg]
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
         """Run the whole protocol in this process and return Celery's ``EagerResult``; retries do not wait."""
-        from django_task_safety import calls, enqueueing, replacement
+        from django_task_safety import calls, eager, enqueueing, replacement
 
         call = calls.make(self, args, kwargs, {**options, "countdown": None, "eta": None})
         call = replacement.detour(call) if replacement.replaced_by(call) else call
         operation = enqueueing.enqueue(self, call, publish=False).operation
-        options["own"] = operation.pk == call.operation.pk
-        return self._apply_operation(operation, call.args, call.kwargs, options)
-
-    def _apply_operation(
-        self, operation: Operation, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
-    ) -> Any:
-        from django_task_safety import ledger, outbox
-
-        throw = options.pop("throw", None)
-        # A duplicate of a queued operation runs that one, with its arguments.
-        known = {} if options.pop("own") else {"rev": -1}
-        header = {outbox.HEADER: {"op": str(operation.pk), **known}}
-        for name in ("task_id", "countdown", "eta", "headers", "retries"):
-            options.pop(name, None)
-        while True:
-            ledger.hurry(operation.pk)
-            headers = {**header, **(options.get("headers") or {})}
-            result = super().apply(
-                tuple(args), dict(kwargs), task_id=str(operation.pk), throw=False, headers=headers, **options
-            )
-            if result.state != states.RETRY:
-                break
-        if throw if throw is not None else self.app.conf.task_eager_propagates:
-            result.maybe_throw()
-        return result
+        return eager.run(self, super().apply, call, operation, options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the protocol for a worker; run the plain function for everybody else."""

@@ -62,6 +62,6 @@ def _on_postrun(sender: Any = None, task: Any = None, state: str = "", **kwargs:
 
 
 def _mark_delivered(pk: Any, ended: str) -> None:
-    from django_task_safety import ledger
+    from django_task_safety import schedule, table
 
-    ledger.look_again(ledger.rows().filter(pk=pk, state=ended, delivered=False), delivered=True)
+    schedule.look_again(table.rows().filter(pk=pk, state=ended, delivered=False), delivered=True)

@@ -6,7 +6,7 @@ import pytest
 from celery.exceptions import Ignore, Reject
 from django.db import connection
 
-from django_task_safety import ledger, safe_task
+from django_task_safety import ledger, safe_task, schedule, table
 from django_task_safety.models import Operation
 from tests.delivering import LocalWorker, elsewhere
 from tests.testapp.models import Effect
@@ -110,14 +110,14 @@ def test_a_zombie_cannot_settle_even_while_its_successor_runs(worker):
 
 def test_a_lease_can_be_renewed_by_its_owner_only(worker):
     operation = ledger.claim(zombie.enqueue().pk, "first", 30, None).operation
-    assert ledger.renew([operation.pk], "stranger", 30) == 0
-    assert ledger.renew([operation.pk], "first", 30) == 1
+    assert schedule.renew([operation.pk], "stranger", 30) == 0
+    assert schedule.renew([operation.pk], "first", 30) == 1
 
 
 def test_a_lease_is_not_renewed_past_the_deadline_of_its_attempt(worker):
     operation = ledger.claim(zombie.enqueue().pk, "first", 30, 40).operation
     worker.pass_time(20)
-    ledger.renew([operation.pk], "first", 30)
+    schedule.renew([operation.pk], "first", 30)
     worker.pass_time(21)
     assert not ledger.claim(operation.pk, "second", 30, 40).claimed
     assert only().due_at == only().deadline_at
@@ -148,5 +148,5 @@ def test_what_is_pending_cannot_be_pruned(worker, state):
     operation = zombie.enqueue()
     if state == State.RUNNING:
         ledger.claim(operation.pk, "first", 30, None)
-    assert ledger.prune(ledger.rows()) == 0
+    assert ledger.prune(table.rows()) == 0
     assert only().state == state

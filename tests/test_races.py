@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 from django.db import connection, transaction
 
-from django_task_safety import ledger, sweeper
+from django_task_safety import ledger, schedule, sweeper
 from django_task_safety.models import Operation
 from tests.testapp.models import Effect
 from tests.testapp.tasks import add, charge, double, record
@@ -141,6 +141,6 @@ def test_a_renewal_and_a_sweep_do_not_both_win(worker):
         pk = record.enqueue(number).pk
         token = ledger.claim(pk, "slow", 30, None).operation.token
         worker.pass_time(31)
-        at_once(lambda pk=pk: ledger.renew([pk], "slow", 30), sweeper.sweep)
+        at_once(lambda pk=pk: schedule.renew([pk], "slow", 30), sweeper.sweep)
         operation = Operation.objects.get(pk=pk)
         assert (operation.state, operation.token) in [(State.RUNNING, token), (State.QUEUED, None)]

@@ -7,7 +7,7 @@ from django.core.management import call_command
 from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
-from django_task_safety import ledger, safe_task, sweeper
+from django_task_safety import ledger, safe_task, schedule, sweeper
 from django_task_safety.models import Operation
 from tests.delivering import about_operations, statements
 from tests.testapp.models import Effect
@@ -140,7 +140,7 @@ def test_a_renewed_lease_is_left_alone(worker):
     operation = claim(record.enqueue("a"))
     worker.take()
     worker.pass_time(20)
-    ledger.renew([operation.pk], "a worker that dies", 30)
+    schedule.renew([operation.pk], "a worker that dies", 30)
     worker.pass_time(20)
     assert not sweeper.sweep()
     assert only().state == State.RUNNING

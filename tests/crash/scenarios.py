@@ -50,6 +50,11 @@ class Scenario(ABC):
         task.apply_async((number,), kwargs)
         return self.post()
 
+    @staticmethod
+    def numbers(number: int) -> list[int]:
+        """Return three numbers, for a run that needs more than one."""
+        return [number * 10 + each for each in range(3)]
+
     def post(self) -> list[Letter]:
         return [letter_of(message) for message in self.worker.take()]
 
@@ -88,9 +93,6 @@ class EnqueueMany(Scenario):
         assert len(set(present)) == 1, "half of a transaction"
         for each in self.numbers(number):
             assert_charged_once(each) if present[0] else assert_never_charged(each, None)
-
-    def numbers(self, number: int) -> list[int]:
-        return [number * 10 + each for each in range(3)]
 
 
 class Delivery(Scenario):
@@ -218,9 +220,6 @@ class Sweep(Scenario):
         assert_charged_once(died)
         assert_failed_once(spent)
         assert_charged_once(lost)
-
-    def numbers(self, number: int) -> list[int]:
-        return [number * 10 + each for each in range(3)]
 
 
 class Reopen(Scenario):

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from django_task_safety import ledger
+from django_task_safety import ledger, schedule
 from django_task_safety.models import Operation
 from tests.crash import tasks
 from tests.crash.counting import State, assert_charged_once, effects, operation
@@ -99,7 +99,7 @@ def test_a_zombie_neither_ends_nor_renews_the_claim_of_its_successor(victims, wo
     worker.pass_time(61)
     ledger.claim(zombie.pk, "successor", 30.0, None)
     claimed = operation(1)
-    assert ledger.renew([zombie.pk], zombie.owner, 3600.0) == 0
+    assert schedule.renew([zombie.pk], zombie.owner, 3600.0) == 0
     victims.resume()
     left = operation(1)
     for name in ("state", "owner", "token", "attempt", "due_at", "error"):

@@ -1,0 +1,65 @@
+"""Read the table of operations; `django_task_safety.ledger` alone changes their state."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from datetime import datetime
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q
+
+from django_task_safety.clock import Now
+from django_task_safety.conf import conf
+from django_task_safety.managers import OperationQuerySet
+from django_task_safety.models import Operation
+
+State = Operation.State
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seen:
+    """An operation as it was read, and the database's time when it was."""
+
+    operation: Operation
+    claimed: bool
+    now: datetime
+
+
+def connection() -> BaseDatabaseWrapper:
+    """Return this thread's connection to the operations' database."""
+    return connections[conf().DATABASE]
+
+
+def rows() -> OperationQuerySet:
+    """Return all rows, followers included."""
+    return Operation.all_rows.get_queryset()
+
+
+def find(*, pk: uuid.UUID | None = None, digest: str | None = None, lock: bool = False) -> Operation | None:
+    """Return the row with this id, or else with this key."""
+    by = Q(pk=pk) if pk else Q()
+    by = by | Q(key_digest=digest) if digest else by
+    found = rows().filter(by)
+    # A locking read sees the newest committed row where a plain one would look at the transaction's snapshot.
+    return (found.select_for_update() if lock else found).first()
+
+
+def read(pk: uuid.UUID) -> Seen | None:
+    """Return the row and the database's time."""
+    operation = rows().filter(pk=pk).annotate(_now=Now()).first()
+    return Seen(operation, False, operation.__dict__["_now"]) if operation else None
+
+
+def claimable(seen: Seen) -> bool:
+    """Return whether a claim of the row as it was read would succeed; the same rule as the statement's."""
+    operation, now = seen.operation, seen.now
+    if operation.max_attempts is not None and operation.attempt >= operation.max_attempts:
+        return False
+    if operation.state == State.QUEUED:
+        expired = operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= now
+        return operation.available_at <= now and not expired
+    due = operation.due_at
+    overrun = due is not None and operation.deadline_at is not None and due >= operation.deadline_at
+    return operation.state == State.RUNNING and due is not None and due <= now and not overrun
