@@ -11,11 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from celery.exceptions import QueueNotFound
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from django_task_safety import codec, keys, references, schedule
+from django_task_safety import codec, ids, keys, references, schedule
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf, seconds
 from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidOption, InvalidPayload, PayloadTooLarge
@@ -180,7 +181,7 @@ def _version(task: SafeTask, value: Any) -> int:
 
 def _task_id(value: Any) -> uuid.UUID:
     if value is None:
-        return uuid.uuid4()
+        return ids.new()
     try:
         return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
     except (ValueError, AttributeError, TypeError):
@@ -195,6 +196,7 @@ def _stored_options(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any
     stored = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
     for name in ("queue", "exchange"):
         stored[name] = getattr(stored.get(name), "name", stored.get(name))
+    _routed(task, stored)
     countdown = _moment("countdown", stored.pop("countdown", None))
     stored["eta"] = _moment("eta", stored.get("eta")) or countdown
     stored["expires"] = _moment("expires", stored.get("expires", task.expires))
@@ -205,6 +207,19 @@ def _stored_options(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any
         if stored.get(name):
             stored[name] = references.dump(stored[name])
     return stored
+
+
+def _routed(task: SafeTask, options: dict[str, Any]) -> None:
+    """Refuse a queue that nobody declares: its message could never be published."""
+    name = options.get("queue")
+    if isinstance(name, str):
+        try:
+            router: Any = task.app.amqp.router
+            router.expand_destination(name)
+        except QueueNotFound as exc:
+            raise InvalidOption(
+                f"queue={name!r} is not in task_queues, and task_create_missing_queues is off. Declare the queue."
+            ) from exc
 
 
 def _moment(name: str, value: Any) -> datetime | None:

@@ -22,9 +22,10 @@ _OLDEST_MARIADB = (10, 5)
 
 def register() -> None:
     """Register the checks."""
-    checks.register(check_settings, "task_safety")
-    checks.register(check_broker, "task_safety")
-    checks.register(check_database, checks.Tags.database)
+    for check, tag in ((check_settings, "task_safety"), (check_broker, "task_safety"), (check_database, "database")):
+        registered: set[Any] = checks.registry.registry.registered_checks
+        if check not in registered:
+            checks.register(check, tag)
 
 
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:

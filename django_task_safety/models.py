@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime
 from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from django_task_safety import codec
+from django_task_safety import codec, ids
 from django_task_safety.managers import AllRowsManager, OperationManager
 
 __all__ = ["Operation"]
@@ -18,7 +17,7 @@ __all__ = ["Operation"]
 class Operation(models.Model):
     """One piece of work, from the moment it is asked for until its outcome is pruned.
 
-    Only `django_task_safety.ledger` changes the state; see ``docs/state_machine.md``.
+    Only `django_task_safety.ledger` changes the state; see the page on the state machine.
     """
 
     class State(models.TextChoices):
@@ -32,7 +31,7 @@ class Operation(models.Model):
 
     PENDING = (State.QUEUED, State.RUNNING)
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
     task = models.CharField(max_length=255)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from django_task_safety import codec
+from django_task_safety import codec, ids
 from django_task_safety.calls import CANVAS, Call
 from django_task_safety.context import Attempt
 from django_task_safety.models import Operation
@@ -59,7 +58,7 @@ def follow(attempt: Attempt, call: Call, answer: Operation) -> None:
 def detour(call: Call) -> Call:
     """Return the call under an id of its own, without the callbacks that wait for the replaced one."""
     row = copy.copy(call.operation)
-    row.pk, row.delivered = uuid.uuid4(), True
+    row.pk, row.delivered = ids.new(), True
     options = {name: value for name, value in call.options.items() if name not in CANVAS}
     row.options = codec.dumps(options, "json")
     return dataclasses.replace(call, operation=row, options=options)

@@ -48,6 +48,15 @@ def revoke(task: SafeTask, operation: Operation) -> None:
     task.backend.mark_as_revoked(
         str(request.id), operation.error or "cancelled", request=request, store_result=not task.ignore_result
     )
+    if has_canvas(request):
+        _delivered(operation)
+
+
+def _delivered(operation: Operation) -> None:
+    """Nobody calls back after a task that was ignored, so this is noted here. A chord hears of it at least once."""
+    from django_task_safety import schedule, table
+
+    schedule.look_again(table.rows().filter(pk=operation.pk, delivered=False), delivered=True)
 
 
 def dump_exception(task: SafeTask, exc: BaseException) -> str:

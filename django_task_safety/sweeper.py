@@ -68,8 +68,9 @@ def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
         batch = list(locked.select_for_update(skip_locked=skip))
         publish = _lost(batch, total) + _expired_or_queued(batch, total)
         ended = [row for row in batch if not row.is_pending]
-        publish += [row for row in ended if not row.delivered]
-        _prune([row for row in ended if row.delivered], total)
+        old = [row for row in ended if row.delivered or _past_retention(row)]
+        publish += [row for row in ended if row not in old]
+        _prune(old, total)
         _look_later(publish)
     _publish(publish, total)
 
@@ -122,6 +123,12 @@ def _publish(found: Sequence[Operation], total: Swept) -> None:
     if unsent := [row for row in found if row not in sent]:
         # Not their fault: they come first when the broker is back, and no backoff is counted against them.
         schedule.look_again(_these(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
+
+
+def _past_retention(row: Operation) -> bool:
+    """Return whether an outcome that nobody took has been kept for its time."""
+    now = row.__dict__["_now"]
+    return bool(row.retention is not None and row.ended_at and row.ended_at + row.retention <= now)
 
 
 def _prune(ended: Sequence[Operation], total: Swept) -> None:

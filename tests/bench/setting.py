@@ -15,8 +15,8 @@ from tests.servers import PostgreSQL, Redis
 
 
 @contextmanager
-def servers(**task_safety: Any) -> Iterator[None]:
-    """Start the servers, and Django on them, for this process and its children."""
+def servers(aliases: tuple[str, ...] = (), **task_safety: Any) -> Iterator[None]:
+    """Start the servers, and Django on them, for this process and its children; ``aliases`` are further databases."""
     with PostgreSQL() as database, Redis() as broker:
         settings = ConnectionHandler({"default": database.django_settings()}).settings["default"]
         os.environ["TASK_SAFETY_TEST_DATABASE"] = json.dumps({**settings, "CONN_MAX_AGE": 600})
@@ -28,7 +28,20 @@ def servers(**task_safety: Any) -> Iterator[None]:
         from django.core.management import call_command
 
         call_command("migrate", verbosity=0)
+        for alias in aliases:
+            add_database(alias)
         yield
+
+
+def add_database(alias: str) -> None:
+    """Create and migrate another database on the same server."""
+    from django.core.management import call_command
+    from django.db import connection, connections
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {connection.ops.quote_name(alias)}")
+    connections.settings[alias] = {**connection.settings_dict, "NAME": alias}
+    call_command("migrate", verbosity=0, database=alias)
 
 
 def per_call(times: int, **functions: Callable[[], Any]) -> dict[str, float]:

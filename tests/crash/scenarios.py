@@ -231,9 +231,8 @@ class Reopen(Scenario):
     def prepare(self, number: int) -> tuple[Details, list[Letter]]:
         letters = self.order(number, endings=["fail"])
         deliver(self.worker, letters)
-        # The cause is gone.
         again = Operation.objects.get(pk=letters[0]["headers"]["id"])
-        again.payload = again.payload.replace("fail", "ok")
+        again.payload = again.payload.replace("fail", "ok")  # the cause is gone
         again.save(update_fields=["payload"])
         return {"pk": str(again.pk)}, letters
 

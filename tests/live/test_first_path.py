@@ -28,6 +28,7 @@ def test_an_operation_runs_once_and_its_outcome_is_stored(start_worker, pool):
     assert result.get(timeout=5) == 3
 
 
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 @pytest.mark.parametrize(
     ("action", "state", "attempt", "effects"),
     [
