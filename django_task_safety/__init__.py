@@ -21,6 +21,7 @@ from django_task_safety.errors import (
     PayloadTooLarge,
     TaskSafetyError,
     TimeLimitPassed,
+    Unpublishable,
     WorkerLost,
 )
 from django_task_safety.options import CANCEL, KEEP, PROTECT
@@ -49,6 +50,7 @@ __all__ = [
     "SafeTask",
     "TaskSafetyError",
     "TimeLimitPassed",
+    "Unpublishable",
     "WorkerLost",
     "current_operation",
     "idempotent_task",

@@ -15,6 +15,7 @@ from celery.exceptions import QueueNotFound
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from kombu import compression
 
 from django_task_safety import codec, ids, keys, references, schedule
 from django_task_safety.clock import After, Now
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 CANVAS = ("link", "link_error", "chain", "chord")
 #: Of no use once the caller has gone: they are for one publish, now.
 _NOT_STORED = {"producer", "connection", "publisher", "retry", "retry_policy", "router", "result_cls", "add_to_parent"}
+_KINDS: dict[str, type] = {
+    **{"queue": str, "exchange": str, "routing_key": str, "compression": str, "serializer": str},
+    **{"priority": int, "headers": Mapping},
+}
 #: Seconds: some thirty years, beyond which a duration is a mistake.
 _LONGEST = 10**9
 _TAKES = {
@@ -66,7 +71,7 @@ def make(
     """
     stored = _stored_options(task, options)
     known: dict[references.Reference, models.Model] = {}
-    plain = references.dump([list(args or ()), dict(kwargs or {})], known)
+    plain = _plain(task, args, kwargs, known)
     signature = signature_of(task)
     _fits(task, signature, plain)
     payload = codec.dumps(plain, stored.get("serializer") or task.serializer or "json")
@@ -82,6 +87,19 @@ def make(
     if task.idempotent:
         _key(task, arguments, operation, stored.get("eta"), known)
     return Call(plain[0], plain[1], stored, payload, operation)
+
+
+def _plain(task: SafeTask, args: Any, kwargs: Any, known: dict[references.Reference, models.Model]) -> list[Any]:
+    """Return ``[args, kwargs]`` with references for model instances."""
+    try:
+        together = [list(args or ()), dict(kwargs or {})]
+    except (TypeError, ValueError) as exc:
+        raise InvalidArguments(f"{task.name}: args must be a sequence and kwargs a mapping: {exc}.") from exc
+    try:
+        plain: list[Any] = references.dump(together, known)
+    except RecursionError as exc:
+        raise InvalidPayload(f"{task.name}: the arguments contain themselves, or are nested too deeply.") from exc
+    return plain
 
 
 @lru_cache(maxsize=4096)
@@ -196,10 +214,10 @@ def _stored_options(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any
     stored = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
     for name in ("queue", "exchange"):
         stored[name] = getattr(stored.get(name), "name", stored.get(name))
-    _routed(task, stored)
     countdown = _moment("countdown", stored.pop("countdown", None))
     stored["eta"] = _moment("eta", stored.get("eta")) or countdown
     stored["expires"] = _moment("expires", stored.get("expires", task.expires))
+    _publishable(task, stored)
     headers = {name: value for name, value in (stored.get("headers") or {}).items() if name != "task_safety"}
     stored["headers"] = headers
     stored = {name: value for name, value in stored.items() if value is not None and value != {}}
@@ -209,10 +227,20 @@ def _stored_options(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any
     return stored
 
 
-def _routed(task: SafeTask, options: dict[str, Any]) -> None:
-    """Refuse a queue that nobody declares: its message could never be published."""
+def _publishable(task: SafeTask, options: dict[str, Any]) -> None:
+    """Refuse what no broker could ever take: a queue that nobody declares, an unknown compression, and the like.
+
+    Raises:
+        InvalidOption: Naming the option.
+    """
+    for option, kind in _KINDS.items():
+        value = options.get(option)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise InvalidOption(f"{option}={value!r} must be a {kind.__name__}.")
+    if "compression" in options and options["compression"] not in compression.encoders():
+        raise InvalidOption(f"compression={options['compression']!r}: kombu has {', '.join(compression.encoders())}.")
     name = options.get("queue")
-    if isinstance(name, str):
+    if name is not None:
         try:
             router: Any = task.app.amqp.router
             router.expand_destination(name)

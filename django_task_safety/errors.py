@@ -83,6 +83,10 @@ class TimeLimitPassed(OperationError):
     """The attempt ran longer than the task's hard time limit."""
 
 
+class Unpublishable(OperationError):
+    """No message can be made of the operation as it is stored."""
+
+
 class OperationFailed(OperationError):
     """Stands in for the exception of a failed operation when its own class cannot be rebuilt."""
 

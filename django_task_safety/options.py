@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Task
@@ -63,7 +63,8 @@ def check_definition(task: type[Task[Any, Any]]) -> None:
         value = getattr(task, option)
         if value not in choices:
             raise InvalidOption(f"{where}: {option}={value!r}; it takes one of {', '.join(map(repr, choices))}.")
-    for option in ("period", "retention", "retry_backoff_max", "time_limit", "soft_time_limit"):
+    durations = ("period", "retention", "retry_backoff_max", "time_limit", "soft_time_limit", "default_retry_delay")
+    for option in (*durations, "expires"):
         _check_duration(where, option, getattr(task, option, None))
     _check_counts(where, task)
     _check_exceptions(where, task)
@@ -73,7 +74,7 @@ def check_definition(task: type[Task[Any, Any]]) -> None:
 
 
 def _check_duration(where: str, option: str, value: Any) -> None:
-    if value is None:
+    if value is None or (option == "expires" and isinstance(value, datetime)):
         return
     if option == "period" and not isinstance(value, timedelta):
         raise InvalidOption(f"{where}: period must be a timedelta, not {value!r}.")
@@ -130,6 +131,11 @@ def _check_parameters(where: str, option: str, value: Any, parameters: Any) -> N
 
 
 _SINGLE = ("subject", "version")
+
+
+def classes(value: Any) -> tuple[type[BaseException], ...]:
+    """Return one exception class or several as a tuple."""
+    return (value,) if isinstance(value, type) else tuple(value)
 
 
 def parameter_names(value: Any) -> tuple[Any, ...]:

@@ -25,6 +25,7 @@ from django_task_safety import codec, schedule, table
 from django_task_safety.calls import Call
 from django_task_safety.clock import Now
 from django_task_safety.conf import conf
+from django_task_safety.errors import InvalidPayload
 from django_task_safety.models import Operation
 from django_task_safety.registry import safe_task_named
 
@@ -87,19 +88,30 @@ def publish_again(task: SafeTask, request: Any, header: Mapping[str, Any], delay
     return bool(sent)
 
 
-def publish_rows(operations: Iterable[Operation], *, forget: bool = False) -> list[Operation]:
-    """Publish rows as they are stored; return those that went out. Never raises."""
-    sent: list[Operation] = []
-    found = list(operations)
+@dataclasses.dataclass(slots=True)
+class Published:
+    """What became of rows that were to be published; those in neither list were left alone, as the broker failed."""
+
+    sent: list[Operation] = dataclasses.field(default_factory=list)
+    #: Rows of which no message can be made, and why.
+    broken: list[tuple[Operation, Exception]] = dataclasses.field(default_factory=list)
+
+
+def publish_rows(operations: Iterable[Operation], *, forget: bool = False) -> Published:
+    """Publish rows as they are stored. Never raises."""
+    found, published = list(operations), Published()
 
     def send(producer: Producer) -> None:
         for operation in found:
-            if _send_row(producer, operation, forget):
-                sent.append(operation)
+            try:
+                if _send_row(producer, operation, forget):
+                    published.sent.append(operation)
+            except (LookupError, TypeError, ValueError, AttributeError, InvalidPayload) as exc:
+                published.broken.append((operation, exc))
 
     if found:
         _guarded(found, send)
-    return sent
+    return published
 
 
 def _send_row(producer: Producer, operation: Operation, forget: bool) -> bool:
@@ -179,6 +191,8 @@ def _forget(task: SafeTask, operation: Operation) -> None:
     """The outcome of an earlier run must not be mistaken for that of the next one."""
     try:
         task.backend.forget(str(operation.pk))
+    except NotImplementedError:
+        return  # this backend keeps nothing to forget
     except Exception:
         logger.warning("operation %s: its old result could not be forgotten", operation.pk, exc_info=True)
 
@@ -189,6 +203,7 @@ class _Outlet:
 
     pid: int
     pool: ProducerPool
+    broker_errors: tuple[type[BaseException], ...]
     paused_until: float = 0.0
 
 
@@ -196,7 +211,9 @@ def _outlet(app: Celery) -> _Outlet:
     # Kept as long as Celery keeps its own: who points the app to another broker makes a new ``app.amqp``.
     outlet = _outlets.get(app.amqp)
     if outlet is None or outlet.pid != os.getpid():
-        outlet = _outlets[app.amqp] = _Outlet(os.getpid(), _new_pool(app))
+        pool = _new_pool(app)
+        errors = pool.connections.connection.connection_errors + pool.connections.connection.channel_errors
+        outlet = _outlets[app.amqp] = _Outlet(os.getpid(), pool, (OSError, KombuError, *errors))
     return outlet
 
 
@@ -227,13 +244,13 @@ def _guarded(operations: Sequence[Operation], send: Callable[[Producer], None]) 
     try:
         with outlet.pool.acquire(block=True, timeout=conf().PUBLISH_TIMEOUT) as producer:
             send(producer)
-    except (OSError, KombuError) as exc:
+    except outlet.broker_errors as exc:
         outlet.paused_until = time.monotonic() + PAUSE
         outlet.pool = _new_pool(app)
         _leave_to_sweeper(operations, f"the broker failed: {exc!r}")
-    except Exception:
+    except Exception as exc:
         logger.exception("publishing failed")
-        _leave_to_sweeper(operations, "publishing failed")
+        _leave_to_sweeper(operations, f"publishing failed: {exc!r}")
 
 
 def _leave_to_sweeper(operations: Sequence[Operation], why: str, level: int = logging.WARNING) -> None:

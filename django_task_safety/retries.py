@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 
 from django_task_safety import backoff
+from django_task_safety import options as task_options
 from django_task_safety.conf import seconds
 from django_task_safety.errors import ObjectGone, OperationCancelled
 
@@ -61,7 +62,7 @@ def delay_after(task: SafeTask, operation: Operation, exc: BaseException) -> flo
     """Return the seconds until the next attempt, or None when ``exc`` ends the operation."""
     if isinstance(exc, NEVER) or exhausted(operation):
         return None
-    if task.dont_autoretry_for and isinstance(exc, tuple(task.dont_autoretry_for)):
+    if task.dont_autoretry_for and isinstance(exc, task_options.classes(task.dont_autoretry_for)):
         return None
     try:
         decision = _decide(task, exc)
@@ -77,7 +78,7 @@ def delay_after(task: SafeTask, operation: Operation, exc: BaseException) -> flo
 
 def _decide(task: SafeTask, exc: BaseException) -> bool | float | None:
     """True: retry with the usual backoff; a number: after as many seconds; False: do not."""
-    if task.autoretry_for and isinstance(exc, tuple(task.autoretry_for)):
+    if task.autoretry_for and isinstance(exc, task_options.classes(task.autoretry_for)):
         return True
     rule: Any = task.retry_on
     if rule is None:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.db.models import F
 
-from django_task_safety import announce, cancellation, casualties, ledger, outbox, retries, schedule, table
+from django_task_safety import announce, cancellation, casualties, codec, ledger, outbox, retries, schedule, table
 from django_task_safety.clock import Now
 from django_task_safety.conf import conf
-from django_task_safety.errors import TimeLimitPassed, WorkerLost
+from django_task_safety.errors import TimeLimitPassed, Unpublishable, WorkerLost
 from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
 
@@ -118,9 +118,12 @@ def _look_later(found: Sequence[Operation]) -> None:
 
 
 def _publish(found: Sequence[Operation], total: Swept) -> None:
-    sent = outbox.publish_rows(found)
-    total.published += len(sent)
-    if unsent := [row for row in found if row not in sent]:
+    published = outbox.publish_rows(found)
+    total.published += len(published.sent)
+    for row, exc in published.broken:
+        total.failed += casualties.give_up([row], Unpublishable, f"It cannot be published: {codec.describe(exc)}")
+    settled = {row.pk for row in published.sent} | {row.pk for row, _ in published.broken}
+    if unsent := [row for row in found if row.pk not in settled]:
         # Not their fault: they come first when the broker is back, and no backoff is counted against them.
         schedule.look_again(_these(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
 

@@ -259,3 +259,13 @@ def test_the_command_sweeps_and_says_what_it_did(worker, capsys):
     call_command("task_safety", "sweep")
     assert "published 1" in capsys.readouterr().out
     assert len(worker.take()) == 1
+
+
+def test_what_can_never_be_published_fails_with_the_reason(worker):
+    operation = record.enqueue("a")
+    Operation.all_rows.update(payload="!application/x-unheard-of!binary!AAAA")
+    worker.pass_time(61)
+    assert sweeper.sweep().failed == 1
+    operation.refresh_from_db()
+    assert operation.state == State.FAILED
+    assert "cannot be published" in operation.error

@@ -5,7 +5,7 @@ import uuid
 
 from tests.bench.setting import per_call, servers
 
-ROWS = 50_000
+ROWS = 5_000_000
 CALLS = 400
 
 
