@@ -13,7 +13,7 @@ from django.db import transaction
 from django_task_safety import announce, codec, ledger, outbox, owners, references, replay, retries, table
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt, RetryRequest, running
-from django_task_safety.errors import ObjectGone, OperationCancelled, OperationSuperseded
+from django_task_safety.errors import InvalidPayload, ObjectGone, OperationCancelled, OperationSuperseded
 from django_task_safety.failures import Fenced, fail, foreign_retry, hand_back
 from django_task_safety.heartbeat import heartbeat
 from django_task_safety.models import Operation
@@ -35,28 +35,43 @@ def run(task: SafeTask, operation: Operation, arguments: tuple[Any, Any] | None)
     """
     attempt = Attempt(task, operation, operation.token)
     task.request.retries = operation.attempt - 1
-    with running(attempt), heartbeat.holding(operation, renewed=owners.in_worker()):
+    with running(attempt), heartbeat.holding(operation, renewed=owners.in_worker() and not task.request.is_eager):
         try:
             return _body_and_settle(attempt, arguments)
-        except Fenced:
-            return _adopt(attempt)
-        except Ignore:
-            if attempt.replaced and attempt.replacement is not None:
-                outbox.publish_rows(table.rows().filter(pk=operation.pk))
-            raise
-        except Retry as exc:
-            return _retry(attempt, attempt.retry or foreign_retry(attempt, exc))
-        except ObjectGone as exc:
-            return _cancelled(attempt, str(exc))
-        except OperationSuperseded:
-            return _adopt(attempt)
-        except OperationCancelled as exc:
-            return _cancelled(attempt, str(exc))
-        except Exception as exc:
-            return _failed(attempt, exc)
         except BaseException as exc:
-            _interrupted(attempt, exc)
-            raise
+            return _conclude(attempt, exc)
+
+
+def _conclude(attempt: Attempt, exc: BaseException) -> Any:
+    """Record how the attempt ended; where the database does not answer, leave that to the end of its lease."""
+    # Whatever the body's transaction did to the row was rolled back, or is asked of the row again.
+    attempt.operation.token, attempt.operation.state = attempt.token, State.RUNNING
+    try:
+        return _recorded(attempt, exc)
+    except DatabaseError as problem:
+        if problem is exc:
+            raise  # the task's own, and recorded
+        logger.exception("operation %s: its end could not be recorded; its lease will run out", attempt.operation.pk)
+        raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
+
+
+def _recorded(attempt: Attempt, exc: BaseException) -> Any:
+    if isinstance(exc, Fenced):
+        return _adopt(attempt, own_cancel=True)
+    if isinstance(exc, OperationSuperseded):
+        return _adopt(attempt)
+    if isinstance(exc, OperationCancelled | ObjectGone):
+        return _cancelled(attempt, getattr(exc, "message", str(exc)))
+    if isinstance(exc, Retry):
+        return _retry(attempt, exc)
+    if isinstance(exc, Ignore):
+        if attempt.replacement is not None:
+            outbox.publish_rows(table.rows().filter(pk=attempt.operation.pk))
+        raise exc
+    if isinstance(exc, Exception):
+        return _failed(attempt, exc)
+    _interrupted(attempt, exc)
+    raise exc
 
 
 def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any:
@@ -84,14 +99,14 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any
                 _settle(attempt, value)
                 return value
             hand_back(attempt, attempt.retry)
+            attempt.handed_back = True
             leave = attempt.retry.signal
     raise leave
 
 
 def _settle(attempt: Attempt, value: Any) -> None:
     task, operation = attempt.task, attempt.operation
-    due = conf().REPUBLISH_AFTER if replay.has_canvas(task.request) else replay.retention(operation)
-    if ledger.settle(operation, encode_result(task, value), due):
+    if ledger.settle(operation, encode_result(task, value), replay.retention(operation)):
         return
     # Somebody asked for newer work meanwhile: this run counts, and the row goes round once more.
     fresh = {"attempt": 0, "result_payload": "", "error": "", "started_at": None, "progress": None}
@@ -110,9 +125,12 @@ def encode_result(task: SafeTask, value: Any) -> str:
     Raises:
         InvalidPayload: If the result cannot be serialised.
     """
-    if task.ignore_result and not isinstance(value, str | int | float | bool | None | list | dict | tuple):
-        return "null"
-    return codec.dumps(value, task.app.conf.result_serializer)
+    try:
+        return codec.dumps(value, task.app.conf.result_serializer)
+    except InvalidPayload:
+        if vars(task.request).get("ignore_result", task.ignore_result):
+            return "null"
+        raise
 
 
 def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
@@ -130,9 +148,11 @@ def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
         raise Fenced
 
 
-def _retry(attempt: Attempt, request: RetryRequest) -> Any:
-    operation = attempt.operation
-    if retries.exhausted(operation):
+def _retry(attempt: Attempt, exc: Retry) -> Any:
+    if attempt.retry is not None and attempt.handed_back:
+        raise exc  # throw=False: queued again with what the body wrote
+    request = attempt.retry or foreign_retry(attempt, exc)
+    if retries.exhausted(attempt.operation):
         return _failed(attempt, request.exc or request.signal)
     try:
         hand_back(attempt, request)
@@ -145,22 +165,17 @@ def _failed(attempt: Attempt, exc: BaseException) -> Any:
     """Record a failed attempt: queue the next one, or fail the operation."""
     operation, task = attempt.operation, attempt.task
     delay = retries.delay_after(task, operation, exc)
+    if delay is None:
+        if not fail(task, operation, exc):
+            return _adopt(attempt, problem=exc)
+        raise exc
+    when: Any = delay
+    signal = Retry(exc=exc if isinstance(exc, Exception) else None, when=when, is_eager=task.request.is_eager)
     try:
-        if delay is None:
-            failed = fail(task, operation, exc)
-        else:
-            when: Any = delay
-            signal = Retry(exc=exc if isinstance(exc, Exception) else None, when=when, is_eager=task.request.is_eager)
-            hand_back(attempt, RetryRequest(signal, delay, exc))
-            raise signal from exc
+        hand_back(attempt, RetryRequest(signal, delay, exc))
     except Fenced:
-        return _adopt(attempt)
-    except DatabaseError:
-        logger.exception("operation %s: its failure could not be recorded; its lease will run out", operation.pk)
-        raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
-    if not failed:
-        return _adopt(attempt)
-    raise exc
+        return _adopt(attempt, problem=exc)
+    raise signal from exc
 
 
 def _cancelled(attempt: Attempt, reason: str) -> Any:
@@ -168,7 +183,7 @@ def _cancelled(attempt: Attempt, reason: str) -> Any:
     operation = attempt.operation
     if ledger.end(operation, State.CANCELLED, ledger.Failure(codec.printable(reason))):
         announce.transition("cancelled", operation, reason)
-        return replay.outcome(attempt.task, operation)
+        return replay.outcome(attempt.task, operation).get()
     return _adopt(attempt)
 
 
@@ -182,22 +197,21 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
             ledger.hand_back(operation, 0.0, {"error": repr(exc)}, name="requeued", reason=repr(exc))
 
 
-def _adopt(attempt: Attempt) -> Any:
-    """This attempt lost the operation, or lost sight of its own commit: answer with what the row says."""
-    # A cancel inside the body's own transaction was rolled back with it.
-    attempt.operation.token = attempt.token
-    own = "cancelled in its own transaction"
-    if ledger.end(attempt.operation, State.CANCELLED, ledger.Failure(own)):
-        announce.transition("cancelled", attempt.operation, own)
-    seen = table.read(attempt.operation.pk)
+def _adopt(attempt: Attempt, *, own_cancel: bool = False, problem: BaseException | None = None) -> Any:
+    """This attempt lost the operation, or lost sight of its own commit: answer with what the row says.
+
+    Args:
+        attempt: This one.
+        problem: What was raised where the transaction may have been committed.
+        own_cancel: Whether it may have been cancelled inside the body's own transaction, which was rolled back.
+    """
+    operation, reason = attempt.operation, "cancelled in its own transaction"
+    if own_cancel and ledger.end(operation, State.CANCELLED, ledger.Failure(reason)):
+        announce.transition("cancelled", operation, reason)
+    seen = table.read(operation.pk)
+    if seen is not None and seen.operation.state == State.SUCCEEDED and problem is not None:
+        logger.error("operation %s succeeded, but a hook after its commit failed", operation.pk, exc_info=problem)
     if seen is None or seen.operation.is_pending:
-        logger.warning("operation %s: another attempt took over; nothing was written", attempt.operation.pk)
+        logger.warning("operation %s: another attempt took over; nothing was written", operation.pk)
         raise Ignore("Another attempt took over.")
-    return replay.outcome(attempt.task, seen.operation).value
-
-
-def expire(operation: Operation) -> None:
-    """End a queued operation that has not started by its ``expires``."""
-    from django_task_safety import cancellation
-
-    cancellation.cancel(operation, "expired before it started")
+    return replay.outcome(attempt.task, seen.operation).get()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
 import uuid
@@ -11,13 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from celery.exceptions import QueueNotFound
-from django.conf import settings
 from django.db import models
-from django.utils import timezone
-from kombu import compression
 
-from django_task_safety import codec, ids, keys, references, schedule
+from django_task_safety import call_options, codec, ids, keys, references, schedule
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf, seconds
 from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidOption, InvalidPayload, PayloadTooLarge
@@ -26,22 +21,6 @@ from django_task_safety.subjects import pick_subject, subject_of
 
 if TYPE_CHECKING:
     from django_task_safety.tasks import SafeTask
-
-#: Calling options that make other tasks hear of the outcome.
-CANVAS = ("link", "link_error", "chain", "chord")
-#: Of no use once the caller has gone: they are for one publish, now.
-_NOT_STORED = {"producer", "connection", "publisher", "retry", "retry_policy", "router", "result_cls", "add_to_parent"}
-_KINDS: dict[str, type] = {
-    **{"queue": str, "exchange": str, "routing_key": str, "compression": str, "serializer": str},
-    **{"priority": int, "headers": Mapping},
-}
-#: Seconds: some thirty years, beyond which a duration is a mistake.
-_LONGEST = 10**9
-_TAKES = {
-    "countdown": "it takes a number of seconds from 0, or a timedelta",
-    "eta": "it takes a datetime with a time zone",
-    "expires": "it takes a positive number of seconds, a timedelta, or a datetime with a time zone",
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +48,9 @@ def make(
     Raises:
         TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
     """
-    stored = _stored_options(task, options)
+    stored = call_options.stored(task, options)
+    pk = _task_id(stored.get("task_id"))
+    call_options.freeze_links(stored, pk)
     known: dict[references.Reference, models.Model] = {}
     plain = _plain(task, args, kwargs, known)
     signature = signature_of(task)
@@ -83,7 +64,7 @@ def make(
         )
     read_back = references.parse(codec.loads(payload, task.app))
     arguments = keys.bind(signature, *read_back)
-    operation = _operation(task, arguments, stored, payload)
+    operation = _operation(task, pk, arguments, stored, payload)
     if task.idempotent:
         _key(task, arguments, operation, stored.get("eta"), known)
     return Call(plain[0], plain[1], stored, payload, operation)
@@ -115,16 +96,18 @@ def _fits(task: SafeTask, signature: inspect.Signature, plain: list[Any]) -> Non
         raise InvalidArguments(f"{task.name}{signature} cannot be called like this: {exc}.") from exc
 
 
-def _operation(task: SafeTask, arguments: dict[str, Any], options: dict[str, Any], payload: str) -> Operation:
+def _operation(
+    task: SafeTask, pk: uuid.UUID, arguments: dict[str, Any], options: dict[str, Any], payload: str
+) -> Operation:
     subject = pick_subject(task.subject, arguments)
-    label, pk = subject_of(subject) if subject else ("", "")
-    wait = _wait(options)
+    label, subject_id = subject_of(subject) if subject else ("", "")
+    wait = call_options.wait(options)
     stored = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
     operation = Operation(
-        id=_task_id(options.get("task_id")),
+        id=pk,
         task=task.name,
         subject_label=label,
-        subject_id=pk,
+        subject_id=subject_id,
         on_delete=task.on_delete if subject else "",
         payload=payload,
         options=codec.dumps(stored, "json") if stored else "",
@@ -134,7 +117,7 @@ def _operation(task: SafeTask, arguments: dict[str, Any], options: dict[str, Any
         expires_at=options.get("expires"),
         retention=retention(task),
         due_at=After(_first_look(wait, options.get("expires"))),
-        delivered=not any(options.get(name) for name in CANVAS),
+        delivered=not any(options.get(name) for name in call_options.CANVAS),
     )
     return operation
 
@@ -147,7 +130,7 @@ def retention(task: SafeTask) -> timedelta | None:
 
 def _first_look(wait: float, expires: datetime | None) -> float:
     look = schedule.first_look(wait)
-    return look if expires is None else max(0.0, min(look, _until(expires)))
+    return look if expires is None else max(0.0, min(look, call_options.until(expires)))
 
 
 def _key(
@@ -207,76 +190,3 @@ def _task_id(value: Any) -> uuid.UUID:
             f"task_id={value!r} is not a UUID. To make calls with the same meaning run once, use "
             "@idempotent_task(key=...) instead of a task_id of your own."
         ) from None
-
-
-def _stored_options(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the calling options as plain data, with countdown and expires made absolute."""
-    stored = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
-    for name in ("queue", "exchange"):
-        stored[name] = getattr(stored.get(name), "name", stored.get(name))
-    countdown = _moment("countdown", stored.pop("countdown", None))
-    stored["eta"] = _moment("eta", stored.get("eta")) or countdown
-    stored["expires"] = _moment("expires", stored.get("expires", task.expires))
-    _publishable(task, stored)
-    headers = {name: value for name, value in (stored.get("headers") or {}).items() if name != "task_safety"}
-    stored["headers"] = headers
-    stored = {name: value for name, value in stored.items() if value is not None and value != {}}
-    for name in CANVAS:
-        if stored.get(name):
-            stored[name] = references.dump(stored[name])
-    return stored
-
-
-def _publishable(task: SafeTask, options: dict[str, Any]) -> None:
-    """Refuse what no broker could ever take: a queue that nobody declares, an unknown compression, and the like.
-
-    Raises:
-        InvalidOption: Naming the option.
-    """
-    for option, kind in _KINDS.items():
-        value = options.get(option)
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise InvalidOption(f"{option}={value!r} must be a {kind.__name__}.")
-    if "compression" in options and options["compression"] not in compression.encoders():
-        raise InvalidOption(f"compression={options['compression']!r}: kombu has {', '.join(compression.encoders())}.")
-    name = options.get("queue")
-    if name is not None:
-        try:
-            router: Any = task.app.amqp.router
-            router.expand_destination(name)
-        except QueueNotFound as exc:
-            raise InvalidOption(
-                f"queue={name!r} is not in task_queues, and task_create_missing_queues is off. Declare the queue."
-            ) from exc
-
-
-def _moment(name: str, value: Any) -> datetime | None:
-    """Return an ETA, an expiry, or a number of seconds from now, as an aware datetime.
-
-    Raises:
-        InvalidOption: Saying what the option takes.
-    """
-    if value is None:
-        return None
-    if isinstance(value, str) and name != "countdown":
-        with contextlib.suppress(ValueError):
-            value = datetime.fromisoformat(value)
-    if isinstance(value, datetime) and name != "countdown":
-        if value.tzinfo is None and settings.USE_TZ:
-            raise InvalidOption(f"{name}={value!r} is a naive datetime: say which time zone, as timezone.now() does.")
-        return value if value.tzinfo else timezone.make_aware(value)
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LONGEST
-    if not number or name == "eta" or (name == "expires" and value == 0):
-        raise InvalidOption(f"{name}={value!r}: {_TAKES[name]}.")
-    return datetime.now(UTC) + timedelta(seconds=value) if value else None
-
-
-def _wait(options: Mapping[str, Any]) -> float:
-    eta = options.get("eta")
-    return max(0.0, _until(eta)) if eta is not None else 0.0
-
-
-def _until(moment: datetime) -> float:
-    return (moment - datetime.now(UTC)).total_seconds()

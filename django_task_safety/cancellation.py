@@ -10,6 +10,7 @@ from django.db import transaction
 
 from django_task_safety import announce, ledger, table
 from django_task_safety.announce import logger
+from django_task_safety.clock import Now
 from django_task_safety.conf import conf
 from django_task_safety.models import Operation
 from django_task_safety.registry import safe_task_named
@@ -18,9 +19,22 @@ if TYPE_CHECKING:
     from django_task_safety.managers import OperationQuerySet
 
 
+EXPIRED = "expired before it started"
+
+
 def cancel(operation: Operation, reason: str) -> bool:
     """Cancel one operation in the current transaction; return whether it was pending."""
-    if not ledger.cancel(table.rows().filter(pk=operation.pk), reason):
+    return _cancel(operation, table.rows().filter(pk=operation.pk), reason)
+
+
+def expire(operation: Operation) -> bool:
+    """Cancel an operation that has not started by its ``expires``; return whether that was so."""
+    late = table.rows().filter(pk=operation.pk, state=Operation.State.QUEUED, attempt=0, expires_at__lte=Now())
+    return _cancel(operation, late, EXPIRED)
+
+
+def _cancel(operation: Operation, found: OperationQuerySet, reason: str) -> bool:
+    if not ledger.cancel(found, reason):
         return False
     operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None
     for name in ("ended_at", "due_at"):
@@ -37,7 +51,7 @@ def cancel_all(found: OperationQuerySet, reason: str) -> int:
     pending = found.order_by().pending()
     with transaction.atomic(using=conf().DATABASE):
         # Locked first, so that exactly those are announced that are cancelled.
-        locked = list(pending.select_for_update().only("id", "task", "key", "attempt", "follows"))
+        locked = list(pending.order_by("pk").select_for_update().only("id", "task", "key", "attempt", "follows"))
         cancelled = ledger.cancel(pending, reason) if locked else 0
     for operation in locked:
         operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import enum
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
+from celery import states
 from django.db import transaction
 
 from django_task_safety import announce, cancellation, codec, failures, ledger, outbox, owners, retries, table
+from django_task_safety.announce import logger
 from django_task_safety.conf import conf
-from django_task_safety.errors import OperationError, TimeLimitPassed, WorkerLost
+from django_task_safety.errors import OperationError, OperationFailed, TimeLimitPassed, WorkerLost
 from django_task_safety.models import Operation
 from django_task_safety.registry import safe_task_named
 
@@ -24,6 +27,8 @@ class Fate(enum.Enum):
     FAILED = enum.auto()
     #: It had settled, or another attempt owns it: nothing to do.
     NOT_OURS = enum.auto()
+    #: Its message never had a row, and never will: Celery must record the loss.
+    UNKNOWN = enum.auto()
 
 
 def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
@@ -31,10 +36,10 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
     mine = table.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING)
     operation = mine.first()
     if operation is None:
-        return Fate.NOT_OURS
+        return Fate.NOT_OURS if table.rows().filter(pk=pk).exists() else Fate.UNKNOWN
     reason = f"The worker process was lost: {exc}"
     if retries.exhausted(operation):
-        return Fate.FAILED if give_up([operation], WorkerLost, reason) else Fate.NOT_OURS
+        return Fate.FAILED if give_up([operation], WorkerLost, reason, told=True) else Fate.NOT_OURS
     if not ledger.take_back(mine.filter(token=operation.token), reason):
         return Fate.NOT_OURS
     announce.transition("requeued", operation, reason)
@@ -46,7 +51,7 @@ def time_limit_passed(pk: uuid.UUID, exc: BaseException) -> None:
     """The pool killed the attempt at its hard time limit."""
     operation = table.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING).first()
     if operation is not None:
-        give_up([operation], TimeLimitPassed, f"The hard time limit passed: {exc}")
+        give_up([operation], TimeLimitPassed, f"The hard time limit passed: {exc}", told=True)
 
 
 def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> None:
@@ -54,15 +59,20 @@ def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> N
     operation = table.find(pk=pk)
     if operation is None:
         return
-    if operation.state == State.QUEUED and expired and operation.attempt > 0:
-        return
-    if operation.state == State.RUNNING and not (terminated and operation.owner == owners.me()):
-        return
-    cancellation.cancel(operation, "expired before it started" if expired else f"revoked ({reason})")
+    if expired:
+        cancellation.expire(operation)
+    elif operation.state == State.QUEUED or (terminated and operation.owner == owners.me()):
+        cancellation.cancel(operation, f"revoked ({reason})")
 
 
-def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str) -> int:
+def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str, *, told: bool = False) -> int:
     """Fail operations that cannot be attempted any more, each with its compensation, in one transaction.
+
+    Args:
+        lost: The operations, as they were seen.
+        error: What they fail with.
+        reason: Its text.
+        told: Whether Celery itself tells the result backend, callbacks and chord.
 
     Returns:
         How many were failed; those that changed meanwhile are left alone.
@@ -73,13 +83,29 @@ def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str)
     seen = {operation.pk: operation.token for operation in lost}
     with transaction.atomic(using=conf().DATABASE):
         # The lock holds what was seen until the statement that ends it.
-        still = table.rows().filter(pk__in=list(seen)).select_for_update()
+        still = table.rows().filter(pk__in=list(seen)).order_by("pk").select_for_update()
         same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
-        failed = ledger.give_up(table.rows().filter(pk__in=[row.pk for row in same]), failure) if same else 0
+        target = table.rows().filter(pk__in=[row.pk for row in same])
+        failed = ledger.give_up(target, failure, **({"delivered": True} if told else {})) if same else 0
         for row in same:
             row.state, row.error = State.FAILED, failure.error
             exc = error(reason, row)
             if task := safe_task_named(row.task):
                 failures.compensate(task, row, exc)
             announce.transition("failed", row, failure.error, exc=exc)
+        if not told:
+            transaction.on_commit(partial(_tell, same, failure.error), using=conf().DATABASE, robust=True)
     return failed
+
+
+def _tell(operations: Sequence[Operation], error: str) -> None:
+    """Who waits for a result hears of it now; callbacks and chords do when the sweeper publishes the outcome."""
+    for operation in operations:
+        task = safe_task_named(operation.task)
+        if task is None or task.ignore_result or not operation.delivered:
+            continue
+        try:
+            task.backend.store_result(str(operation.pk), OperationFailed(error, operation), states.FAILURE)
+        except Exception:
+            logger.warning("operation %s: the result backend was not told", operation.pk, exc_info=True)
+            return

@@ -81,8 +81,23 @@ def _time_limits() -> list[tuple[str, float | None]]:
     return sorted(found)
 
 
+def _check_isolation(connection: Any) -> list[checks.CheckMessage]:
+    level = str(getattr(connection, "isolation_level", "")).lower().replace("_", " ")
+    if "repeatable" not in level and "serializable" not in level:
+        return []
+    return [
+        checks.Warning(
+            f"The database {connection.alias!r} uses an isolation level above READ COMMITTED: an attempt that lasts "
+            "longer than a third of LEASE cannot commit, since its lease was renewed meanwhile.",
+            hint="Give the operations a database alias of their own at READ COMMITTED, and name it in "
+            "TASK_SAFETY['DATABASE'], or raise LEASE to three times the longest task.",
+            id="task_safety.W002",
+        )
+    ]
+
+
 def check_database(databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """The operations' database can do it (E003)."""
+    """The operations' database can do it (E003), at an isolation level that fits (W002)."""
     try:
         alias = load(getattr(settings, "TASK_SAFETY", {})).DATABASE
     except InvalidSetting:
@@ -99,7 +114,7 @@ def check_database(databases: Any = None, **kwargs: Any) -> list[checks.CheckMes
     if mariadb:
         oldest = _OLDEST_MARIADB
     if oldest is not None and version >= oldest and connection.features.supports_transactions:
-        return []
+        return _check_isolation(connection)
     return [
         checks.Error(
             f"The database {alias!r} ({connection.display_name} {'.'.join(map(str, version))}) cannot hold operations.",

@@ -29,6 +29,8 @@ class Attempt:
     #: Set by ``self.replace()``: the columns with which the row continues as another task, if it does.
     replacement: dict[str, Any] | None = None
     replaced: bool = False
+    #: Whether the retry was recorded together with what the body wrote.
+    handed_back: bool = False
     #: In eager mode: what the replacement returned.
     eager_value: Any = None
     #: Whether the body runs inside a transaction that this attempt opened.

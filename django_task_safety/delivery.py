@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject
 from django.db import Error as DatabaseError
 
-from django_task_safety import attempts, calls, enqueueing, failures, followers, ledger, outbox, owners, replay, table
+from django_task_safety import (
+    attempts,
+    calls,
+    cancellation,
+    enqueueing,
+    failures,
+    followers,
+    ledger,
+    outbox,
+    owners,
+    replay,
+    table,
+)
 from django_task_safety.calls import Call
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
 from django_task_safety.duplicates import Verdict
-from django_task_safety.errors import DuplicateOperation, TaskSafetyError
+from django_task_safety.errors import DuplicateOperation, KeyReused, TaskSafetyError
 from django_task_safety.models import Operation
 
 if TYPE_CHECKING:
@@ -28,6 +41,8 @@ State = Operation.State
 NAMESPACE = uuid.UUID("6f0b7a51-6f0e-5bd5-9c87-6f3f0c2f7a10")
 #: Seconds before a message comes back while the database does not answer.
 OUTAGE_PAUSE = 5.0
+#: Seconds that a message without a row is held before it goes back to a broker that takes nothing.
+REJECT_PAUSE = 1.0
 #: Seconds before a message comes back whose row changed faster than it could be read.
 CONTENTION_PAUSE = 0.5
 
@@ -56,7 +71,8 @@ class Message:
         known = {
             **{"id": self.operation_id, "task": task.name, "state": State.QUEUED, "key": self.header.get("key", "")},
             **{"attempt": self.header.get("att", 0), "revision": self.header.get("rev", 0)},
-            "follows": _uuid(self.header.get("follows")),
+            **{"follows": _uuid(self.header.get("follows")), "generation": self.header.get("gen", 0)},
+            **{"version": self.header.get("ver"), "max_attempts": self.header.get("max")},
         }
         names = [name for name in Operation.column_names() if name in known]
         return Operation.from_db(conf().DATABASE, names, [known[name] for name in names])
@@ -92,9 +108,9 @@ def deliver(task: SafeTask, args: Any, kwargs: Any) -> Any:
         logger.warning("message %s waits: the database does not answer: %s", message.id, exc)
         raise _come_back(task, message.header, OUTAGE_PAUSE) from exc
     if isinstance(outcome, Operation):
-        revised = outcome.revision != message.header.get("rev", outcome.revision)
+        revised = outcome.revision != message.header.get("rev", 0)
         return attempts.run(task, outcome, None if revised else (args, kwargs))
-    return outcome.value
+    return outcome.get()
 
 
 def _claim(task: SafeTask, message: Message) -> Operation | replay.Answer:
@@ -102,7 +118,7 @@ def _claim(task: SafeTask, message: Message) -> Operation | replay.Answer:
         return _claim_unregistered(task, message)
     limits = owners.limits(task)
     for _ in range(3):
-        seen = ledger.claim(message.operation_id, owners.me(), *limits, hint=message.hint(task))
+        seen = ledger.claim(message.operation_id, owners.me(), *limits, hint=message.hint(task), task=task.name)
         if seen is None:
             logger.warning("message %s: its operation is gone (pruned or deleted); dropped", message.id)
             raise Ignore("The operation is gone.")
@@ -138,13 +154,16 @@ def _claim_unregistered(task: SafeTask, message: Message) -> Operation | replay.
 def _meet(task: SafeTask, message: Message, call: Call) -> Operation | replay.Answer:
     """The row is there already: from an earlier copy of this message, or from another call with the same key."""
     try:
-        verdict, first = enqueueing.resolve(task, call.operation)
+        verdict, first = enqueueing.resolve(task, followers.without_canvas(call).operation)
     except DuplicateOperation as duplicate:
         verdict, first = Verdict.DUPLICATE, duplicate.operation
+    except KeyReused as exc:
+        _record_refusal(task, message, exc)
+        raise
     if first.pk != message.id:
         followers.follow(call, first)
         if verdict in (Verdict.REOPENED, Verdict.RENEWED):
-            outbox.publish_rows([first], forget=True)
+            outbox.publish_rows(table.rows().filter(pk=first.pk), forget=True)
     return _claim(task, dataclasses.replace(message, operation_id=message.id))
 
 
@@ -169,6 +188,8 @@ def _options(task: SafeTask, message: Message) -> dict[str, Any]:
 def _step_aside(task: SafeTask, message: Message, seen: table.Seen) -> replay.Answer | None:
     """Answer for an operation that cannot be claimed; None to try once more."""
     operation = seen.operation
+    if operation.task != task.name:
+        raise Ignore(f"The operation was replaced by {operation.task}.")
     if operation.state == State.RUNNING:
         raise Ignore("Another attempt runs it and answers for it.")
     if operation.state == State.QUEUED:
@@ -178,11 +199,11 @@ def _step_aside(task: SafeTask, message: Message, seen: table.Seen) -> replay.An
         if wait > 0:
             raise _come_back(task, message.header, wait)
         if operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= seen.now:
-            attempts.expire(operation)
+            cancellation.expire(operation)
         return None
-    if not operation.delivered or operation.state == State.CANCELLED:
-        return replay.outcome(task, operation)
-    if operation.state == State.SUCCEEDED and not replay.has_canvas(task.request):
+    if operation.delivered and operation.state == State.FAILED:
+        replay.store_failure(task, operation)
+    elif not operation.delivered or not replay.has_canvas(task.request):
         return replay.outcome(task, operation)
     raise Ignore("It has ended, and its outcome was delivered.")
 
@@ -193,4 +214,8 @@ def _come_back(task: SafeTask, header: dict[str, Any], delay: float) -> Ignore |
         return Ignore("It is pending elsewhere.")
     if outbox.publish_again(task, task.request, header, delay):
         return Ignore(f"It comes back in {delay:g} s.")
+    if "op" in header:
+        return Ignore("The broker did not take it; its row brings it back.")
+    # Not a synchronisation: what the broker delivers again at once must not spin.
+    time.sleep(REJECT_PAUSE)
     return Reject("The broker did not take it; back to the queue.", requeue=True)

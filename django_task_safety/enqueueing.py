@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from django_task_safety import followers, ledger, outbox, replacement, table
+from django_task_safety import codec, followers, ledger, outbox, replacement, table
+from django_task_safety.call_options import CANVAS
 from django_task_safety.calls import Call
 from django_task_safety.conf import conf
 from django_task_safety.duplicates import Verdict, decide
@@ -40,18 +41,39 @@ def enqueue(task: SafeTask, call: Call, *, publish: bool = True) -> Enqueued:
         DuplicateOperation, KeyReused: As the task's options say.
         InvalidOption: If the caller's ``task_id`` belongs to another operation.
     """
-    verdict, operation = Verdict.CREATED, call.operation
-    if not ledger.enqueue([operation]):
+    _check_autocommit()
+    if ledger.enqueue([call.operation]):
+        verdict, operation = Verdict.CREATED, call.operation
+    elif _is_awaited(call):
+        return _enqueue_awaited(task, call, publish)
+    else:
         verdict, operation = resolve(task, call.operation)
-    enqueued = Enqueued(operation, verdict, operation.pk)
-    if verdict is Verdict.DUPLICATE and operation.pk != call.operation.pk and _is_awaited(call):
-        call = followers.follow(call, operation)
-        enqueued = Enqueued(operation, verdict, call.operation.pk)
-        if publish:
-            _publish_after_commit(task, call, Verdict.CREATED, call.operation)
-    elif publish:
+    if publish:
         _publish_after_commit(task, call, verdict, operation)
-    return enqueued
+    return Enqueued(operation, verdict, operation.pk)
+
+
+def _enqueue_awaited(task: SafeTask, call: Call, publish: bool) -> Enqueued:
+    """The work is another row's; a follower under the call's own id brings its outcome to those who wait."""
+    work = followers.without_canvas(call)
+    verdict, operation = resolve(task, work.operation)
+    if publish:
+        _publish_after_commit(task, work, verdict, operation)
+    if operation.pk == call.operation.pk:
+        return Enqueued(operation, verdict, operation.pk)
+    follower = followers.follow(call, operation)
+    if publish:
+        _publish_after_commit(task, follower, Verdict.CREATED, follower.operation)
+    return Enqueued(operation, verdict, follower.operation.pk)
+
+
+def _check_autocommit() -> None:
+    """Nobody would tell this package of a commit that Django does not know of."""
+    db = table.connection()
+    if not db.in_atomic_block and not db.get_autocommit():
+        raise TaskSafetyError(
+            "Autocommit is off, so Django cannot say when the transaction is committed. Use transaction.atomic()."
+        )
 
 
 def _is_awaited(call: Call) -> bool:
@@ -64,17 +86,23 @@ def enqueue_call(task: SafeTask, call: Call) -> uuid.UUID:
     attempt = replacement.replaced_by(call)
     if attempt is None:
         return enqueue(task, call).result_id
+    own = call.operation.pk
     if task.idempotent:
-        # A replacement with a key runs, or ran, in the key's own row; this one follows it.
-        answer = enqueue(task, replacement.detour(call)).operation
-        replacement.follow(attempt, call, answer)
-    else:
-        replacement.go_on(attempt, task, call)
-    return call.operation.pk
+        # A replacement with a key runs, or ran, in the key's own row; this one follows it, unless that is this one.
+        answer = table.find(digest=call.operation.key_digest)
+        if answer is None or own not in (answer.pk, answer.follows):
+            replacement.follow(attempt, call, enqueue(task, replacement.detour(call)).operation)
+            return own
+    replacement.go_on(attempt, task, call)
+    return own
 
 
 def resolve(task: SafeTask, asked: Operation) -> tuple[Verdict, Operation]:
-    """Return what becomes of a call whose id or key is taken, and the row that answers for it."""
+    """Return what becomes of a call whose id or key is taken, and the row that answers for it.
+
+    Raises:
+        DuplicateOperation, KeyReused: As the task's options say.
+    """
     for attempt in range(_TRIES):
         # After a first miss only a locking read is sure to see who won (REPEATABLE READ).
         first = table.find(pk=asked.pk, digest=asked.key_digest, lock=attempt > 0 and _in_transaction())
@@ -121,7 +149,7 @@ def enqueue_many(task: SafeTask, made: Sequence[Call]) -> list[Operation]:
     # All callers insert in the order of the keys, so that two of them cannot wait for each other.
     ordered = sorted(made, key=lambda call: call.operation.key_digest or call.operation.pk.hex)
     answers: dict[int, Operation] = {}
-    with transaction.atomic(using=conf().DATABASE, savepoint=False):
+    with transaction.atomic(using=conf().DATABASE):
         for start in range(0, len(ordered), size):
             _enqueue_batch(task, ordered[start : start + size], answers)
     return [answers[id(call)] for call in made]
@@ -147,6 +175,8 @@ def retry(operation: Operation) -> bool:
     asked = table.find(pk=operation.pk)
     assert asked is not None
     _due_now(asked)
+    options = codec.loads(asked.options) if asked.options else {}
+    asked.delivered = not any(options.get(name) for name in CANVAS)
     if not ledger.reopen(seen, asked, new_work=False):
         return False
     operation.refresh_from_db()

@@ -63,6 +63,7 @@ def _changed(task: SafeTask, operation: Operation, request: RetryRequest) -> dic
     return {
         "payload": made.payload,
         "options": made.operation.options,
+        "delivered": made.operation.delivered,
         "revision": operation.revision + 1,
     }
 
@@ -89,5 +90,5 @@ def compensate(task: SafeTask, operation: Operation, exc: BaseException) -> None
                 handler(operation, exc)
         except Exception as problem:
             logger.exception("operation %s: its compensation failed", operation.pk)
-            note = codec.printable(f"{operation.error} (its compensation failed: {problem!r})")
+            note = codec.printable(f"{operation.error} (its compensation failed: {codec.describe(problem)})")
             table.rows().filter(pk=operation.pk).update(error=note)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from celery.exceptions import Ignore
 
-from django_task_safety import ledger, outbox, replay, table
+from django_task_safety import codec, ledger, outbox, replay, table
+from django_task_safety.call_options import CANVAS
 from django_task_safety.calls import Call
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
@@ -26,6 +27,17 @@ State = Operation.State
 
 #: Seconds before a follower looks again the first time; doubled with each look, up to the second number.
 LOOK, LOOK_MAX = 0.5, 10.0
+
+
+def without_canvas(call: Call) -> Call:
+    """Return the call without what waits for it: the work alone."""
+    row = copy.copy(call.operation)
+    row.delivered = True
+    drop = (*CANVAS, "group_id", "group_index")
+    options = {name: value for name, value in call.options.items() if name not in drop}
+    kept = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
+    row.options = codec.dumps(kept, "json") if kept else ""
+    return dataclasses.replace(call, operation=row, options=options)
 
 
 def follow(call: Call, followed: Operation) -> Call:
@@ -65,8 +77,7 @@ def _come_back(follower: Operation) -> None:
 
 def _repeat(task: SafeTask, follower: Operation, followed: Operation) -> bool:
     if followed.state == State.SUCCEEDED:
-        due: Any = conf().REPUBLISH_AFTER if replay.has_canvas(task.request) else replay.retention(follower)
-        return ledger.settle(follower, followed.result_payload, due)
+        return ledger.settle(follower, followed.result_payload, replay.retention(follower))
     failure = ledger.Failure(followed.error, followed.traceback, followed.exception)
     return ledger.end(follower, State(followed.state), failure)
 

@@ -1,7 +1,7 @@
-"""Each worker's keeper: a thread of the worker's main process that renews leases and sweeps.
+"""Each worker's keeper: two threads of the worker's main process, one renews leases, one sweeps.
 
-It holds no database connection between two ticks, so that children forked meanwhile inherit none, and forks wait for
-the end of a tick. Whatever fails in it is logged and tried again; it never takes the worker down.
+They hold no database connection between two ticks, so that children forked meanwhile inherit none, and forks wait for
+the end of a tick. Whatever fails in them is logged and tried again; they never take the worker down.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 import uuid
+from collections.abc import Callable
 
 from celery.worker import state
 from django.db import connections
@@ -25,51 +25,34 @@ logger = logging.getLogger("django_task_safety")
 _FORK_WAIT = 1.0
 
 
-class Keeper:
-    """Renews the leases of what this worker runs every third of ``LEASE``, and sweeps every ``SWEEP_INTERVAL``."""
+class _Loop:
+    """A daemon thread that calls ``tick`` every ``interval`` seconds, and lets nobody fork in the middle of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, interval: Callable[[], float], tick: Callable[[], None]) -> None:
+        self._interval, self._tick = interval, tick
         self._stopped = threading.Event()
         self._ticking = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._held = False
+        self.thread: threading.Thread = threading.Thread(target=self._run, name=name, daemon=True)
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child)
-
-    def start(self) -> None:
-        """Start the thread; once."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="task-safety-keeper", daemon=True)
-            self._thread.start()
 
     def stop(self) -> None:
         """Ask the thread to end, and give a tick under way a moment to finish."""
         self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2.0)
+        self.thread.join(timeout=2.0)
 
     def _run(self) -> None:
-        now = time.monotonic()
-        next_beat, next_sweep = now, now
-        while not self._stopped.wait(max(0.0, min(next_beat, next_sweep) - time.monotonic())):
+        while not self._stopped.wait(self._interval()):
             with self._ticking:
-                if time.monotonic() >= next_beat:
-                    renew_running()
-                    next_beat = time.monotonic() + conf().LEASE / 3
-                if time.monotonic() >= next_sweep:
-                    self._sweep()
-                    next_sweep = time.monotonic() + conf().SWEEP_INTERVAL
-                connections.close_all()
-
-    def _sweep(self) -> None:
-        if not conf().KEEPER:
-            return
-        try:
-            if swept := sweeper.sweep():
-                logger.info("swept: %s", swept)
-        except Exception:
-            logger.warning("the sweep failed and will be tried again", exc_info=True)
+                try:
+                    self._tick()
+                except Exception:
+                    logger.warning("%s failed and will be tried again", self.thread.name, exc_info=True)
+                finally:
+                    connections.close_all()
 
     def _before_fork(self) -> None:
-        self._held = threading.current_thread() is not self._thread and self._ticking.acquire(timeout=_FORK_WAIT)
+        self._held = threading.current_thread() is not self.thread and self._ticking.acquire(timeout=_FORK_WAIT)
 
     def _after_fork(self) -> None:
         if self._held:
@@ -77,7 +60,34 @@ class Keeper:
 
     def _in_child(self) -> None:
         # The thread does not exist here.
-        self._thread, self._ticking = None, threading.Lock()
+        self._ticking = threading.Lock()
+
+
+class Keeper:
+    """Renews the leases of what this worker runs every third of ``LEASE``, and sweeps every ``SWEEP_INTERVAL``.
+
+    In two threads: a sweep that takes long must not cost this worker its leases.
+    """
+
+    def __init__(self) -> None:
+        self._loops = [_Loop("task-safety-leases", lambda: conf().LEASE / 3, renew_running)]
+        if conf().KEEPER:
+            self._loops.append(_Loop("task-safety-sweeper", lambda: conf().SWEEP_INTERVAL, _sweep))
+
+    def start(self) -> None:
+        """Start the threads; once."""
+        for loop in self._loops:
+            loop.thread.start()
+
+    def stop(self) -> None:
+        """End the threads."""
+        for loop in self._loops:
+            loop.stop()
+
+
+def _sweep() -> None:
+    if swept := sweeper.sweep():
+        logger.info("swept: %s", swept)
 
 
 def renew_running() -> None:

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F
 from django.utils import timezone
 
 from django_task_safety import announce, codec, schedule, statements, table
@@ -70,8 +69,8 @@ def enqueue(operations: Sequence[Operation]) -> list[Operation]:
 
 def reopen(seen: Operation, asked: Operation, *, new_work: bool) -> bool:
     """Queue an ended operation again for what ``asked`` asks, unless it changed since it was read."""
-    values = {**_FRESH, **_asked(asked), "state": State.QUEUED}
-    values["generation"] = F("generation") + (1 if new_work else 0)
+    values = {**_FRESH, **_asked(seen, asked), "state": State.QUEUED}
+    values["generation"] = seen.generation + (1 if new_work else 0)
     return _write(_as_read(seen), seen, values, "enqueued")
 
 
@@ -80,13 +79,13 @@ def amend(seen: Operation, asked: Operation) -> bool:
 
     A queued one runs with them; a running one runs once more with them when it has ended.
     """
-    values = _asked(asked)
+    values = _asked(seen, asked)
     if seen.state == State.RUNNING:
         # The attempt's lease and schedule stay; settle finds the newer revision.
         values = {name: values[name] for name in values.keys() - {"available_at", "due_at", "max_attempts"}}
     else:
         values["attempt"] = 0
-    values["generation"] = F("generation") + 1
+    values["generation"] = seen.generation + 1
     return _write(_as_read(seen), seen, values)
 
 
@@ -94,15 +93,23 @@ def _as_read(seen: Operation) -> OperationQuerySet:
     return table.rows().filter(pk=seen.pk, state=seen.state, revision=seen.revision, attempt=seen.attempt)
 
 
-def _asked(asked: Operation) -> dict[str, Any]:
+def _asked(seen: Operation, asked: Operation) -> dict[str, Any]:
+    # The statement is guarded by the revision that was seen, so the next one is known.
     names = (
         *("task", "payload", "options", "match_digest", "version", "subject_label", "subject_id", "on_delete"),
         *("max_attempts", "available_at", "expires_at", "retention", "due_at", "delivered", "follows"),
     )
-    return {**{name: asked.__dict__[name] for name in names}, "revision": F("revision") + 1}
+    return {**{name: asked.__dict__[name] for name in names}, "revision": seen.revision + 1}
 
 
-def claim(pk: uuid.UUID, owner: str, lease: float, limit: float | None, hint: Operation | None = None) -> Seen | None:
+def claim(
+    pk: uuid.UUID,
+    owner: str,
+    lease: float,
+    limit: float | None,
+    hint: Operation | None = None,
+    task: str | None = None,
+) -> Seen | None:
     """Make this attempt the owner of the operation, or return the row as it is.
 
     Args:
@@ -110,6 +117,7 @@ def claim(pk: uuid.UUID, owner: str, lease: float, limit: float | None, hint: Op
         owner: Who claims, for people.
         lease: Seconds until the claim runs out unless renewed.
         limit: Seconds after which it is not renewed any more.
+        task: The name of the task that would run it; another one's is not claimed.
         hint: What the message knows of the row; saves a statement where nothing changed since it was published.
 
     Returns:
@@ -118,10 +126,10 @@ def claim(pk: uuid.UUID, owner: str, lease: float, limit: float | None, hint: Op
     token = uuid.uuid4()
     db = table.connection()
     if db.vendor == "postgresql":
-        row = statements.claim_or_read(db, pk, token, owner, lease, limit)
+        row = statements.claim_or_read(db, pk, token, owner, lease, limit, task)
         seen = _from_row(db, row, token, owner) if row else None
     else:
-        seen = _claim_in_two(db, pk, token, owner, lease, limit, hint)
+        seen = _claim_in_two(db, pk, token, owner, lease, limit, hint, task)
     if seen and seen.claimed:
         announce.transition("started", seen.operation)
     return seen
@@ -155,25 +163,27 @@ def _claim_in_two(
     lease: float,
     limit: float | None,
     hint: Operation | None,
+    task: str | None,
 ) -> Seen | None:
     while True:
-        if hint and statements.claim_seen(db, pk, (hint.attempt, hint.revision), token, owner, lease, limit):
+        if hint and statements.claim_seen(db, pk, (hint.attempt, hint.revision), token, owner, lease, limit, task):
             _taken(hint, token, owner)
             return Seen(hint, True, timezone.now())
         seen = table.read(pk)
         if seen is None:
             return None
         changed = hint is None or (hint.attempt, hint.revision) != (seen.operation.attempt, seen.operation.revision)
-        if not (changed and table.claimable(seen)):
+        if not (changed and table.claimable(seen)) or task not in (None, seen.operation.task):
             return seen
         hint = seen.operation
 
 
-def settle(operation: Operation, result: str, due: float | None) -> bool:
+def settle(operation: Operation, result: str, kept: float | None) -> bool:
     """Record the success of the attempt that owns ``operation``; False when it does not own it any more,
     or when newer arguments wait."""
+    soon = conf().REPUBLISH_AFTER
     settled = operation.token is not None and statements.settle(
-        table.connection(), operation.pk, operation.token, operation.revision, result, due
+        table.connection(), operation.pk, operation.token, operation.revision, result, kept, soon
     )
     if settled:
         operation.state, operation.result_payload, operation.token = State.SUCCEEDED, result, None
@@ -236,11 +246,11 @@ def take_back(found: OperationQuerySet, error: str) -> int:
     return lost.update(**_UNOWNED, state=State.QUEUED, available_at=Now(), due_at=soon, error=codec.printable(error))
 
 
-def give_up(found: OperationQuerySet, failure: Failure) -> int:
+def give_up(found: OperationQuerySet, failure: Failure, **values: Any) -> int:
     """Fail pending operations that cannot be attempted any more."""
     failed = dataclasses.asdict(failure)
     return found.filter(state__in=Operation.PENDING).update(
-        **_UNOWNED, **failed, state=State.FAILED, ended_at=Now(), due_at=schedule.after_end()
+        **_UNOWNED, **failed, state=State.FAILED, ended_at=Now(), due_at=schedule.after_end(), **values
     )
 
 

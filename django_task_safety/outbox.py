@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from celery import Celery, current_app
 from celery.backends.rpc import RPCBackend
 from kombu import Producer
-from kombu.exceptions import KombuError
-from kombu.pools import ProducerPool
+from kombu.exceptions import SerializationError, SerializerNotInstalled
 
-from django_task_safety import codec, schedule, table
+from django_task_safety import broker, codec, schedule, table
 from django_task_safety.calls import Call
 from django_task_safety.clock import Now
 from django_task_safety.conf import conf
@@ -34,14 +31,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_task_safety")
 
+#: What a message that cannot be made raises; a broker raises none of these.
+_BROKEN = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    SerializationError,
+    SerializerNotInstalled,
+    InvalidPayload,
+)
 #: The message header that names the row.
 HEADER = "task_safety"
 #: Seconds for which a process does not try the broker again after it failed.
 PAUSE = 2.0
-#: How many connections a process keeps for publishing.
-_CONNECTIONS = 10
-
-_outlets: WeakKeyDictionary[Any, _Outlet] = WeakKeyDictionary()
 
 
 def publish_call(task: SafeTask, call: Call, operation: Operation, *, forget: bool = False) -> None:
@@ -76,8 +79,10 @@ def publish_again(task: SafeTask, request: Any, header: Mapping[str, Any], delay
 
     canvas = {"link": request.callbacks, "link_error": request.errbacks, "chain": request.chain, "chord": request.chord}
     options = {**replay.routing(request), **canvas, "expires": request.expires, "countdown": delay}
-    options = {name: value for name, value in options.items() if value}
+    options["ignore_result"] = vars(request).get("ignore_result")
+    options = {name: value for name, value in options.items() if value is not None}
     custom = {name: value for name, value in (request.headers or {}).items() if name != HEADER}
+    custom.update({name: getattr(request, name) for name in ("stamped_headers", "stamps") if getattr(request, name)})
     sent: list[bool] = []
 
     def send(producer: Producer) -> None:
@@ -106,7 +111,7 @@ def publish_rows(operations: Iterable[Operation], *, forget: bool = False) -> Pu
             try:
                 if _send_row(producer, operation, forget):
                     published.sent.append(operation)
-            except (LookupError, TypeError, ValueError, AttributeError, InvalidPayload) as exc:
+            except _BROKEN as exc:
                 published.broken.append((operation, exc))
 
     if found:
@@ -117,7 +122,7 @@ def publish_rows(operations: Iterable[Operation], *, forget: bool = False) -> Pu
 def _send_row(producer: Producer, operation: Operation, forget: bool) -> bool:
     task = safe_task_named(operation.task)
     if task is None:
-        logger.error("operation %s: the task %s is not registered here", operation.pk, operation.task)
+        logger.warning("operation %s: the task %s is not registered here", operation.pk, operation.task)
         return False
     if forget:
         _forget(task, operation)
@@ -125,9 +130,11 @@ def _send_row(producer: Producer, operation: Operation, forget: bool) -> bool:
     options = codec.loads(operation.options) if operation.options else {}
     if operation.attempt == 0 and operation.expires_at is not None:
         options["expires"] = operation.expires_at
-    wait = (operation.available_at - datetime.now(tz=operation.available_at.tzinfo)).total_seconds()
+    wait = (operation.available_at - (operation.__dict__.get("_now") or table.now())).total_seconds()
+    if wait > conf().MAX_BROKER_DELAY:
+        return False
     if wait > 0:
-        options["eta"] = operation.available_at
+        options["countdown"] = wait
     _send(task, producer, operation, args, kwargs, options)
     return True
 
@@ -145,6 +152,9 @@ def _send(
     if eta is not None and eta - datetime.now(UTC) > timedelta(seconds=conf().MAX_BROKER_DELAY):
         return
     header = {"op": str(operation.pk), "rev": operation.revision, "att": operation.attempt, "key": operation.key}
+    for name, value in (("gen", operation.generation), ("ver", operation.version), ("max", operation.max_attempts)):
+        if value:
+            header[name] = value
     if operation.follows is not None:
         header["follows"] = str(operation.follows)
     options = {"retries": operation.attempt, **options} if operation.attempt else options
@@ -197,47 +207,10 @@ def _forget(task: SafeTask, operation: Operation) -> None:
         logger.warning("operation %s: its old result could not be forgotten", operation.pk, exc_info=True)
 
 
-@dataclasses.dataclass(slots=True)
-class _Outlet:
-    """This process's connections to one broker, and until when it is left alone after it failed."""
-
-    pid: int
-    pool: ProducerPool
-    broker_errors: tuple[type[BaseException], ...]
-    paused_until: float = 0.0
-
-
-def _outlet(app: Celery) -> _Outlet:
-    # Kept as long as Celery keeps its own: who points the app to another broker makes a new ``app.amqp``.
-    outlet = _outlets.get(app.amqp)
-    if outlet is None or outlet.pid != os.getpid():
-        pool = _new_pool(app)
-        errors = pool.connections.connection.connection_errors + pool.connections.connection.channel_errors
-        outlet = _outlets[app.amqp] = _Outlet(os.getpid(), pool, (OSError, KombuError, *errors))
-    return outlet
-
-
-def _new_pool(app: Celery) -> ProducerPool:
-    """Connections of our own, since Celery's wait as long as its retry settings say, which may be for ever."""
-    timeout = conf().PUBLISH_TIMEOUT
-    options = dict(app.conf.broker_transport_options or {})
-    options.update(max_retries=0, interval_start=0, interval_step=0, interval_max=0)
-    connection = app.connection_for_write(connect_timeout=timeout, transport_options=options)
-    connection.transport_options = {**options, **_timeouts(timeout).get(connection.transport.driver_type, {})}
-    return ProducerPool(connection.Pool(_CONNECTIONS), limit=_CONNECTIONS, Producer=app.amqp.Producer)
-
-
-def _timeouts(timeout: float) -> dict[str, dict[str, Any]]:
-    return {
-        "redis": {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry_on_timeout": False},
-        "amqp": {"read_timeout": timeout, "write_timeout": timeout},
-    }
-
-
 def _guarded(operations: Sequence[Operation], send: Callable[[Producer], None]) -> None:
     """Call ``send`` with a producer; where that fails leave the operations to the sweeper."""
     app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
-    outlet = _outlet(app)
+    outlet = broker.outlet_of(app)
     if time.monotonic() < outlet.paused_until:
         _leave_to_sweeper(operations, "the broker failed a moment ago", logging.DEBUG)
         return
@@ -246,7 +219,7 @@ def _guarded(operations: Sequence[Operation], send: Callable[[Producer], None]) 
             send(producer)
     except outlet.broker_errors as exc:
         outlet.paused_until = time.monotonic() + PAUSE
-        outlet.pool = _new_pool(app)
+        outlet.pool = broker.new_pool(app)
         _leave_to_sweeper(operations, f"the broker failed: {exc!r}")
     except Exception as exc:
         logger.exception("publishing failed")

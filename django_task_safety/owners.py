@@ -49,5 +49,6 @@ def _new_identity() -> str:
 
 def limits(task: SafeTask) -> tuple[float, float | None]:
     """Return the lease, and the seconds after which it is not renewed any more (None for never)."""
-    hard = getattr(task.request, "time_limit", None) or task.time_limit or task.app.conf.task_time_limit
+    # "timelimit" is [hard, soft] as the caller gave it; Celery has a name for each only since 5.7.
+    hard = (task.request.timelimit or (None, None))[0] or task.time_limit or task.app.conf.task_time_limit
     return conf().LEASE, None if hard is None else float(hard) + GRACE

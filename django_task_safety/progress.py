@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, TypeVar
 
+from django.db import OperationalError
+
 from django_task_safety.context import current_attempt
 
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from django_task_safety.models import Operation
 
 T = TypeVar("T")
+
+#: The server cannot see that a connection of ours waits for another one of the same thread.
+_LOCK_WAIT = {"postgresql": "SET lock_timeout = '1s'", "mysql": "SET SESSION innodb_lock_wait_timeout = 1"}
 
 #: `track` reports at most once in this many seconds.
 INTERVAL = 1.0
@@ -54,7 +59,14 @@ def _record(operation: Operation, fraction: float | None, message: str) -> None:
 
     text = codec.printable(message, 255)
     operation.progress, operation.progress_message = fraction, text
-    if not statements.report(_connection(), operation.pk, operation.token, fraction, text):
+    try:
+        mine = statements.report(_connection(), operation.pk, operation.token, fraction, text)
+    except OperationalError:
+        attempt = current_attempt()
+        if attempt is None or attempt.side is None:
+            raise
+        return  # the body's own transaction holds the row: nobody else can change it now, nor see progress
+    if not mine:
         _stop(operation)
 
 
@@ -96,5 +108,7 @@ def _connection() -> BaseDatabaseWrapper:
         return main
     if attempt.side is None:
         attempt.side = connections.create_connection(main.alias)
+        with attempt.side.cursor() as cursor:
+            cursor.execute(_LOCK_WAIT[main.vendor])
     side: BaseDatabaseWrapper = attempt.side
     return side

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from django_task_safety import codec, ids
-from django_task_safety.calls import CANVAS, Call
+from django_task_safety import followers, ids
+from django_task_safety.calls import Call
 from django_task_safety.context import Attempt
 from django_task_safety.models import Operation
 
@@ -41,6 +39,7 @@ def go_on(attempt: Attempt, task: SafeTask, call: Call) -> None:
     asked = call.operation
     attempt.replacement = {
         **{"task": task.name, "payload": call.payload, "options": asked.options, "max_attempts": asked.max_attempts},
+        **{"expires_at": asked.expires_at, "retention": asked.retention},
         **{"delivered": asked.delivered, "attempt": 0, "revision": attempt.operation.revision + 1},
         **{"error": "", "result_payload": "", "progress": None},
     }
@@ -57,8 +56,6 @@ def follow(attempt: Attempt, call: Call, answer: Operation) -> None:
 
 def detour(call: Call) -> Call:
     """Return the call under an id of its own, without the callbacks that wait for the replaced one."""
-    row = copy.copy(call.operation)
-    row.pk, row.delivered = ids.new(), True
-    options = {name: value for name, value in call.options.items() if name not in CANVAS}
-    row.options = codec.dumps(options, "json")
-    return dataclasses.replace(call, operation=row, options=options)
+    alone = followers.without_canvas(call)
+    alone.operation.pk = ids.new()
+    return alone

@@ -6,6 +6,7 @@ import dataclasses
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from celery import states
 from celery.exceptions import Ignore
 
 from django_task_safety import calls, codec
@@ -20,24 +21,30 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """A return value that was stored."""
+    """An outcome that was stored: a return value, or the exception with which the operation failed."""
 
-    value: Any
+    value: Any = None
+    exc: BaseException | None = None
+
+    def get(self) -> Any:
+        """Return the value, or raise the exception."""
+        if self.exc is not None:
+            raise self.exc
+        return self.value
 
 
 def outcome(task: SafeTask, operation: Operation) -> Answer:
-    """Return the stored value, or raise as the operation ended.
+    """Return the stored outcome.
 
     Raises:
         Ignore: When it was cancelled; the result backend, and a chord, hear of it as a revoked task.
-        Exception: The stored one, when it failed.
     """
     if operation.state == Operation.State.SUCCEEDED:
         return Answer(operation.result)
     if operation.state == Operation.State.CANCELLED:
         revoke(task, operation)
         raise Ignore(f"Cancelled: {operation.error}")
-    raise exception_of(task, operation)
+    return Answer(exc=exception_of(task, operation))
 
 
 def revoke(task: SafeTask, operation: Operation) -> None:
@@ -50,6 +57,12 @@ def revoke(task: SafeTask, operation: Operation) -> None:
     )
     if has_canvas(request):
         _delivered(operation)
+
+
+def store_failure(task: SafeTask, operation: Operation) -> None:
+    """Tell the result backend once more, and nobody else, how the operation failed."""
+    if not task.request.is_eager and not task.ignore_result:
+        task.backend.store_result(str(task.request.id), exception_of(task, operation), states.FAILURE)
 
 
 def _delivered(operation: Operation) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
@@ -37,19 +39,30 @@ class SafeRequest(Request):
                     state.task_ready(self)
                     self.acknowledge()
                     return None
+                if fate is Fate.UNKNOWN and not self._redelivered():
+                    # It died before it had a row. The broker has it still, and gives it one more chance.
+                    state.task_ready(self)
+                    self.reject(requeue=True)
+                    return None
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Fail the operation when the pool killed it at its hard time limit."""
         super().on_timeout(soft, timeout)
         if not soft and not state.should_terminate:
-            with _database("it passed its hard time limit"):
-                casualties.time_limit_passed(self._operation_id(), TimeLimitExceeded(timeout))
+            # In a thread, since the pool kills the child only after this returns, and it may hold the row till then.
+            settle = partial(_settle_time_limit, self._operation_id(), timeout)
+            threading.Thread(target=settle, name="task-safety-time-limit", daemon=True).start()
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
+        # The row remembers; in the worker's memory the id would also stop a later rerun of the operation.
+        state.revoked.discard(self.id)
         with _database("it was revoked"):
             casualties.revoked(self._operation_id(), reason, terminated=terminated, expired=expired)
+
+    def _redelivered(self) -> bool:
+        return bool((self.delivery_info or {}).get("redelivered"))
 
     def _told_to_stop(self) -> bool:
         return bool(self._already_cancelled or self._already_revoked)  # type: ignore[attr-defined]
@@ -58,6 +71,11 @@ class SafeRequest(Request):
         from django_task_safety.delivery import message_id
 
         return message_id(self.id)
+
+
+def _settle_time_limit(pk: uuid.UUID, timeout: float) -> None:
+    with _database("it passed its hard time limit"):
+        casualties.time_limit_passed(pk, TimeLimitExceeded(timeout))
 
 
 @contextmanager

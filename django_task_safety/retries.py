@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
 from django.db import InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 
 from django_task_safety import backoff
 from django_task_safety import options as task_options
 from django_task_safety.conf import seconds
+from django_task_safety.context import Attempt, RetryRequest
 from django_task_safety.errors import ObjectGone, OperationCancelled
 
 if TYPE_CHECKING:
@@ -116,3 +117,40 @@ def usual(task: SafeTask, retries: int) -> float:
 def exhausted(operation: Operation) -> bool:
     """Return whether the attempt that runs is the last one."""
     return operation.max_attempts is not None and operation.attempt >= operation.max_attempts
+
+
+def spent(attempt: Attempt, max_retries: int | None) -> bool:
+    """Return whether ``self.retry(max_retries=…)`` comes too late; if so, this attempt is the last one."""
+    operation = attempt.operation
+    limit = operation.max_attempts if max_retries is None else max_retries + 1
+    if limit is None or operation.attempt < limit:
+        return False
+    operation.max_attempts = operation.attempt
+    return True
+
+
+def ask(
+    attempt: Attempt, exc: Exception | None, when: datetime | float | None, max_retries: int | None, **changes: Any
+) -> Retry:
+    """Note what ``self.retry()`` asks for, and return the signal that ends the attempt.
+
+    Args:
+        attempt: The running one.
+        exc: What made it ask.
+        when: A moment, seconds from now, or None for the task's backoff.
+        max_retries: A new bound for this operation.
+        changes: ``args``, ``kwargs`` and ``options`` of the next attempt.
+    """
+    task, operation = attempt.task, attempt.operation
+    if isinstance(when, datetime):
+        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+        delay = (aware - datetime.now(UTC)).total_seconds()
+    elif when is not None:
+        delay = float(when)
+    else:
+        fixed = task.default_retry_delay
+        delay = float(fixed) if fixed is not None else polite(task, operation, exc)
+    shown: Any = delay if when is None else when
+    signal = Retry(exc=exc, when=shown, is_eager=task.request.is_eager)
+    attempt.retry = RetryRequest(signal, max(0.0, delay), exc, max_retries=max_retries, **changes)
+    return signal

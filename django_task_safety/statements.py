@@ -103,7 +103,13 @@ def _values(connection: BaseDatabaseWrapper, operation: Operation, params: list[
 
 
 def claim_or_read(
-    connection: BaseDatabaseWrapper, pk: UUID, token: UUID, owner: str, lease: float, limit: float | None
+    connection: BaseDatabaseWrapper,
+    pk: UUID,
+    token: UUID,
+    owner: str,
+    lease: float,
+    limit: float | None,
+    task: str | None = None,
 ) -> Row | None:
     """Claim the operation, or read it where it cannot be claimed: one statement, PostgreSQL only.
 
@@ -116,13 +122,14 @@ def claim_or_read(
     assert connection.vendor == "postgresql"
     quoted, now = table(connection), now_sql(connection)
     assignments, params = _claiming(connection, token, owner, lease, limit)
+    of_task, names = _of_task(task)
     sql = (
-        f"WITH claimed AS (UPDATE {quoted} SET {assignments} WHERE id = %s AND {_CLAIMABLE.format(now=now)} "
+        f"WITH claimed AS (UPDATE {quoted} SET {assignments} WHERE id = %s{of_task} AND {_CLAIMABLE.format(now=now)} "
         f"RETURNING 1 AS one) SELECT claimed.one, {now}, {', '.join(read_columns())} "
         f"FROM {quoted} LEFT JOIN claimed ON true WHERE id = %s"
     )
     with connection.cursor() as cursor:
-        cursor.execute(sql, [*params, pk, pk])
+        cursor.execute(sql, [*params, pk, *names, pk])
         row: Row | None = cursor.fetchone()
         return row
 
@@ -135,15 +142,22 @@ def claim_seen(
     owner: str,
     lease: float,
     limit: float | None,
+    task: str | None = None,
 ) -> bool:
     """Claim the operation if its (attempt, revision) are still the ones seen: one statement, every database."""
     assignments, params = _claiming(connection, token, owner, lease, limit)
+    of_task, names = _of_task(task)
     sql = f"""
         UPDATE {table(connection)} SET {assignments}
-        WHERE id = %s AND attempt = %s AND revision = %s AND {_CLAIMABLE.format(now=now_sql(connection))}"""
+        WHERE id = %s{of_task} AND attempt = %s AND revision = %s AND {_CLAIMABLE.format(now=now_sql(connection))}"""
     with connection.cursor() as cursor:
-        cursor.execute(sql, [*params, uuid_param(connection, pk), *seen])
+        cursor.execute(sql, [*params, uuid_param(connection, pk), *names, *seen])
         return bool(cursor.rowcount)
+
+
+def _of_task(task: str | None) -> tuple[str, list[str]]:
+    """A row that was replaced is another task's: a copy of the first one's message must not claim it."""
+    return ("", []) if task is None else (" AND task = %s", [task])
 
 
 def _claiming(
@@ -161,15 +175,17 @@ def _claiming(
 
 
 def settle(
-    connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int, result: str, due: float | None
+    connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int, result: str, kept: float | None, soon: float
 ) -> bool:
     """Record success, if the attempt still owns the operation and nobody asked for newer work meanwhile.
 
     Args:
-        due: Seconds until somebody must look again (prune it, or deliver the outcome); None for never.
+        kept: Seconds until it is pruned; None for never.
+        soon: Seconds until its outcome should have been delivered, where callbacks wait for it.
     """
     now = now_sql(connection)
-    due_sql, params = ("NULL", []) if due is None else (after_sql(connection), [due])
+    kept_sql, params = ("NULL", []) if kept is None else (after_sql(connection), [kept])
+    due_sql, params = f"CASE WHEN delivered THEN {kept_sql} ELSE {after_sql(connection)} END", [*params, soon]
     sql = f"""
         UPDATE {table(connection)} SET state = 'succeeded', result_payload = %s, error = '', traceback = '',
             exception = '', progress = 1, token = NULL, ended_at = {now}, due_at = {due_sql},

@@ -16,6 +16,7 @@ from django_task_safety.conf import conf
 from django_task_safety.errors import TimeLimitPassed, Unpublishable, WorkerLost
 from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
+from django_task_safety.registry import safe_task_named
 
 logger = logging.getLogger("django_task_safety")
 State = Operation.State
@@ -66,7 +67,9 @@ def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
         skip = table.connection().features.has_select_for_update_skip_locked
         locked = table.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
         batch = list(locked.select_for_update(skip_locked=skip))
-        publish = _lost(batch, total) + _expired_or_queued(batch, total)
+        # Before the lost ones are queued again in place.
+        publish = _expired_or_queued(batch, total)
+        publish += _lost(batch, total)
         ended = [row for row in batch if not row.is_pending]
         old = [row for row in ended if row.delivered or _past_retention(row)]
         publish += [row for row in ended if row not in old]
@@ -99,7 +102,7 @@ def _expired_or_queued(batch: Sequence[Operation], total: Swept) -> list[Operati
     queued = [row for row in queued if "_now" in row.__dict__ and row.due_at and row.due_at <= row.__dict__["_now"]]
     late = [row for row in queued if row.attempt == 0 and row.expires_at and row.expires_at <= row.__dict__["_now"]]
     if late:
-        total.cancelled += cancellation.cancel_all(_these(late), "expired before it started")
+        total.cancelled += cancellation.cancel_all(_these(late), cancellation.EXPIRED)
     return [row for row in queued if row not in late]
 
 
@@ -122,8 +125,10 @@ def _publish(found: Sequence[Operation], total: Swept) -> None:
     total.published += len(published.sent)
     for row, exc in published.broken:
         total.failed += casualties.give_up([row], Unpublishable, f"It cannot be published: {codec.describe(exc)}")
+    # A task that is not registered here may be elsewhere: such a row keeps its backoff.
     settled = {row.pk for row in published.sent} | {row.pk for row, _ in published.broken}
-    if unsent := [row for row in found if row.pk not in settled]:
+    unsent = [row for row in found if row.pk not in settled and safe_task_named(row.task) is not None]
+    if unsent:
         # Not their fault: they come first when the broker is back, and no backoff is counted against them.
         schedule.look_again(_these(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
+from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
-from django_task_safety.clock import Now
+from django_task_safety.clock import Now, now_sql
 from django_task_safety.conf import conf
 from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
@@ -32,6 +34,21 @@ def connection() -> BaseDatabaseWrapper:
     return connections[conf().DATABASE]
 
 
+def now() -> datetime:
+    """Return the database's time."""
+    db = connection()
+    with db.cursor() as cursor:
+        cursor.execute(f"SELECT {now_sql(db)}", [])
+        (found,) = cursor.fetchone()
+    return _aware(db, found)
+
+
+def _aware(db: BaseDatabaseWrapper, found: Any) -> datetime:
+    """Return a time as the ORM would: text on SQLite, naive on MySQL."""
+    moment = datetime.fromisoformat(found) if isinstance(found, str) else found
+    return moment.replace(tzinfo=UTC) if settings.USE_TZ and moment.tzinfo is None else moment
+
+
 def rows() -> OperationQuerySet:
     """Return all rows, followers included."""
     return Operation.all_rows.get_queryset()
@@ -43,7 +60,9 @@ def find(*, pk: uuid.UUID | None = None, digest: str | None = None, lock: bool =
     by = by | Q(key_digest=digest) if digest else by
     found = rows().filter(by)
     # A locking read sees the newest committed row where a plain one would look at the transaction's snapshot.
-    return (found.select_for_update() if lock else found).first()
+    rows_found = list(found.select_for_update() if lock else found)
+    # The id says more than the key.
+    return next((row for row in rows_found if row.pk == pk), rows_found[0] if rows_found else None)
 
 
 def read(pk: uuid.UUID) -> Seen | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from celery import Celery, Task
+from celery.backends.rpc import RPCBackend
 from celery.canvas import Signature
 from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
 
 from django_task_safety import options as task_options
-from django_task_safety.context import RetryRequest, current_attempt, plain_call
+from django_task_safety.context import current_attempt, plain_call
 from django_task_safety.errors import InvalidArguments
 
 if TYPE_CHECKING:
@@ -111,8 +112,16 @@ class SafeTask(Task):  # type: ignore[type-arg]
         self.compensations.append(handler)
         return handler
 
-    def apply_async(  # type: ignore[override]
-        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: Any = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
     ) -> AsyncResult[Any]:
         """Enqueue an operation; takes every option of Celery's ``apply_async``.
 
@@ -122,6 +131,8 @@ class SafeTask(Task):  # type: ignore[type-arg]
         Raises:
             TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
         """
+        named = {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow}
+        options = {**options, **_given(named)}
         if self.app.conf.task_always_eager:
             eager: AsyncResult[Any] = self.apply(args, kwargs, **options)
             return eager
@@ -136,7 +147,9 @@ class SafeTask(Task):  # type: ignore[type-arg]
         return result
 
     def _lineage(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Celery reads the parent when it publishes; here that may be later, so it is taken down now."""
+        """Celery reads the parent and the caller when it publishes; here that may be later, so they are noted now."""
+        if isinstance(self.backend, RPCBackend):
+            options = {"reply_to": self.app.thread_oid, **_given(options)}
         parent = self.app.current_worker_task
         if parent is None or parent.request is None or parent.request.called_directly:
             return options
@@ -219,18 +232,10 @@ class SafeTask(Task):  # type: ignore[type-arg]
             return raised
         from django_task_safety import retries
 
-        operation = attempt.operation
-        limit = operation.max_attempts if max_retries is None else max_retries + 1
-        if limit is not None and operation.attempt >= limit:
-            operation.max_attempts = operation.attempt
+        if retries.spent(attempt, max_retries):
             self._give_up(exc)
-        delay = _seconds_until(eta) if eta is not None else countdown
-        if delay is None:
-            fixed = self.default_retry_delay
-            delay = fixed if fixed is not None else retries.polite(self, operation, exc)
-        when: Any = eta or delay
-        signal = Retry(exc=exc, when=when, is_eager=self.request.is_eager)
-        attempt.retry = RetryRequest(signal, max(0.0, float(delay)), exc, args, kwargs, _given(options), max_retries)
+        when = eta if eta is not None else countdown
+        signal = retries.ask(attempt, exc, when, max_retries, args=args, kwargs=kwargs, options=_given(options))
         if throw:
             raise signal
         return signal
@@ -268,8 +273,3 @@ def _split(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Mappi
     raise InvalidArguments(
         f"enqueue_many takes tuples of positional arguments or dicts of keyword arguments, not {one!r:.80}."
     )
-
-
-def _seconds_until(eta: datetime) -> float:
-    aware = eta if eta.tzinfo else eta.replace(tzinfo=UTC)
-    return (aware - datetime.now(UTC)).total_seconds()

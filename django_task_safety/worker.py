@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery import signals, states
+from celery import signals
 
 from django_task_safety import owners
 from django_task_safety.tasks import SafeTask
@@ -21,7 +21,8 @@ def connect() -> None:
     signals.worker_init.connect(_on_init, weak=False, dispatch_uid=_UID)
     signals.worker_ready.connect(_on_ready, weak=False, dispatch_uid=_UID)
     signals.worker_shutdown.connect(_on_shutdown, weak=False, dispatch_uid=_UID)
-    signals.task_postrun.connect(_on_postrun, weak=False, dispatch_uid=_UID)
+    signals.task_success.connect(_on_success, weak=False, dispatch_uid=_UID)
+    signals.task_failure.connect(_on_failure, weak=False, dispatch_uid=_UID)
 
 
 def _on_init(**kwargs: Any) -> None:
@@ -42,26 +43,27 @@ def _on_shutdown(**kwargs: Any) -> None:
         _keepers.pop().stop()
 
 
-def _on_postrun(sender: Any = None, task: Any = None, state: str = "", **kwargs: Any) -> None:
+def _on_success(sender: Any = None, **kwargs: Any) -> None:
+    # Sent after callbacks, chain and chord, and only if all of them heard.
+    _note_delivery(sender, "succeeded")
+
+
+def _on_failure(sender: Any = None, **kwargs: Any) -> None:
+    _note_delivery(sender, "failed")
+
+
+def _note_delivery(task: Any, state: str) -> None:
     """The outcome was passed to callbacks, chain and chord: note that, so that a copy does not do it again."""
-    if not isinstance(task, SafeTask) or state not in (states.SUCCESS, states.FAILURE):
+    if not isinstance(task, SafeTask):
         return
-    from django_task_safety import replay
+    from django_task_safety import replay, schedule, table
+    from django_task_safety.delivery import message_id
 
     request = task.request
-    if request.is_eager or not replay.has_canvas(request):
+    if not request.id or not replay.has_canvas(request):
         return
-    from django_task_safety.delivery import message_id
-    from django_task_safety.models import Operation
-
-    ended = Operation.State.SUCCEEDED if state == states.SUCCESS else Operation.State.FAILED
     try:
-        _mark_delivered(message_id(str(request.id)), ended)
+        found = table.rows().filter(pk=message_id(str(request.id)), state=state, delivered=False)
+        schedule.look_again(found, delivered=True)
     except Exception:
         logger.warning("operation %s: could not note that its outcome was delivered", request.id, exc_info=True)
-
-
-def _mark_delivered(pk: Any, ended: str) -> None:
-    from django_task_safety import schedule, table
-
-    schedule.look_again(table.rows().filter(pk=pk, state=ended, delivered=False), delivered=True)

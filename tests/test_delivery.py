@@ -208,15 +208,24 @@ def test_a_message_waits_while_the_database_does_not_answer(worker, monkeypatch)
     assert ran("a") == 1
 
 
-def test_a_message_goes_back_to_the_queue_when_the_broker_does_not_answer_either(worker, monkeypatch):
-    record.delay("a")
+@pytest.mark.parametrize(
+    ("publish", "fate"),
+    [
+        (lambda: record.delay("a"), (True, False, False)),  # its row brings it back
+        (lambda: app.send_task(record.name, ("a",)), (False, True, True)),
+    ],
+    ids=["with a row", "without"],
+)
+def test_a_message_is_not_lost_when_the_broker_does_not_answer_either(worker, monkeypatch, publish, fate):
+    publish()
     message = worker.take_one()
     monkeypatch.setattr("django_task_safety.outbox.PAUSE", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "claim", refuse)
+        patch.setattr(ledger, "enqueue", refuse)
         patch.setattr(Producer, "publish", refuse)
         delivery = worker.deliver(message)
-    assert (delivery.acknowledged, delivery.rejected, delivery.requeued) == (False, True, True)
+    assert (delivery.acknowledged, delivery.rejected, delivery.requeued) == fate
 
 
 def test_an_outcome_that_cannot_be_written_is_no_outcome(worker, monkeypatch):

@@ -1,0 +1,58 @@
+"""This process's own connections for publishing: Celery's wait as long as the project's retry settings say."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from kombu.pools import ProducerPool
+
+from django_task_safety.conf import conf
+
+#: How many connections a process keeps for publishing.
+_CONNECTIONS = 10
+
+
+@dataclasses.dataclass(slots=True)
+class Outlet:
+    """This process's connections to one broker, and until when it is left alone after it failed."""
+
+    pid: int
+    pool: ProducerPool
+    broker_errors: tuple[type[BaseException], ...]
+    paused_until: float = 0.0
+
+
+_outlets: WeakKeyDictionary[Any, Outlet] = WeakKeyDictionary()
+
+
+def outlet_of(app: Celery) -> Outlet:
+    """Return this process's outlet to the app's broker; a forked child gets one of its own."""
+    # Kept as long as Celery keeps its own: who points the app to another broker makes a new ``app.amqp``.
+    outlet = _outlets.get(app.amqp)
+    if outlet is None or outlet.pid != os.getpid():
+        pool = new_pool(app)
+        errors = pool.connections.connection.connection_errors + pool.connections.connection.channel_errors
+        outlet = _outlets[app.amqp] = Outlet(os.getpid(), pool, (OSError, OperationalError, *errors))
+    return outlet
+
+
+def new_pool(app: Celery) -> ProducerPool:
+    """Return connections that try once, and give up after ``PUBLISH_TIMEOUT``."""
+    timeout = conf().PUBLISH_TIMEOUT
+    options = dict(app.conf.broker_transport_options or {})
+    options.update(max_retries=0, interval_start=0, interval_step=0, interval_max=0)
+    connection = app.connection_for_write(connect_timeout=timeout, transport_options=options)
+    connection.transport_options = {**options, **_timeouts(timeout).get(connection.transport.driver_type, {})}
+    return ProducerPool(connection.Pool(_CONNECTIONS), limit=_CONNECTIONS, Producer=app.amqp.Producer)
+
+
+def _timeouts(timeout: float) -> dict[str, dict[str, Any]]:
+    return {
+        "redis": {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry_on_timeout": False},
+        "amqp": {"read_timeout": timeout, "write_timeout": timeout},
+    }

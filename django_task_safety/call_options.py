@@ -1,0 +1,125 @@
+"""The options of one call (``apply_async``): made plain and absolute, and refused where no broker could take them."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from celery.canvas import Signature
+from celery.exceptions import QueueNotFound
+from celery.utils.functional import maybe_list
+from django.conf import settings
+from django.utils import timezone
+from kombu import compression
+
+from django_task_safety import references
+from django_task_safety.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+#: Calling options that make other tasks hear of the outcome.
+CANVAS = ("link", "link_error", "chain", "chord")
+#: Of no use once the caller has gone: they are for one publish, now.
+_NOT_STORED = {"producer", "connection", "publisher", "retry", "retry_policy", "router", "result_cls", "add_to_parent"}
+_KINDS: dict[str, type] = {
+    **{"queue": str, "exchange": str, "routing_key": str, "compression": str, "serializer": str},
+    **{"priority": int, "headers": Mapping},
+}
+#: Seconds: some thirty years, beyond which a duration is a mistake.
+_LONGEST = 10**9
+_TAKES = {
+    "countdown": "it takes a number of seconds from 0, or a timedelta",
+    "eta": "it takes a datetime with a time zone",
+    "expires": "it takes a positive number of seconds, a timedelta, or a datetime with a time zone",
+}
+
+
+def stored(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the calling options as plain data, with countdown and expires made absolute."""
+    kept = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
+    for name in ("queue", "exchange"):
+        kept[name] = getattr(kept.get(name), "name", kept.get(name))
+    countdown = _moment("countdown", kept.pop("countdown", None))
+    kept["eta"] = _moment("eta", kept.get("eta")) or countdown
+    kept["expires"] = _moment("expires", kept.get("expires", task.expires))
+    _publishable(task, kept)
+    headers = {name: value for name, value in (kept.get("headers") or {}).items() if name != "task_safety"}
+    kept["headers"] = headers
+    kept = {name: value for name, value in kept.items() if value is not None and value != {}}
+    for name in CANVAS:
+        if kept.get(name):
+            kept[name] = references.dump(kept[name])
+    return kept
+
+
+def freeze_links(options: dict[str, Any], pk: uuid.UUID) -> None:
+    """Give each callback an id that follows from the call's, so that calling back twice is one operation."""
+    if not options.get("link"):
+        return
+    frozen = []
+    for number, sig in enumerate(maybe_list(options["link"]) or ()):
+        # Groups and chords give their members ids of their own each time.
+        if sig.get("subtask_type") in (None, "") and not (sig.get("options") or {}).get("task_id"):
+            own = {**(sig.get("options") or {}), "task_id": str(uuid.uuid5(pk, f"link:{number}"))}
+            sig = Signature.from_dict({**sig, "options": own})
+        frozen.append(sig)
+    options["link"] = frozen
+
+
+def _publishable(task: SafeTask, options: dict[str, Any]) -> None:
+    """Refuse what no broker could ever take: a queue that nobody declares, an unknown compression, and the like.
+
+    Raises:
+        InvalidOption: Naming the option.
+    """
+    for option, kind in _KINDS.items():
+        value = options.get(option)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise InvalidOption(f"{option}={value!r} must be a {kind.__name__}.")
+    if "compression" in options and options["compression"] not in compression.encoders():
+        raise InvalidOption(f"compression={options['compression']!r}: kombu has {', '.join(compression.encoders())}.")
+    name = options.get("queue")
+    if name is not None:
+        try:
+            router: Any = task.app.amqp.router
+            router.expand_destination(name)
+        except QueueNotFound as exc:
+            raise InvalidOption(
+                f"queue={name!r} is not in task_queues, and task_create_missing_queues is off. Declare the queue."
+            ) from exc
+
+
+def _moment(name: str, value: Any) -> datetime | None:
+    """Return an ETA, an expiry, or a number of seconds from now, as an aware datetime.
+
+    Raises:
+        InvalidOption: Saying what the option takes.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and name != "countdown":
+        with contextlib.suppress(ValueError):
+            value = datetime.fromisoformat(value)
+    if isinstance(value, datetime) and name != "countdown":
+        if value.tzinfo is None and settings.USE_TZ:
+            raise InvalidOption(f"{name}={value!r} is a naive datetime: say which time zone, as timezone.now() does.")
+        return value if value.tzinfo else timezone.make_aware(value)
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LONGEST
+    if not number or name == "eta" or (name == "expires" and value == 0):
+        raise InvalidOption(f"{name}={value!r}: {_TAKES[name]}.")
+    return datetime.now(UTC) + timedelta(seconds=value) if value else None
+
+
+def wait(options: Mapping[str, Any]) -> float:
+    eta = options.get("eta")
+    return max(0.0, until(eta)) if eta is not None else 0.0
+
+
+def until(moment: datetime) -> float:
+    return (moment - datetime.now(UTC)).total_seconds()
