@@ -124,7 +124,8 @@ def _send_row(producer: Producer, operation: Operation, forget: bool) -> bool:
     if task is None:
         logger.warning("operation %s: the task %s is not registered here", operation.pk, operation.task)
         return False
-    if forget:
+    # Reopened, and perhaps the process that did it died before it could publish.
+    if forget or (operation.attempt == 0 and operation.revision > 0):
         _forget(task, operation)
     args, kwargs = codec.loads(operation.payload, task.app)
     options = codec.loads(operation.options) if operation.options else {}
