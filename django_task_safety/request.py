@@ -25,6 +25,8 @@ logger = logging.getLogger("django_task_safety")
 class SafeRequest(Request):
     """Settles what the child process could not: lost workers, hard time limits, revoked and expired messages."""
 
+    _timed_out = False
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Queue the operation again when its worker was lost, as long as it has attempts left."""
         exc = exc_info.exception
@@ -32,6 +34,8 @@ class SafeRequest(Request):
         lost = isinstance(exc, WorkerLostError) or (
             isinstance(exc, SystemExit | KeyboardInterrupt) and not self._told_to_stop()
         )
+        if lost and self._timed_out:
+            return None  # the pool killed it for its time limit, and all has been said
         if lost and not state.should_terminate:
             with _database("its worker was lost"):
                 fate = casualties.worker_lost(self._operation_id(), exc)
@@ -50,6 +54,7 @@ class SafeRequest(Request):
         """Fail the operation when the pool killed it at its hard time limit."""
         super().on_timeout(soft, timeout)
         if not soft and not state.should_terminate:
+            self._timed_out = True
             # In a thread, since the pool kills the child only after this returns, and it may hold the row till then.
             settle = partial(_settle_time_limit, self._operation_id(), timeout)
             threading.Thread(target=settle, name="task-safety-time-limit", daemon=True).start()

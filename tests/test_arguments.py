@@ -236,3 +236,20 @@ def test_calling_options_are_the_same_when_the_message_is_published_again(worker
     for name in ("x", "timelimit", "task", "id", "root_id", "argsrepr", "task_safety"):
         assert second.headers[name] == first.headers[name], name
     assert second.properties["priority"] == 5
+
+
+def test_arguments_that_contain_themselves_are_refused(worker):
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(InvalidPayload, match="themselves"):
+        record.delay(endless)
+    assert not Operation.all_rows.exists()
+
+
+@pytest.mark.parametrize(
+    "option", [{"compression": "nope"}, {"queue": 5}, {"priority": "high"}, {"headers": 5}, {"serializer": 7}]
+)
+def test_what_could_never_be_published_is_refused(worker, option):
+    with pytest.raises(InvalidOption, match=next(iter(option))):
+        record.apply_async(("a",), **option)
+    assert not Operation.all_rows.exists()
