@@ -13,7 +13,13 @@ from django.db import transaction
 from django_task_safety import announce, codec, ledger, outbox, owners, references, replay, retries, table
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt, RetryRequest, running
-from django_task_safety.errors import InvalidPayload, ObjectGone, OperationCancelled, OperationSuperseded
+from django_task_safety.errors import (
+    InvalidPayload,
+    ObjectGone,
+    OperationCancelled,
+    OperationSuperseded,
+    TimeLimitPassed,
+)
 from django_task_safety.failures import Fenced, fail, foreign_retry, hand_back
 from django_task_safety.heartbeat import heartbeat
 from django_task_safety.models import Operation
@@ -191,7 +197,11 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
     """The process is told to go in the middle of the body: leave the work to another one. The attempt counts."""
     operation = attempt.operation
     with contextlib.suppress(DatabaseError):
-        if retries.exhausted(operation):
+        if owners.ran_out(attempt.task, attempt.started):
+            # The pool's way to enforce the hard time limit; its parent tells callbacks and chord.
+            late = TimeLimitPassed("The hard time limit passed", operation)
+            fail(attempt.task, operation, late, delivered=True)
+        elif retries.exhausted(operation):
             fail(attempt.task, operation, exc)
         else:
             ledger.hand_back(operation, 0.0, {"error": repr(exc)}, name="requeued", reason=repr(exc))

@@ -68,11 +68,11 @@ def _changed(task: SafeTask, operation: Operation, request: RetryRequest) -> dic
     }
 
 
-def fail(task: SafeTask, operation: Operation, exc: BaseException) -> bool:
+def fail(task: SafeTask, operation: Operation, exc: BaseException, **values: Any) -> bool:
     """Fail the operation that this attempt owns, and compensate, in one transaction; False if it does not own it."""
     failure = replay.failure(task, exc)
     with transaction.atomic(using=conf().DATABASE):
-        if not ledger.end(operation, State.FAILED, failure):
+        if not ledger.end(operation, State.FAILED, failure, **values):
             return False
         compensate(task, operation, exc)
         announce.transition("failed", operation, failure.error, exc=exc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Seconds after the hard time limit before an attempt counts as hung: the pool itself kills it first where it can.
 GRACE = 10.0
+#: Seconds by which a pool may end an attempt before our own clock says so.
+_EARLY = 0.5
 
 _identity: str = ""
 _identity_pid: int = 0
@@ -49,6 +52,18 @@ def _new_identity() -> str:
 
 def limits(task: SafeTask) -> tuple[float, float | None]:
     """Return the lease, and the seconds after which it is not renewed any more (None for never)."""
+    hard = _hard_limit(task)
+    return conf().LEASE, None if hard is None else hard + GRACE
+
+
+def ran_out(task: SafeTask, started: float) -> bool:
+    """Return whether an attempt that started then (monotonic) has had its hard time limit."""
+    hard = _hard_limit(task)
+    # The pool counts from a moment before the body started.
+    return hard is not None and time.monotonic() - started >= hard - _EARLY
+
+
+def _hard_limit(task: SafeTask) -> float | None:
     # "timelimit" is [hard, soft] as the caller gave it; Celery has a name for each only since 5.7.
     hard = (task.request.timelimit or (None, None))[0] or task.time_limit or task.app.conf.task_time_limit
-    return conf().LEASE, None if hard is None else float(hard) + GRACE
+    return None if hard is None else float(hard)

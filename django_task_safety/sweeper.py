@@ -63,19 +63,32 @@ def _due() -> list[uuid.UUID]:
 
 def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
     """Handle one batch in one transaction, a statement for each kind, and publish after it."""
-    with transaction.atomic(using=conf().DATABASE):
-        skip = table.connection().features.has_select_for_update_skip_locked
-        locked = table.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
-        batch = list(locked.select_for_update(skip_locked=skip))
-        # Before the lost ones are queued again in place.
-        publish = _expired_or_queued(batch, total)
-        publish += _lost(batch, total)
-        ended = [row for row in batch if not row.is_pending]
-        old = [row for row in ended if row.delivered or _past_retention(row)]
-        publish += [row for row in ended if row not in old]
-        _prune(old, total)
-        _look_later(publish)
-    _publish(publish, total)
+    publish: list[Operation] = []
+    try:
+        with transaction.atomic(using=conf().DATABASE):
+            publish += _handle(_locked(pks), total)
+    finally:
+        # Also where a compensation's hook failed after the commit; a message too many does no harm.
+        _publish(publish, total)
+
+
+def _locked(pks: Sequence[uuid.UUID]) -> list[Operation]:
+    skip = table.connection().features.has_select_for_update_skip_locked
+    due = table.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
+    return list(due.order_by("pk").select_for_update(skip_locked=skip))
+
+
+def _handle(batch: Sequence[Operation], total: Swept) -> list[Operation]:
+    """Change what is due, and return what is to be published."""
+    # Before the lost ones are queued again in place.
+    publish = _expired_or_queued(batch, total)
+    publish += _lost(batch, total)
+    ended = [row for row in batch if not row.is_pending]
+    old = [row for row in ended if row.delivered or _past_retention(row)]
+    publish += [row for row in ended if row not in old]
+    _prune(old, total)
+    _look_later(publish)
+    return publish
 
 
 def _lost(batch: Sequence[Operation], total: Swept) -> list[Operation]:
