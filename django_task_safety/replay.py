@@ -7,7 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from celery import states
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, TaskRevokedError
 
 from django_task_safety import calls, codec
 from django_task_safety.errors import InvalidPayload, OperationFailed
@@ -52,8 +52,14 @@ def revoke(task: SafeTask, operation: Operation) -> None:
     request = task.request
     if request.is_eager:
         return
-    task.backend.mark_as_revoked(
-        str(request.id), operation.error or "cancelled", request=request, store_result=not task.ignore_result
+    # As a failure with another state, which tells a chord further down the chain as well; mark_as_revoked does not.
+    task.backend.mark_as_failure(
+        str(request.id),
+        TaskRevokedError(operation.error or "cancelled"),
+        request=request,
+        store_result=not task.ignore_result,
+        call_errbacks=False,
+        state=states.REVOKED,
     )
     if has_canvas(request):
         _delivered(operation)

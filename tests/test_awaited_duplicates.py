@@ -4,7 +4,7 @@ import uuid
 from contextlib import suppress
 
 import pytest
-from celery import chord, group
+from celery import chain, chord, group
 
 from django_task_safety import casualties, idempotent_task, ledger, outbox, owners, safe_task, sweeper
 from django_task_safety.models import Operation
@@ -180,3 +180,11 @@ def test_a_reused_key_found_by_the_worker_leaves_a_failed_operation(worker):
 def test_the_id_may_be_the_third_positional_argument(worker):
     pk = str(uuid.uuid4())
     assert same.apply_async((1,), {}, pk).id == pk
+
+
+def test_a_chord_hears_that_the_head_of_a_chain_in_it_was_cancelled(worker):
+    result = chord([chain(record.si("first"), record.si("second")), record.si("third")])(record.si("body"))
+    Operation.objects.get(payload__contains="first").cancel()
+    worker.finish()
+    assert result.state in {"FAILURE", "REVOKED"}
+    assert not Operation.objects.filter(payload__contains="body", state="succeeded").exists()
