@@ -36,6 +36,7 @@ def ids(messages: list[checks.CheckMessage]) -> set[str]:
 
 def test_a_project_in_order_passes(db):
     call_command("check", database=["default"], fail_level="WARNING")
+    assert checks.run_checks(databases=["default"]) == []
 
 
 def test_the_checks_are_registered():

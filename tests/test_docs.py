@@ -119,11 +119,14 @@ def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, worker: LocalWorker
 @pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
 def test_the_code_of_a_page_runs(path, project):
     namespace = project(name_of(path))
+    ran = 0
     for block in blocks(path):
         if block.language == "python":
+            ran += 1
             code = compile("\n" * (block.line - 1) + block.code, str(path), "exec")
             exec(code, namespace)
             celery.app.set_current()
+    assert ran
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
