@@ -13,20 +13,25 @@ from django_task_safety.errors import (
     InvalidPayload,
     InvalidSetting,
     KeyReused,
+    LockLost,
     ObjectGone,
     ObjectLocked,
     OperationCancelled,
     OperationFailed,
     OperationSuperseded,
     PayloadTooLarge,
+    RemovedExists,
+    RestoreConflict,
     TaskSafetyError,
     TimeLimitPassed,
     Unpublishable,
     WorkerLost,
 )
+from django_task_safety.locks import lock_all
 from django_task_safety.options import CANCEL, KEEP, PROTECT
 from django_task_safety.progress import track
 from django_task_safety.tasks import SafeTask
+from django_task_safety.watching import watch
 
 __version__ = "0.1.0"
 
@@ -41,12 +46,15 @@ __all__ = [
     "InvalidPayload",
     "InvalidSetting",
     "KeyReused",
+    "LockLost",
     "ObjectGone",
     "ObjectLocked",
     "OperationCancelled",
     "OperationFailed",
     "OperationSuperseded",
     "PayloadTooLarge",
+    "RemovedExists",
+    "RestoreConflict",
     "SafeTask",
     "TaskSafetyError",
     "TimeLimitPassed",
@@ -54,6 +62,8 @@ __all__ = [
     "WorkerLost",
     "current_operation",
     "idempotent_task",
+    "lock_all",
     "safe_task",
     "track",
+    "watch",
 ]

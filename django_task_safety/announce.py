@@ -19,20 +19,23 @@ logger = logging.getLogger("django_task_safety")
 _LEVELS = {"failed": logging.ERROR, "retried": logging.WARNING, "requeued": logging.WARNING}
 
 
+def heard(name: str) -> bool:
+    """Return whether anybody hears of this kind of transition: a receiver of its signal, or the log."""
+    return bool(signals.BY_NAME[name].receivers) or logger.isEnabledFor(_level(name))
+
+
 def transition(name: str, operation: Operation, reason: str = "", **extra: Any) -> None:
     """Announce that ``operation`` was enqueued, started, succeeded, … once the current transaction has committed."""
+    if heard(name):
+        transaction.on_commit(partial(now, name, operation, reason, **extra), using=conf().DATABASE, robust=True)
+
+
+def now(name: str, operation: Operation, reason: str = "", **extra: Any) -> None:
+    """Announce it at once, its transaction having committed."""
     if operation.follows is not None:
         return  # a follower is no work of its own
-    level = _LEVELS.get(name, logging.INFO)
-    signal = signals.BY_NAME[name]
-    if not signal.receivers and not logger.isEnabledFor(level):
-        return
-    transaction.on_commit(partial(_announce, name, level, operation, reason, extra), using=conf().DATABASE, robust=True)
-
-
-def _announce(name: str, level: int, operation: Operation, reason: str, extra: dict[str, Any]) -> None:
     logger.log(
-        level,
+        _level(name),
         "operation %s: task=%s key=%s id=%s attempt=%s%s",
         name,
         operation.task,
@@ -44,3 +47,7 @@ def _announce(name: str, level: int, operation: Operation, reason: str, extra: d
     for receiver, outcome in signals.BY_NAME[name].send_robust(sender=type(operation), operation=operation, **extra):
         if isinstance(outcome, Exception):
             logger.error("receiver %r of operation_%s failed", receiver, name, exc_info=outcome)
+
+
+def _level(name: str) -> int:
+    return _LEVELS.get(name, logging.INFO)

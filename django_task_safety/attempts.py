@@ -6,11 +6,11 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Retry
 from django.db import Error as DatabaseError
 from django.db import transaction
 
-from django_task_safety import announce, codec, ledger, outbox, owners, references, replay, retries, table
+from django_task_safety import announce, codec, ledger, outbox, owners, references, replay, retries, savepoints, table
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt, RetryRequest, running
 from django_task_safety.errors import (
@@ -20,9 +20,10 @@ from django_task_safety.errors import (
     OperationSuperseded,
     TimeLimitPassed,
 )
-from django_task_safety.failures import Fenced, fail, foreign_retry, hand_back
+from django_task_safety.failures import Fenced, fail, foreign_retry, go_round, hand_back, publish_after_commit
 from django_task_safety.heartbeat import heartbeat
 from django_task_safety.models import Operation
+from django_task_safety.options import KEEP
 
 if TYPE_CHECKING:
     from django_task_safety.tasks import SafeTask
@@ -81,18 +82,15 @@ def _recorded(attempt: Attempt, exc: BaseException) -> Any:
 
 
 def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any:
-    task, operation = attempt.task, attempt.operation
+    task = attempt.task
     if arguments is None:
-        arguments = codec.loads(operation.payload, task.app)
-    attempt.own_transaction = task.atomic and not table.connection().in_atomic_block
-    with transaction.atomic(using=conf().DATABASE) if task.atomic else contextlib.nullcontext():
-        args, kwargs = references.load(arguments)
+        arguments = codec.loads(attempt.operation.payload, task.app)
+    with contextlib.ExitStack() as stack:
+        _open_transaction(attempt, stack)
+        # What is kept was asked for whether its object is removed or not.
+        args, kwargs = references.load(arguments, removed=task.on_delete == KEEP)
         try:
             value = task.run(*args, **kwargs)
-        except Reject:
-            raise
-        except Retry:
-            raise
         except Ignore as exc:
             # Ignore and replace() keep what the body wrote.
             if attempt.replaced and task.request.is_eager:
@@ -110,19 +108,25 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any
     raise leave
 
 
+def _open_transaction(attempt: Attempt, stack: contextlib.ExitStack) -> None:
+    """Open the transaction of the body and its settling, unless the task does without."""
+    if not attempt.task.atomic:
+        return
+    db = table.connection()
+    attempt.own_transaction = not db.in_atomic_block
+    stack.enter_context(transaction.atomic(using=conf().DATABASE))
+    if attempt.own_transaction:
+        stack.enter_context(savepoints.spared(db))
+
+
 def _settle(attempt: Attempt, value: Any) -> None:
     task, operation = attempt.task, attempt.operation
-    if ledger.settle(operation, encode_result(task, value), replay.retention(operation)):
+    if ledger.settle(operation, encode_result(task, value)):
         return
     # Somebody asked for newer work meanwhile: this run counts, and the row goes round once more.
-    fresh = {"attempt": 0, "result_payload": "", "error": "", "started_at": None, "progress": None}
-    if operation.version is not None:
-        fresh["succeeded_version"] = operation.version
-    if not ledger.hand_back(operation, 0.0, fresh, name="enqueued"):
+    counts = {} if operation.version is None else {"succeeded_version": operation.version}
+    if not go_round(task, operation, **counts):
         raise Fenced
-    transaction.on_commit(
-        lambda: outbox.publish_rows(table.rows().filter(pk=operation.pk)), using=conf().DATABASE, robust=True
-    )
 
 
 def encode_result(task: SafeTask, value: Any) -> str:
@@ -132,7 +136,7 @@ def encode_result(task: SafeTask, value: Any) -> str:
         InvalidPayload: If the result cannot be serialised.
     """
     try:
-        return codec.dumps(value, task.app.conf.result_serializer)
+        return codec.dumps(value, task.backend.serializer)  # type: ignore[attr-defined]
     except InvalidPayload:
         if vars(task.request).get("ignore_result", task.ignore_result):
             return "null"
@@ -146,7 +150,8 @@ def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
             raise Fenced
         announce.transition("cancelled", operation, str(exc))
     elif attempt.replacement is not None:
-        if not ledger.hand_back(operation, 0.0, attempt.replacement, name="enqueued"):
+        went = ledger.hand_back(operation, 0.0, attempt.replacement, name="enqueued", newest=True)
+        if not went and not go_round(attempt.task, operation):
             raise Fenced
     elif ledger.end(operation, State.SUCCEEDED, replaced=True, result_payload="null", progress=1.0, delivered=True):
         announce.transition("succeeded", operation, "replaced")
@@ -203,8 +208,8 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
             fail(attempt.task, operation, late, delivered=True)
         elif retries.exhausted(operation):
             fail(attempt.task, operation, exc)
-        else:
-            ledger.hand_back(operation, 0.0, {"error": repr(exc)}, name="requeued", reason=repr(exc))
+        elif ledger.hand_back(operation, 0.0, {"error": repr(exc)}, name="requeued", reason=repr(exc)):
+            publish_after_commit(operation)
 
 
 def _adopt(attempt: Attempt, *, own_cancel: bool = False, problem: BaseException | None = None) -> Any:

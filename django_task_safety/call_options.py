@@ -16,7 +16,8 @@ from django.utils import timezone
 from kombu import compression
 
 from django_task_safety import references
-from django_task_safety.errors import InvalidOption
+from django_task_safety.conf import LONGEST, seconds
+from django_task_safety.errors import InvalidOption, did_you_mean
 
 if TYPE_CHECKING:
     from django_task_safety.tasks import SafeTask
@@ -29,8 +30,29 @@ _KINDS: dict[str, type] = {
     **{"queue": str, "exchange": str, "routing_key": str, "compression": str, "serializer": str},
     **{"priority": int, "headers": Mapping},
 }
-#: Seconds: some thirty years, beyond which a duration is a mistake.
-_LONGEST = 10**9
+#: What Celery's and kombu's publishing take. Others are passed on, for a transport may know them, unless they look
+#: like one of these misspelt.
+_KNOWN = {
+    *("args", "kwargs", "task_id", "producer", "connection", "publisher", "router", "route_name", "result_cls"),
+    *(
+        "countdown",
+        "eta",
+        "expires",
+        "time_limit",
+        "soft_time_limit",
+        "retry",
+        "retries",
+        "retry_policy",
+        "max_retries",
+    ),
+    *("link", "link_error", "chain", "chord", "callbacks", "errbacks", "group", "group_id", "group_index"),
+    *("root_id", "parent_id", "reply_to", "correlation_id", "replaced_task_nesting", "add_to_parent", "task_type"),
+    *("queue", "exchange", "exchange_type", "routing_key", "priority", "serializer", "compression", "headers"),
+    *("shadow", "argsrepr", "kwargsrepr", "origin", "ignore_result", "stamped_headers", "stamps", "create_sent_event"),
+    *("delivery_mode", "mandatory", "immediate", "content_type", "content_encoding", "declare", "expiration"),
+    *("timeout", "confirm_timeout", "properties", "message_id", "timestamp", "type", "user_id", "app_id", "cluster_id"),
+    *("throw", "logfile", "loglevel", "now", "timezone", "delivery_info", "immutable", "subtask_type", "task_name"),
+}
 _TAKES = {
     "countdown": "it takes a number of seconds from 0, or a timedelta",
     "eta": "it takes a datetime with a time zone",
@@ -40,6 +62,7 @@ _TAKES = {
 
 def stored(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the calling options as plain data, with countdown and expires made absolute."""
+    _refuse_misspelt(options)
     kept = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
     for name in ("queue", "exchange"):
         kept[name] = getattr(kept.get(name), "name", kept.get(name))
@@ -54,6 +77,12 @@ def stored(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any]:
         if kept.get(name):
             kept[name] = references.dump(kept[name])
     return kept
+
+
+def _refuse_misspelt(options: Mapping[str, Any]) -> None:
+    for name in options.keys() - _KNOWN - set(options.get("stamped_headers") or ()):
+        if hint := did_you_mean(name, _KNOWN, cutoff=0.8):
+            raise InvalidOption(f"Unknown calling option {name!r}.{hint}")
 
 
 def freeze_links(options: dict[str, Any], pk: uuid.UUID) -> None:
@@ -80,6 +109,13 @@ def _publishable(task: SafeTask, options: dict[str, Any]) -> None:
         value = options.get(option)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
             raise InvalidOption(f"{option}={value!r} must be a {kind.__name__}.")
+    for option in ("time_limit", "soft_time_limit"):
+        limit = options.get(option)
+        try:
+            if limit is not None and (isinstance(limit, timedelta) or not seconds(limit)):
+                raise ValueError(f"a number of seconds, not {limit!r}")
+        except ValueError as exc:
+            raise InvalidOption(f"{option} must be {exc}.") from None
     if "compression" in options and options["compression"] not in compression.encoders():
         raise InvalidOption(f"compression={options['compression']!r}: kombu has {', '.join(compression.encoders())}.")
     name = options.get("queue")
@@ -110,7 +146,7 @@ def _moment(name: str, value: Any) -> datetime | None:
         return value if value.tzinfo else timezone.make_aware(value)
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LONGEST
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
     if not number or name == "eta" or (name == "expires" and value == 0):
         raise InvalidOption(f"{name}={value!r}: {_TAKES[name]}.")
     return datetime.now(UTC) + timedelta(seconds=value) if value else None

@@ -10,14 +10,17 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.apps import apps
+from django.db import models, router
 
-from django_task_safety import call_options, codec, ids, keys, references, schedule
+from django_task_safety import anchors, call_options, codec, ids, keys, references, schedule
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf, seconds
 from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidOption, InvalidPayload, PayloadTooLarge
 from django_task_safety.models import Operation
-from django_task_safety.subjects import pick_subject, subject_of
+from django_task_safety.options import KEEP, PROTECT
+from django_task_safety.relations import is_watched
+from django_task_safety.subjects import pick_subject, slot, subject_of
 
 if TYPE_CHECKING:
     from django_task_safety.tasks import SafeTask
@@ -119,7 +122,45 @@ def _operation(
         due_at=After(_first_look(wait, options.get("expires"))),
         delivered=not any(options.get(name) for name in call_options.CANVAS),
     )
+    _tie(task, operation, subject)
     return operation
+
+
+def subject_in(task: SafeTask, payload: str) -> tuple[str, str]:
+    """Return the root model's label and the primary key of the object that serialised arguments are about."""
+    arguments = keys.bind(signature_of(task), *references.parse(codec.loads(payload, task.app)))
+    subject = pick_subject(task.subject, arguments)
+    return subject_of(subject) if subject else ("", "")
+
+
+def _tie(task: SafeTask, operation: Operation, subject: references.Reference | None) -> None:
+    """Tie the operation to its object: by the anchor on its row, and by the lock."""
+    if subject is None:
+        if task.lock is not None:
+            raise InvalidArguments(f"{task.name} locks its object, but no argument of this call is a model instance.")
+        return
+    model = apps.get_model(subject.label)
+    if task.on_delete == PROTECT and not is_watched(model):
+        raise InvalidOption(
+            f"{task.name} protects its object (on_delete=PROTECT), but deleting a {model._meta.label} looks at no "
+            f"operations. Derive it from PendingOperationsModel, or call watch({model.__name__})."
+        )
+    operation.lock = task.lock or ""
+    _tie_to(operation, subject.using, model)
+
+
+def tie_again(operation: Operation) -> None:
+    """Tie an operation that was read from its row to its object, as it was when it was asked for."""
+    if operation.subject_label:
+        model = apps.get_model(operation.subject_label)
+        _tie_to(operation, router.db_for_read(model) or conf().DATABASE, model)
+
+
+def _tie_to(operation: Operation, using: str, model: type[models.Model]) -> None:
+    if operation.lock:
+        operation.lock_slot = slot(operation.subject_label, operation.subject_id, operation.lock)
+    if operation.lock or (operation.on_delete != KEEP and is_watched(model)):
+        operation.anchor = anchors.of(operation, using, model)
 
 
 def retention(task: SafeTask) -> timedelta | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from celery import states
+from celery import current_app, states
+from celery.backends.base import DisabledBackend
 from django.db import transaction
 
 from django_task_safety import announce, ledger, table
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 
 EXPIRED = "expired before it started"
+#: The result backend is told of so many at once; of the rest when their messages reach a worker.
+TOLD = 200
+#: What is read of the operations that are cancelled together, in the order of the columns.
+_ANNOUNCED = ("id", "task", "key", "follows", "attempt")
 
 
 def cancel(operation: Operation, reason: str) -> bool:
@@ -45,19 +50,34 @@ def _cancel(operation: Operation, found: OperationQuerySet, reason: str) -> bool
 
 
 def cancel_all(found: OperationQuerySet, reason: str) -> int:
-    """Cancel the pending ones among those found, in the current transaction; return how many."""
+    """Cancel the pending ones among those found, in the current transaction; return how many.
+
+    The number of statements does not depend on how many there are.
+    """
     if found.query.is_sliced:
         found = table.rows().filter(pk__in=list(found.values_list("pk", flat=True)))
     pending = found.order_by().pending()
+    if not announce.heard("cancelled") and isinstance(current_app.backend, DisabledBackend):
+        return ledger.cancel(pending, reason)
+    rows, cancelled = table.repeated(partial(_cancel_locked, pending, reason))
+    transaction.on_commit(partial(_announce, rows, reason), using=conf().DATABASE, robust=True)
+    return cancelled
+
+
+def _cancel_locked(pending: OperationQuerySet, reason: str) -> tuple[list[tuple[Any, ...]], int]:
     with transaction.atomic(using=conf().DATABASE):
         # Locked first, so that exactly those are announced that are cancelled.
-        locked = list(pending.order_by("pk").select_for_update().only("id", "task", "key", "attempt", "follows"))
-        cancelled = ledger.cancel(pending, reason) if locked else 0
-    for operation in locked:
+        locked = pending.select_for_update().values_list(*_ANNOUNCED)
+        rows = list(locked.order_by("pk") if announce.heard("cancelled") else locked[:TOLD])
+        return rows, ledger.cancel(pending, reason) if rows else 0
+
+
+def _announce(rows: list[tuple[Any, ...]], reason: str) -> None:
+    operations = [Operation.from_db(conf().DATABASE, _ANNOUNCED, row) for row in rows]
+    for operation in operations:
         operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None
-        announce.transition("cancelled", operation, reason)
-    transaction.on_commit(partial(_tell, locked, reason), using=conf().DATABASE, robust=True)
-    return cancelled
+        announce.now("cancelled", operation, reason)
+    _tell(operations[:TOLD], reason)
 
 
 def _tell(operations: list[Operation], reason: str) -> None:

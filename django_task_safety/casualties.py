@@ -39,7 +39,7 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
         return Fate.NOT_OURS if table.rows().filter(pk=pk).exists() else Fate.UNKNOWN
     reason = f"The worker process was lost: {exc}"
     if retries.exhausted(operation):
-        return Fate.FAILED if give_up([operation], WorkerLost, reason, told=True) else Fate.NOT_OURS
+        return Fate.FAILED if give_up_alone(operation, WorkerLost, reason, told=True) else Fate.NOT_OURS
     if not ledger.take_back(mine.filter(token=operation.token), reason):
         return Fate.NOT_OURS
     announce.transition("requeued", operation, reason)
@@ -51,7 +51,7 @@ def time_limit_passed(pk: uuid.UUID, exc: BaseException) -> None:
     """The pool killed the attempt at its hard time limit."""
     operation = table.rows().filter(pk=pk, owner=owners.me(), state=State.RUNNING).first()
     if operation is not None:
-        give_up([operation], TimeLimitPassed, f"The hard time limit passed: {exc}", told=True)
+        give_up_alone(operation, TimeLimitPassed, f"The hard time limit passed: {exc}", told=True)
 
 
 def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> None:
@@ -66,7 +66,7 @@ def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> N
 
 
 def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str, *, told: bool = False) -> int:
-    """Fail operations that cannot be attempted any more, each with its compensation, in one transaction.
+    """Fail operations that cannot be attempted any more, in one transaction; without compensations.
 
     Args:
         lost: The operations, as they were seen.
@@ -79,23 +79,49 @@ def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str,
     """
     if not lost:
         return 0
+    with transaction.atomic(using=conf().DATABASE):
+        return len(_fail(lost, error, reason, told=told, skip=False))
+
+
+def give_up_alone(
+    operation: Operation, error: type[OperationError], reason: str, *, told: bool = False, skip: bool = False
+) -> bool:
+    """Fail one operation and call its compensations, in a transaction of its own; return whether this did it.
+
+    Args:
+        operation: As it was seen.
+        error: As for `give_up`.
+        reason: Likewise.
+        told: Likewise.
+        skip: Whether to leave it to whoever holds its row now.
+    """
+
+    def end() -> Operation | None:
+        failed = _fail([operation], error, reason, told=told, skip=skip)
+        return failed[0] if failed else None
+
+    return failures.compensated(safe_task_named(operation.task), error(reason, operation), end)
+
+
+def _fail(
+    lost: Sequence[Operation], error: type[OperationError], reason: str, *, told: bool, skip: bool
+) -> list[Operation]:
     failure = ledger.Failure(f"{error.__name__}: {codec.printable(reason)}")
     seen = {operation.pk: operation.token for operation in lost}
-    with transaction.atomic(using=conf().DATABASE):
-        # The lock holds what was seen until the statement that ends it.
-        still = table.rows().filter(pk__in=list(seen)).order_by("pk").select_for_update()
-        same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
-        target = table.rows().filter(pk__in=[row.pk for row in same])
-        failed = ledger.give_up(target, failure, **({"delivered": True} if told else {})) if same else 0
-        for row in same:
-            row.state, row.error = State.FAILED, failure.error
-            exc = error(reason, row)
-            if task := safe_task_named(row.task):
-                failures.compensate(task, row, exc)
-            announce.transition("failed", row, failure.error, exc=exc)
-        if not told:
-            transaction.on_commit(partial(_tell, same, failure.error), using=conf().DATABASE, robust=True)
-    return failed
+    skip = skip and table.connection().features.has_select_for_update_skip_locked
+    # The lock holds what was seen until the statement that ends it.
+    still = table.rows().filter(pk__in=list(seen)).order_by("pk").select_for_update(skip_locked=skip)
+    same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
+    if not same:
+        return []
+    target = table.rows().filter(pk__in=[row.pk for row in same])
+    ledger.give_up(target, failure, **({"delivered": True} if told else {}))
+    for row in same:
+        row.state, row.error = State.FAILED, failure.error
+        announce.transition("failed", row, failure.error, exc=error(reason, row))
+    if not told:
+        transaction.on_commit(partial(_tell, same, failure.error), using=conf().DATABASE, robust=True)
+    return same
 
 
 def _tell(operations: Sequence[Operation], error: str) -> None:

@@ -12,6 +12,8 @@ from django.db import DatabaseError, connections
 
 from django_task_safety.conf import load
 from django_task_safety.errors import InvalidSetting
+from django_task_safety.policy_checks import check_policies
+from django_task_safety.registry import import_tasks
 
 #: Seconds for which a transport leaves an unacknowledged message alone before it delivers it again.
 VISIBILITY_TIMEOUTS = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800, "gcpubsub": 240}
@@ -22,7 +24,12 @@ _OLDEST_MARIADB = (10, 5)
 
 def register() -> None:
     """Register the checks."""
-    for check, tag in ((check_settings, "task_safety"), (check_broker, "task_safety"), (check_database, "database")):
+    found = {
+        "task_safety": (check_settings, check_broker, check_policies),
+        "models": (check_models,),
+        "database": (check_database,),
+    }
+    for check, tag in [(check, tag) for tag, checked in found.items() for check in checked]:
         registered: set[Any] = checks.registry.registry.registered_checks
         if check not in registered:
             checks.register(check, tag)
@@ -47,14 +54,17 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
-    """The broker does not deliver a message again while its task may still run (W001)."""
+    """The broker does not deliver a message again while its task may still run (W001).
+
+    Looks at the tasks of the whole project: their modules are imported, and it says so where that fails (W003).
+    """
     conf = current_app.conf
     scheme = str(conf.broker_url or "").partition("://")[0].partition("+")[0]
     if scheme not in VISIBILITY_TIMEOUTS:
         return []
     options = conf.broker_transport_options or {}
     timeout = options.get("visibility_timeout", VISIBILITY_TIMEOUTS[scheme])
-    problems: list[checks.CheckMessage] = []
+    problems = _import_tasks()
     for name, limit in _time_limits():
         if limit is None or limit >= timeout:
             shown = "no time limit" if limit is None else f"a time limit of {limit:g} s"
@@ -69,6 +79,21 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
     return problems
 
 
+def _import_tasks() -> list[checks.CheckMessage]:
+    try:
+        import_tasks()
+    except Exception as exc:  # whatever a module may raise; a warning must not stop `migrate`
+        return [
+            checks.Warning(
+                f"Not all modules with tasks can be imported ({type(exc).__name__}: {exc}), so not every time limit "
+                "was compared with the broker's visibility timeout.",
+                hint="Mend the module, or take it out of the worker's reach: a worker imports it when it starts.",
+                id="task_safety.W003",
+            )
+        ]
+    return []
+
+
 def _time_limits() -> list[tuple[str, float | None]]:
     from django_task_safety.tasks import SafeTask
 
@@ -81,16 +106,39 @@ def _time_limits() -> list[tuple[str, float | None]]:
     return sorted(found)
 
 
+def check_models(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Removed rows do not hold unique values (W004)."""
+    from django_task_safety.held_values import bare
+    from django_task_safety.models import SoftDeleteModel
+
+    configs = apps.get_app_configs() if app_configs is None else app_configs
+    models = [model for config in configs for model in config.get_models() if issubclass(model, SoftDeleteModel)]
+    return [
+        checks.Warning(
+            f"{model._meta.label} is unique by {', '.join(names)} among removed rows as well: what is removed goes on "
+            "holding its value, and nobody else can have it.",
+            hint="Use LiveUniqueConstraint instead, or silence this where that is what you want.",
+            obj=model,
+            id="task_safety.W004",
+        )
+        for model in models
+        if not model._meta.proxy
+        for names in bare(model)
+    ]
+
+
 def _check_isolation(connection: Any) -> list[checks.CheckMessage]:
-    level = str(getattr(connection, "isolation_level", "")).lower().replace("_", " ")
+    level = getattr(connection, "isolation_level", "")
+    # PostgreSQL's is an enumeration, MySQL's a text.
+    level = str(getattr(level, "name", level)).lower().replace("_", " ")
     if "repeatable" not in level and "serializable" not in level:
         return []
     return [
         checks.Warning(
             f"The database {connection.alias!r} uses an isolation level above READ COMMITTED: an attempt that lasts "
             "longer than a third of LEASE cannot commit, since its lease was renewed meanwhile.",
-            hint="Give the operations a database alias of their own at READ COMMITTED, and name it in "
-            "TASK_SAFETY['DATABASE'], or raise LEASE to three times the longest task.",
+            hint="Use READ COMMITTED for this database, and lock rows where a task needs more; or raise LEASE above "
+            "three times the longest task, and report no progress in atomic ones.",
             id="task_safety.W002",
         )
     ]

@@ -26,12 +26,27 @@ def now_sql(connection: BaseDatabaseWrapper) -> str:
 
 
 def after_sql(connection: BaseDatabaseWrapper) -> str:
-    """Return the SQL for the current time plus ``%s`` seconds: one float parameter."""
+    """Return the SQL for the current time plus some seconds, whose one parameter is `seconds_param`."""
     if connection.vendor == "postgresql":
-        return "(STATEMENT_TIMESTAMP() + make_interval(secs => %s))"
+        return "(STATEMENT_TIMESTAMP() + %s::interval)"
     if connection.vendor == "mysql":
         return f"(UTC_TIMESTAMP(6) + INTERVAL ({_offset()} + %s) SECOND)"
     return f"STRFTIME({SQLITE_FORMAT}, ({_offset()} + %s) || ' seconds')"
+
+
+def seconds_param(connection: BaseDatabaseWrapper, seconds: float) -> str | float:
+    """Return the parameter of `after_sql`."""
+    # A literal: PostgreSQL looks up make_interval, with names and defaults of its arguments, in each new connection.
+    return f"{seconds!r} seconds" if connection.vendor == "postgresql" else seconds
+
+
+def retained_sql(connection: BaseDatabaseWrapper) -> str:
+    """Return the SQL for when a row that ends now is to be pruned: after its ``retention``, NULL for never."""
+    if connection.vendor == "postgresql":
+        return "(STATEMENT_TIMESTAMP() + retention)"
+    if connection.vendor == "mysql":
+        return f"(UTC_TIMESTAMP(6) + INTERVAL ({_offset()} * 1000000 + retention) MICROSECOND)"
+    return f"STRFTIME({SQLITE_FORMAT}, ({_offset()} + retention / 1000000.0) || ' seconds')"
 
 
 def _offset() -> int:
@@ -61,4 +76,4 @@ class After(Func):
         self.seconds = float(seconds)
 
     def as_sql(self, compiler: Any, connection: BaseDatabaseWrapper, *args: Any, **extra: Any) -> Any:
-        return after_sql(connection), [self.seconds]
+        return after_sql(connection), [seconds_param(connection, self.seconds)]

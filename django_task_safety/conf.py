@@ -12,6 +12,9 @@ from django.conf import settings
 
 from django_task_safety.errors import InvalidSetting, did_you_mean
 
+#: Seconds: a hundred years, beyond which a duration is a mistake, and more than some databases and threads can count.
+LONGEST = 100 * 366 * 86_400.0
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Conf:
@@ -100,12 +103,14 @@ def seconds(value: Any) -> float:
     """Return a duration, given as a positive number of seconds or a timedelta, in seconds.
 
     Raises:
-        ValueError: For anything else, zero and negative durations included.
+        ValueError: For anything else: zero, negative durations and those beyond `LONGEST` included.
     """
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"a positive number of seconds or a positive timedelta, not {value!r}")
+    if value > LONGEST:
+        raise ValueError(f"at most a hundred years, not {value!r} seconds")
     return float(value)
 
 

@@ -56,6 +56,9 @@ class RetryRequest:
     max_retries: int | None = None
 
 
+#: How many operations on objects this thread has written: what is being deleted may have to be looked at again.
+enqueued: ContextVar[int] = ContextVar("django_task_safety_enqueued", default=0)
+
 _current: ContextVar[Attempt | None] = ContextVar("django_task_safety_attempt", default=None)
 
 

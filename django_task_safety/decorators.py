@@ -11,6 +11,7 @@ from celery import Task, shared_task
 from celery.local import Proxy
 
 from django_task_safety import options as task_options
+from django_task_safety.errors import InvalidOption
 from django_task_safety.options import CANCEL
 from django_task_safety.tasks import Compensation, RetryRule, SafeTask
 
@@ -116,6 +117,8 @@ def _decorate(function: Function | None, options: dict[str, Any], own: Iterable[
     task_options.refuse_unknown(options, base, own)
 
     def decorator(body: Function) -> TaskProxy:
+        if isinstance(body, type) or not callable(body):
+            raise InvalidOption(f"A task is made of a function, not of {body!r}. For a class of tasks use base=.")
         compensations: list[Compensation] = []
         attributes = {name: _plain(value) for name, value in options.items()}
         make: Any = shared_task

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject
@@ -25,10 +26,10 @@ from django_task_safety import (
     table,
 )
 from django_task_safety.calls import Call
-from django_task_safety.clock import After, Now
+from django_task_safety.clock import Now
 from django_task_safety.conf import conf
 from django_task_safety.duplicates import Verdict
-from django_task_safety.errors import DuplicateOperation, KeyReused, TaskSafetyError
+from django_task_safety.errors import DuplicateOperation, KeyReused, ObjectGone, ObjectLocked, TaskSafetyError
 from django_task_safety.models import Operation
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def deliver(task: SafeTask, args: Any, kwargs: Any) -> Any:
     message = Message.of(task.request, args, kwargs)
     try:
         outcome = _claim(task, message)
+    except TaskSafetyError:
+        raise  # also those that are database errors to Django
     except DatabaseError as exc:
         logger.warning("message %s waits: the database does not answer: %s", message.id, exc)
         raise _come_back(task, message.header, OUTAGE_PAUSE) from exc
@@ -118,7 +121,9 @@ def _claim(task: SafeTask, message: Message) -> Operation | replay.Answer:
         return _claim_unregistered(task, message)
     limits = owners.limits(task)
     for _ in range(3):
-        seen = ledger.claim(message.operation_id, owners.me(), *limits, hint=message.hint(task), task=task.name)
+        seen = ledger.claim(
+            message.operation_id, owners.me(), *limits, hint=partial(message.hint, task), task=task.name
+        )
         if seen is None:
             logger.warning("message %s: its operation is gone (pruned or deleted); dropped", message.id)
             raise Ignore("The operation is gone.")
@@ -132,17 +137,17 @@ def _claim(task: SafeTask, message: Message) -> Operation | replay.Answer:
 
 def _claim_unregistered(task: SafeTask, message: Message) -> Operation | replay.Answer:
     """A message without a row gets one, already running: one statement."""
-    lease, limit = owners.limits(task)
     try:
         call = calls.make(task, message.args, message.kwargs, _options(task, message))
     except TaskSafetyError as exc:
         _record_refusal(task, message, exc)
         raise
+    return _claim_call(task, message, call)
+
+
+def _claim_call(task: SafeTask, message: Message, call: Call) -> Operation | replay.Answer:
     asked = call.operation
-    running = {
-        **{"state": State.RUNNING, "token": uuid.uuid4(), "owner": owners.me(), "attempt": 1, "started_at": Now()},
-        **{"available_at": Now(), "due_at": After(lease), "deadline_at": After(limit) if limit is not None else None},
-    }
+    running = ledger.started(owners.me(), *owners.limits(task))
     queued = {name: asked.__dict__[name] for name in running}
     asked.__dict__.update(running)
     if ledger.enqueue([asked]):
@@ -154,26 +159,32 @@ def _claim_unregistered(task: SafeTask, message: Message) -> Operation | replay.
 def _meet(task: SafeTask, message: Message, call: Call) -> Operation | replay.Answer:
     """The row is there already: from an earlier copy of this message, or from another call with the same key."""
     try:
-        verdict, first = enqueueing.resolve(task, followers.without_canvas(call).operation)
+        verdict, first = enqueueing.resolve(task, followers.without_canvas(call).operation, sent=True)
     except DuplicateOperation as duplicate:
         verdict, first = Verdict.DUPLICATE, duplicate.operation
-    except KeyReused as exc:
+    except (KeyReused, ObjectLocked) as exc:
         _record_refusal(task, message, exc)
         raise
+    except ObjectGone:
+        # Written all the same, so that it ends as one whose object goes later does: when the object is to be loaded.
+        call.operation.anchor = None
+        return _claim_call(task, message, call)
     if first.pk != message.id:
-        followers.follow(call, first)
-        if verdict in (Verdict.REOPENED, Verdict.RENEWED):
-            outbox.publish_rows(table.rows().filter(pk=first.pk), forget=True)
+        try:
+            answer = followers.join(task, call, first)
+        finally:
+            if verdict in (Verdict.REOPENED, Verdict.RENEWED):
+                outbox.publish_rows(table.rows().filter(pk=first.pk), forget=True)
+        if answer is not None:
+            return answer
     return _claim(task, dataclasses.replace(message, operation_id=message.id))
 
 
 def _record_refusal(task: SafeTask, message: Message, exc: TaskSafetyError) -> None:
     """A call that cannot be made still leaves a failed row, so that somebody sees it."""
-    owner = {"state": State.RUNNING, "token": uuid.uuid4(), "owner": owners.me(), "attempt": 1, "started_at": Now()}
-    times = {"created_at": Now(), "available_at": Now(), "due_at": After(conf().LEASE)}
-    refused = Operation(
-        id=message.id, task=task.name, max_attempts=1, retention=calls.retention(task), **owner, **times
-    )
+    started = ledger.started(owners.me(), conf().LEASE, None)
+    kept = calls.retention(task)
+    refused = Operation(id=message.id, task=task.name, max_attempts=1, retention=kept, created_at=Now(), **started)
     if ledger.enqueue([refused]):
         failures.fail(task, refused, exc)
 
@@ -201,6 +212,8 @@ def _step_aside(task: SafeTask, message: Message, seen: table.Seen) -> replay.An
         if operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= seen.now:
             cancellation.expire(operation)
         return None
+    if operation.replaced and operation.follows is None:
+        raise Ignore("Its replacement answers for it.")
     if operation.delivered and operation.state == State.FAILED:
         replay.store_failure(task, operation)
     elif not operation.delivered or not replay.has_canvas(task.request):

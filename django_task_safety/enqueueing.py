@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from django_task_safety import codec, followers, ledger, outbox, replacement, table
+from django_task_safety import calls, codec, followers, ledger, obstacles, outbox, replacement, table
 from django_task_safety.call_options import CANVAS
 from django_task_safety.calls import Call
 from django_task_safety.conf import conf
 from django_task_safety.duplicates import Verdict, decide
-from django_task_safety.errors import InvalidOption, TaskSafetyError
+from django_task_safety.errors import InvalidOption, KeyReused, TaskSafetyError
 from django_task_safety.models import Operation
+from django_task_safety.options import PROTECT
 
 if TYPE_CHECKING:
     from django_task_safety.tasks import SafeTask
@@ -40,6 +41,8 @@ def enqueue(task: SafeTask, call: Call, *, publish: bool = True) -> Enqueued:
     Raises:
         DuplicateOperation, KeyReused: As the task's options say.
         InvalidOption: If the caller's ``task_id`` belongs to another operation.
+        ObjectLocked: If another operation holds the lock that this one needs.
+        ObjectGone: If its object does not exist any more, or is removed.
     """
     _check_autocommit()
     if ledger.enqueue([call.operation]):
@@ -97,39 +100,62 @@ def enqueue_call(task: SafeTask, call: Call) -> uuid.UUID:
     return own
 
 
-def resolve(task: SafeTask, asked: Operation) -> tuple[Verdict, Operation]:
+def resolve(task: SafeTask, asked: Operation, *, sent: bool = False) -> tuple[Verdict, Operation]:
     """Return what becomes of a call whose id or key is taken, and the row that answers for it.
+
+    Args:
+        task: The task.
+        asked: The row that the call asks for.
+        sent: Whether it came as a message, which may be a copy of one that was answered.
 
     Raises:
         DuplicateOperation, KeyReused: As the task's options say.
+        ObjectLocked, ObjectGone: If the object cannot have this operation.
     """
     for attempt in range(_TRIES):
         # After a first miss only a locking read is sure to see who won (REPEATABLE READ).
         first = table.find(pk=asked.pk, digest=asked.key_digest, lock=attempt > 0 and _in_transaction())
         if first is None:
+            obstacles.look(asked)
             if ledger.enqueue([asked]):
                 return Verdict.CREATED, asked
             continue
-        verdict = _same_id(first, asked) if first.pk == asked.pk else decide(task, first, asked)
+        verdict = _same_id(first, asked, sent) if first.pk == asked.pk else decide(task, first, asked)
         if _carry_out(verdict, first, asked):
             return verdict, first
+        obstacles.look(asked)
     raise TaskSafetyError(f"The operation with the key {asked.key!r} kept changing; the call was not enqueued.")
 
 
-def _same_id(first: Operation, asked: Operation) -> Verdict:
-    if first.replaced:
+def _same_id(first: Operation, asked: Operation, sent: bool) -> Verdict:
+    copied = sent and first.task == asked.task
+    if first.replaced and first.follows is None and not copied:
         return Verdict.REOPENED
-    if first.task != asked.task:
+    if first.task != asked.task and not sent:
         raise InvalidOption(f"task_id={asked.pk} belongs to another operation ({first.task}). Leave task_id out.")
     return Verdict.DUPLICATE
 
 
 def _carry_out(verdict: Verdict, first: Operation, asked: Operation) -> bool:
     if verdict is Verdict.AMENDED:
+        _may_wait(first, asked)
         return ledger.amend(first, asked)
     if verdict in (Verdict.REOPENED, Verdict.RENEWED):
         return ledger.reopen(first, asked, new_work=verdict is Verdict.RENEWED)
     return True
+
+
+def _may_wait(first: Operation, asked: Operation) -> None:
+    """One row holds one object: newer arguments cannot protect or lock another one while the first attempt runs."""
+    if first.state != Operation.State.RUNNING:
+        return
+    same = (first.subject_label, first.subject_id) == (asked.subject_label, asked.subject_id)
+    if first.lock_slot != asked.lock_slot or not (same or asked.on_delete != PROTECT):
+        raise KeyReused(
+            f"The operation with the key {asked.key!r} runs, and holds another object than the newer arguments need. "
+            "Enqueue them again when it has ended.",
+            first,
+        )
 
 
 def _in_transaction() -> bool:
@@ -146,13 +172,25 @@ def _publish_after_commit(task: SafeTask, call: Call, verdict: Verdict, operatio
 def enqueue_many(task: SafeTask, made: Sequence[Call]) -> list[Operation]:
     """Write many calls' rows in batches, in one transaction; return the operation that answers for each, in order."""
     size = conf().SWEEP_BATCH
-    # All callers insert in the order of the keys, so that two of them cannot wait for each other.
-    ordered = sorted(made, key=lambda call: call.operation.key_digest or call.operation.pk.hex)
+    # All callers insert in the same order, so that two of them cannot wait for each other.
+    ordered = sorted(made, key=lambda call: _order(call.operation))
     answers: dict[int, Operation] = {}
-    with transaction.atomic(using=conf().DATABASE):
-        for start in range(0, len(ordered), size):
-            _enqueue_batch(task, ordered[start : start + size], answers)
+
+    asked = [dict(call.operation.__dict__) for call in ordered]
+
+    def enqueue_all() -> None:
+        for call, values in zip(ordered, asked, strict=True):
+            call.operation.__dict__.update(values)
+        with transaction.atomic(using=conf().DATABASE):
+            for start in range(0, len(ordered), size):
+                _enqueue_batch(task, ordered[start : start + size], answers)
+
+    table.repeated(enqueue_all)
     return [answers[id(call)] for call in made]
+
+
+def _order(operation: Operation) -> tuple[str, str]:
+    return operation.lock_slot or "", operation.key_digest or operation.pk.hex
 
 
 def _enqueue_batch(task: SafeTask, batch: Sequence[Call], answers: dict[int, Operation]) -> None:
@@ -168,16 +206,23 @@ def _enqueue_batch(task: SafeTask, batch: Sequence[Call], answers: dict[int, Ope
 
 
 def retry(operation: Operation) -> bool:
-    """Queue a failed or cancelled operation again, as it was asked for."""
+    """Queue a failed or cancelled operation again, as it was asked for.
+
+    Raises:
+        ObjectLocked: If another operation holds the lock that this one needs.
+        ObjectGone: If its object does not exist any more, or is removed.
+    """
     seen = table.find(pk=operation.pk)
-    if seen is None or seen.is_pending or seen.state == Operation.State.SUCCEEDED:
+    if seen is None or seen.is_pending or seen.state == Operation.State.SUCCEEDED or seen.task == obstacles.LOCK:
         return False
     asked = table.find(pk=operation.pk)
     assert asked is not None
     _due_now(asked)
+    calls.tie_again(asked)
     options = codec.loads(asked.options) if asked.options else {}
     asked.delivered = not any(options.get(name) for name in CANVAS)
     if not ledger.reopen(seen, asked, new_work=False):
+        obstacles.look(asked)
         return False
     operation.refresh_from_db()
     publish: Any = partial(outbox.publish_rows, [operation], forget=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models.deletion import ProtectedError
+from django.db import IntegrityError
+from django.db.models.deletion import Collector, ProtectedError
 
 if TYPE_CHECKING:
+    from django.db.models import Model
+
     from django_task_safety.models import Operation
 
 
@@ -45,6 +49,27 @@ class ObjectGone(TaskSafetyError):
     """The object does not exist any more (or is soft-deleted)."""
 
 
+class GuardImpossible(TaskSafetyError):
+    """A migration's ``GuardDeletes`` cannot be applied to that model, or in that database."""
+
+
+class RestoreConflict(TaskSafetyError, IntegrityError):
+    """What was removed cannot come back: a live row holds a value that must be unique. Nothing was restored."""
+
+
+class RemovedExists(TaskSafetyError, IntegrityError):
+    """A removed row holds a value that must be unique: restore it, or make the value unique among live rows only.
+
+    Args:
+        message: What happened and what to do.
+        obj: The removed object, kept as ``.obj``.
+    """
+
+    def __init__(self, message: str, obj: Model) -> None:
+        super().__init__(message)
+        self.obj = obj
+
+
 class OperationError(TaskSafetyError):
     """An error about one operation, which it carries as ``.operation``.
 
@@ -55,8 +80,13 @@ class OperationError(TaskSafetyError):
 
     def __init__(self, message: str, operation: Operation) -> None:
         self.message = message
-        super().__init__(f"{message} [operation {operation.pk}, task {operation.task}, state {operation.state}]")
+        said = f"{message} [operation {operation.pk}, task {operation.task}, state {operation.state}]"
+        # Not super(): that is ProtectedError, with other parameters, where an error is both.
+        Exception.__init__(self, said)
         self.operation = operation
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.message, self.operation)
 
 
 class DuplicateOperation(OperationError):
@@ -73,6 +103,10 @@ class OperationCancelled(OperationError):
 
 class OperationSuperseded(OperationCancelled):
     """This attempt lost its lease and another one took over: stop, nothing it writes will be committed."""
+
+
+class LockLost(OperationError):
+    """A lock was not held any more when it was released: its lease ran out, or it was cancelled."""
 
 
 class WorkerLost(OperationError):
@@ -98,11 +132,23 @@ class ObjectLocked(OperationError, ProtectedError):
     """
 
     def __init__(self, message: str, operation: Operation, operations: Iterable[Operation] = ()) -> None:
+        self._holders = {operation, *operations}
         OperationError.__init__(self, message, operation)
-        self.protected_objects: set[Any] = {operation, *operations}
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.message, self.operation, self._holders)
+
+    @property
+    def protected_objects(self) -> set[Any]:  # type: ignore[override]
+        """The operations that hold the object."""
+        # The collector collects the objects of a refusal that came through a cascade, and raises a bare ProtectedError
+        # with them, which would not say who holds what.
+        if sys._getframe(1).f_code is Collector.collect.__code__:
+            raise self
+        return self._holders
 
 
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+def did_you_mean(name: str, candidates: Iterable[str], cutoff: float = 0.6) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest candidate, or an empty string."""
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=cutoff)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from celery.exceptions import Ignore
 
-from django_task_safety import codec, ledger, outbox, replay, table
+from django_task_safety import codec, ledger, outbox, owners, replay, schedule, table
 from django_task_safety.call_options import CANVAS
 from django_task_safety.calls import Call
 from django_task_safety.clock import After, Now
@@ -27,6 +27,9 @@ State = Operation.State
 
 #: Seconds before a follower looks again the first time; doubled with each look, up to the second number.
 LOOK, LOOK_MAX = 0.5, 10.0
+#: While the followed operation is not due yet, a follower waits for that; but it looks as often as this, in seconds,
+#: for the operation may be cancelled or brought forward.
+LOOK_AHEAD = 600.0
 
 
 def without_canvas(call: Call) -> Call:
@@ -42,11 +45,42 @@ def without_canvas(call: Call) -> Call:
 
 def follow(call: Call, followed: Operation) -> Call:
     """Write a follower in the place of the duplicate call, and return the call as the follower's."""
+    follower = _of(call, followed)
+    ledger.enqueue([follower.operation])
+    return follower
+
+
+def join(task: SafeTask, call: Call, followed: Operation) -> replay.Answer | None:
+    """Write a follower for a duplicate call that a worker holds, and answer for it as `answer` does.
+
+    The followed row is taken as it was just read: whatever becomes of it meanwhile, that was its outcome.
+
+    Returns:
+        The outcome; None where the follower is there already.
+
+    Raises:
+        Ignore: When there is no outcome yet, and the follower comes back.
+    """
+    follower = _of(call, followed)
+    row = follower.operation
+    if not followed.is_pending:
+        row.__dict__.update(ledger.started(owners.me(), *owners.limits(task)))
+        return _outcome(task, row, followed) if ledger.enqueue([row]) else None
+    row.available_at, row.due_at = After(LOOK), After(schedule.first_look(LOOK))
+    if not ledger.enqueue([row]):
+        return None
+    outbox.publish_call(task, dataclasses.replace(follower, options={**follower.options, "countdown": LOOK}), row)
+    raise Ignore(f"It follows a pending operation and comes back in {LOOK:g} s.")
+
+
+def _of(call: Call, followed: Operation) -> Call:
+    """Return the duplicate call as its follower's, not yet written."""
     row = copy.copy(call.operation)
     row.key, row.key_digest, row.match_digest, row.follows = "", None, "", followed.pk
     row.version, row.max_attempts, row.expires_at = None, None, None
+    # It runs nothing, so it neither needs the object nor takes the lock, which the followed one may hold.
+    row.lock, row.lock_slot, row.anchor = "", None, None
     row.available_at, row.due_at, row.created_at = Now(), After(conf().REPUBLISH_AFTER), Now()
-    ledger.enqueue([row])
     options = {name: value for name, value in call.options.items() if name not in ("eta", "expires")}
     return dataclasses.replace(call, operation=row, options=options)
 
@@ -61,23 +95,30 @@ def answer(task: SafeTask, follower: Operation) -> replay.Answer:
     assert follower.follows is not None
     seen = table.read(follower.follows)
     if seen is not None and seen.operation.is_pending:
-        _come_back(follower)
+        _come_back(follower, seen)
     followed = seen.operation if seen else _gone(follower.follows)
-    if _repeat(task, follower, followed):
-        return replay.outcome(task, followed)
-    raise Ignore("Another copy of this message answered.")
+    return _outcome(task, follower, followed)
 
 
-def _come_back(follower: Operation) -> None:
+def _come_back(follower: Operation, seen: table.Seen) -> None:
     delay = min(LOOK_MAX, LOOK * 2 ** min(follower.attempt - 1, 10))
-    if ledger.hand_back(follower, delay, name="requeued"):
+    if seen.operation.state == State.QUEUED:
+        wait = (seen.operation.available_at - seen.now).total_seconds()
+        delay = max(delay, min(wait, LOOK_AHEAD))
+    if ledger.hand_back(follower, delay, name="requeued") and delay <= conf().MAX_BROKER_DELAY:
         outbox.publish_rows(table.rows().filter(pk=follower.pk))
     raise Ignore(f"It follows a pending operation and comes back in {delay:g} s.")
 
 
-def _repeat(task: SafeTask, follower: Operation, followed: Operation) -> bool:
+def _outcome(task: SafeTask, follower: Operation, followed: Operation) -> replay.Answer:
+    if _repeat(follower, followed):
+        return replay.outcome(task, follower)
+    raise Ignore("Another copy of this message answered.")
+
+
+def _repeat(follower: Operation, followed: Operation) -> bool:
     if followed.state == State.SUCCEEDED:
-        return ledger.settle(follower, followed.result_payload, replay.retention(follower))
+        return ledger.settle(follower, followed.result_payload)
     failure = ledger.Failure(followed.error, followed.traceback, followed.exception)
     return ledger.end(follower, State(followed.state), failure)
 

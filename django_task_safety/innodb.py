@@ -19,12 +19,9 @@ from django_task_safety.models import Operation
 
 _DUPLICATE_ENTRY = 1062
 _LOCK_WAIT_TIMEOUT = 1205
-_DEADLOCK = 1213
 
 # INSERT IGNORE would also swallow truncation; assigning a column to itself swallows the duplicate key only.
-_UNLESS_THERE = " ON DUPLICATE KEY UPDATE attempt = attempt"
-#: How often a deadlocked statement is repeated in autocommit.
-_TRIES = 20
+_UNLESS_THERE = f" ON DUPLICATE KEY UPDATE `{Operation._meta.db_table}`.attempt = `{Operation._meta.db_table}`.attempt"
 #: Seconds to wait for the named lock; without it the statement is tried all the same.
 _LOCK_WAIT = 10
 
@@ -40,40 +37,40 @@ def insert(
     if len(operations) > 1:
         _execute(connection, sql + _UNLESS_THERE, params)
         return None
-    if operations[0].key_digest is None:
+    if operations[0].key_digest is None and operations[0].lock_slot is None:
         return _insert_or_zero(connection, sql, params)
-    return _insert_keyed(connection, sql, params, operations[0])
-
-
-def _insert_keyed(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: Operation) -> int:
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            return _insert_one_by_one(connection, sql, params, operation)
-        except OperationalError as exc:
-            # A deadlock takes the whole transaction with it; only in autocommit there is nothing else to lose.
-            if _code(exc) != _DEADLOCK or connection.in_atomic_block or not tries_left:
-                raise
-    raise AssertionError("unreachable")
+    return _insert_one_by_one(connection, sql, params, operations[0])
 
 
 def _insert_one_by_one(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: Operation) -> int:
     if getattr(connection, "mysql_is_mariadb", False):
+        patience = f"SET STATEMENT innodb_lock_wait_timeout={operation.waits or 0} FOR "
         try:
-            return _insert_unless_there(
-                connection, f"SET STATEMENT innodb_lock_wait_timeout=0 FOR {sql}", params, operation
-            )
+            return _insert_unless_there(connection, patience + sql, params, operation)
         except OperationalError as exc:
             # Somebody holds the key: only the statement was rolled back.
             if _code(exc) != _LOCK_WAIT_TIMEOUT:
                 raise
+            if operation.waits is not None or _is_taken(connection, operation):
+                return 0
     database = connection.settings_dict["NAME"]
-    digest = hashlib.sha256(f"{database}:{operation.key_digest}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{database}:{operation.key_digest or operation.lock_slot}".encode()).hexdigest()
     name = f"task_safety:{digest[:48]}"
     _execute(connection, "SELECT GET_LOCK(%s, %s)", [name, _LOCK_WAIT])
     try:
         return _insert_unless_there(connection, sql, params, operation)
     finally:
         _execute(connection, "SELECT RELEASE_LOCK(%s)", [name])
+
+
+def _is_taken(connection: BaseDatabaseWrapper, operation: Operation) -> bool:
+    """Return whether a committed row has the lock, so that there is nothing to wait for."""
+    if operation.lock_slot is None:
+        return False
+    table = connection.ops.quote_name(Operation._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM {table} WHERE lock_slot = %s", [operation.lock_slot])
+        return cursor.fetchone() is not None
 
 
 def _insert_unless_there(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: Operation) -> int:

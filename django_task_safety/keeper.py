@@ -93,7 +93,7 @@ def _sweep() -> None:
 def renew_running() -> None:
     """Renew the leases of the operations that this worker's pool runs now."""
     if pks := running_ids():
-        heartbeat.renew(pks)
+        heartbeat.renew(pks, conf().LEASE)
 
 
 def running_ids() -> list[uuid.UUID]:

@@ -10,9 +10,21 @@ from django.db.models import Q
 
 from django_task_safety.clock import After
 from django_task_safety.conf import conf
+from django_task_safety.lock_managers import LockableManager, LockableQuerySet
+from django_task_safety.soft_managers import SoftDeleteManager, SoftDeleteQuerySet
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation  # noqa: F401  (named in the base classes)
+
+__all__ = [
+    "AllRowsManager",
+    "LockableManager",
+    "LockableQuerySet",
+    "OperationManager",
+    "OperationQuerySet",
+    "SoftDeleteManager",
+    "SoftDeleteQuerySet",
+]
 
 
 class OperationQuerySet(models.QuerySet["Operation"]):
@@ -66,10 +78,13 @@ class AllRowsManager(models.Manager["Operation"]):
 
 
 class OperationManager(AllRowsManager):
-    """The operations, without the rows that only follow another one."""
+    """The operations, without the duplicates' rows, which only follow another one.
+
+    One that was replaced by another operation follows that too, but it is what its caller asked for.
+    """
 
     def get_queryset(self) -> OperationQuerySet:
-        return super().get_queryset().filter(follows=None)
+        return super().get_queryset().filter(Q(follows=None) | Q(replaced=True))
 
     def pending(self) -> OperationQuerySet:
         """Those that are queued or running."""

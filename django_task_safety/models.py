@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_task_safety import codec, ids
+from django_task_safety.detaching import Detachment
+from django_task_safety.live_unique import LiveUniqueConstraint
+from django_task_safety.lockable import LockableModel
 from django_task_safety.managers import AllRowsManager, OperationManager
+from django_task_safety.pending import PendingOperationsModel
+from django_task_safety.softdelete import SoftDeleteModel
 
-__all__ = ["Operation"]
+if TYPE_CHECKING:
+    from django_task_safety.anchors import Anchor
+
+__all__ = [
+    "Detachment",
+    "LiveUniqueConstraint",
+    "LockableModel",
+    "Operation",
+    "PendingOperationsModel",
+    "SoftDeleteModel",
+]
 
 
 class Operation(models.Model):
@@ -37,7 +52,7 @@ class Operation(models.Model):
 
     #: The key as people read it; `key_digest` is what decides.
     key = models.CharField(max_length=255, blank=True)
-    key_digest = models.CharField(max_length=64, unique=True, null=True)  # noqa: DJ001
+    key_digest = models.CharField(max_length=64, null=True)  # noqa: DJ001
     match_digest = models.CharField(max_length=64, blank=True)
     version = models.BigIntegerField(null=True)
     succeeded_version = models.BigIntegerField(null=True)
@@ -46,21 +61,24 @@ class Operation(models.Model):
     subject_label = models.CharField(max_length=255, blank=True)
     subject_id = models.CharField(max_length=255, blank=True)
     on_delete = models.CharField(max_length=10, blank=True)
+    #: The name of the lock on the object that it holds while it is pending; `lock_slot` is what decides.
+    lock = models.CharField(max_length=255, blank=True)
+    lock_slot = models.CharField(max_length=64, null=True)  # noqa: DJ001
 
     #: The serialised ``[args, kwargs]`` and publishing options: what it takes to publish again.
     payload = models.TextField(blank=True)
     options = models.TextField(blank=True)
     #: Counts the changes of `payload`: a message that carries an older one takes the row's.
-    revision = models.PositiveIntegerField(default=0)
+    revision = models.IntegerField(default=0)
     #: Counts the pieces of work done under one key (a newer version, a rerun of a success), from 0.
-    generation = models.PositiveIntegerField(default=0)
+    generation = models.IntegerField(default=0)
     #: How often the sweeper published it again.
-    republished = models.PositiveIntegerField(default=0)
+    republished = models.IntegerField(default=0)
     #: Set on a follower: a duplicate whose caller, callback or canvas waits for that operation's outcome.
     follows = models.UUIDField(null=True, editable=False)
 
-    attempt = models.PositiveIntegerField(default=0)
-    max_attempts = models.PositiveIntegerField(null=True)
+    attempt = models.IntegerField(default=0)
+    max_attempts = models.IntegerField(null=True)
     #: The fencing token that only the current attempt knows.
     token = models.UUIDField(null=True)
     #: The process that runs the current attempt, or ran the last one.
@@ -89,12 +107,17 @@ class Operation(models.Model):
 
     #: False while callbacks, chain or chord of the message may still have to hear of the outcome.
     delivered = models.BooleanField(default=True)
-    #: Ended by handing over to a replacement, which may continue in this row.
+    #: Handed over to a replacement: which may continue in this row, or has one of its own, which this one follows.
     replaced = models.BooleanField(default=False)
+
+    #: No column: the object that a row to be inserted holds on to, see `django_task_safety.anchors`.
+    anchor: Anchor | None = None
+    #: No column either: for how many seconds inserting it waits for the end of a rival's transaction; None: until then.
+    waits: int | None = None
 
     #: The work: one row per key.
     objects = OperationManager()
-    #: The same and the followers, which only repeat an outcome under an id of their own.
+    #: The same and the rows of duplicates that follow one of them, and repeat its outcome under an id of their own.
     all_rows = AllRowsManager()
 
     class Meta:
@@ -102,6 +125,11 @@ class Operation(models.Model):
         verbose_name_plural = _("operations")
         get_latest_by = "created_at"
         indexes = (models.Index(fields=["subject_label", "subject_id", "state"], name="task_safety_subject"),)
+        # Not unique=True, to which PostgreSQL gets a second index (for LIKE) that each worker's connection loads.
+        constraints = (
+            models.UniqueConstraint(fields=["key_digest"], name="task_safety_key"),
+            models.UniqueConstraint(fields=["lock_slot"], name="task_safety_lock_slot"),
+        )
 
     def __str__(self) -> str:
         return f"{self.task}({self.key}) {self.pk}: {self.state}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import Task
 
-from django_task_safety.conf import seconds
+from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.errors import InvalidOption, did_you_mean
 
 CANCEL = "cancel"
@@ -53,7 +53,7 @@ def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iter
 
 
 def check_definition(task: type[Task[Any, Any]]) -> None:
-    """Validate the options of a task class whose function is known.
+    """Validate the options, other than durations, of a task class whose function is known.
 
     Raises:
         InvalidOption: Saying which option is wrong and what it takes.
@@ -63,9 +63,6 @@ def check_definition(task: type[Task[Any, Any]]) -> None:
         value = getattr(task, option)
         if value not in choices:
             raise InvalidOption(f"{where}: {option}={value!r}; it takes one of {', '.join(map(repr, choices))}.")
-    durations = ("period", "retention", "retry_backoff_max", "time_limit", "soft_time_limit", "default_retry_delay")
-    for option in (*durations, "expires"):
-        _check_duration(where, option, getattr(task, option, None))
     _check_counts(where, task)
     _check_exceptions(where, task)
     parameters = inspect.signature(task.run).parameters
@@ -73,11 +70,24 @@ def check_definition(task: type[Task[Any, Any]]) -> None:
         _check_parameters(where, option, getattr(task, option), parameters)
 
 
+def check_durations(task: type[Task[Any, Any]]) -> None:
+    """Validate the durations among a task's options.
+
+    Raises:
+        InvalidOption: Saying which option is wrong and what it takes.
+    """
+    durations = ("period", "retention", "retry_backoff_max", "time_limit", "soft_time_limit", "default_retry_delay")
+    for option in (*durations, "expires"):
+        _check_duration(f"Task {task.name}", option, getattr(task, option, None))
+
+
 def _check_duration(where: str, option: str, value: Any) -> None:
     if value is None or (option == "expires" and isinstance(value, datetime)):
         return
     if option == "period" and not isinstance(value, timedelta):
         raise InvalidOption(f"{where}: period must be a timedelta, not {value!r}.")
+    if option in _CELERYS_SECONDS and isinstance(value, timedelta):
+        raise InvalidOption(f"{where}: {option} is Celery's own, which takes a number of seconds, not {value!r}.")
     try:
         seconds(value)
     except ValueError as exc:
@@ -87,17 +97,26 @@ def _check_duration(where: str, option: str, value: Any) -> None:
 def _check_counts(where: str, task: Any) -> None:
     if isinstance(task.max_payload, bool) or not isinstance(task.max_payload, int | None) or task.max_payload == 0:
         raise InvalidOption(f"{where}: max_payload must be a positive number of bytes, not {task.max_payload!r}.")
-    for option, lowest in (("max_retries", 0), ("max_payload", 1), ("retry_backoff", 0)):
+    for option, kind, lowest, highest in (
+        ("max_retries", int, 0, _MOST_RETRIES),
+        ("max_payload", int, 1, None),
+        ("retry_backoff", int | float, 0, LONGEST),
+    ):
         value = getattr(task, option)
-        if value is not None and (not isinstance(value, int | float) or value < lowest):
-            raise InvalidOption(f"{where}: {option} must be a number from {lowest}, not {value!r}.")
+        if value is not None and not (
+            isinstance(value, kind) and value >= lowest and (highest is None or value <= highest)
+        ):
+            bounds = f"from {lowest}" if highest is None else f"from {lowest} to {highest:g}"
+            whole = "a whole number" if kind is int else "a number"
+            raise InvalidOption(f"{where}: {option} must be {whole} {bounds}, not {value!r}.")
     soft, hard = task.soft_time_limit, task.time_limit
     if soft is not None and hard is not None and soft >= hard:
         raise InvalidOption(f"{where}: soft_time_limit ({soft:g} s) must be below time_limit ({hard:g} s).")
     if task.lock is not None and (not isinstance(task.lock, str) or not task.lock):
         raise InvalidOption(f"{where}: lock must be a name, not {task.lock!r}.")
-    if not isinstance(task.atomic, bool):
-        raise InvalidOption(f"{where}: atomic must be True or False, not {task.atomic!r}.")
+    for option in ("atomic", "retry_jitter"):
+        if not isinstance(getattr(task, option), bool):
+            raise InvalidOption(f"{where}: {option} must be True or False, not {getattr(task, option)!r}.")
 
 
 def _check_exceptions(where: str, task: Any) -> None:
@@ -131,6 +150,9 @@ def _check_parameters(where: str, option: str, value: Any, parameters: Any) -> N
 
 
 _SINGLE = ("subject", "version")
+_CELERYS_SECONDS = ("time_limit", "soft_time_limit", "default_retry_delay")
+#: What the column for attempts can count to.
+_MOST_RETRIES = 2**31 - 2
 
 
 def classes(value: Any) -> tuple[type[BaseException], ...]:

@@ -1,12 +1,14 @@
 """Model instances cross the broker as references and are loaded fresh where the task runs.
 
 A reference is a small dict, signed with the project's SECRET_KEY, so that a dict of a user's that happens to look
-like one (or was made to) stays the plain data that it is.
+like one (or was made to) stays the plain data that it is. Those signed with one of SECRET_KEY_FALLBACKS count too, so
+that the key can be changed while operations wait; what looks like a reference and is not signed is logged.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +18,8 @@ from django.core.signing import Signer
 from django.db import models, router
 
 from django_task_safety.errors import InvalidArguments, ObjectGone
+
+logger = logging.getLogger("django_task_safety")
 
 MARK = "__model__"
 _SALT = "django_task_safety.references"
@@ -52,8 +56,11 @@ class Reference:
         """Return the reference as a JSON-able, signed dict."""
         return {MARK: [self.label, self.pk, self.using, _signature(self)]}
 
-    def load(self) -> models.Model:
+    def load(self, *, removed: bool = True) -> models.Model:
         """Return the object, freshly loaded.
+
+        Args:
+            removed: Whether a soft-deleted one will do.
 
         Raises:
             ObjectGone: If it is not there any more.
@@ -67,6 +74,10 @@ class Reference:
             loaded: models.Model = manager.get(pk=self.pk)
         except ObjectDoesNotExist as exc:
             raise ObjectGone(f"{self.label} {self.pk} does not exist any more.") from exc
+        from model_utils.models import SoftDeletableModel  # it has models, which need the apps
+
+        if not removed and isinstance(loaded, SoftDeletableModel) and loaded.is_removed:
+            raise ObjectGone(f"{self.label} {self.pk} is removed.")
         return loaded
 
 
@@ -85,6 +96,11 @@ def _read(value: dict[Any, Any]) -> Reference | None:
     try:
         Signer(salt=_SALT).unsign(f"{signed}:{parts[3]}")
     except Exception:
+        logger.warning(
+            "a dict that looks like a reference to %r is not signed with SECRET_KEY or one of SECRET_KEY_FALLBACKS; "
+            "it is passed on as it is",
+            reference.label,
+        )
         return None
     return reference
 
@@ -113,12 +129,13 @@ def parse(value: Any) -> Any:
     return _walk(value, _same, lambda found: _read(found) or found)
 
 
-def load(value: Any, known: Mapping[Reference, models.Model] | None = None) -> Any:
+def load(value: Any, known: Mapping[Reference, models.Model] | None = None, *, removed: bool = True) -> Any:
     """Return ``value``, which came from a message, with every reference in it replaced by the loaded object.
 
     Args:
         value: What was parsed from a message, or is to be.
         known: Objects that need not be loaded.
+        removed: Whether soft-deleted ones will do.
 
     Raises:
         ObjectGone: If one of them is not there any more.
@@ -127,7 +144,7 @@ def load(value: Any, known: Mapping[Reference, models.Model] | None = None) -> A
     def leaf(found: Any) -> Any:
         if not isinstance(found, Reference):
             return found
-        return known[found] if known and found in known else found.load()
+        return known[found] if known and found in known else found.load(removed=removed)
 
     return _walk(parse(value), leaf, _same)
 

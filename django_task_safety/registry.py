@@ -1,10 +1,11 @@
-"""Find a safe task by its registered name."""
+"""The safe tasks that this process knows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from celery import current_app
+from celery.utils.functional import maybe_list
 
 if TYPE_CHECKING:
     from django_task_safety.tasks import SafeTask
@@ -16,3 +17,30 @@ def safe_task_named(name: str) -> SafeTask | None:
 
     task = current_app.tasks.get(name)
     return task if isinstance(task, SafeTask) else None
+
+
+def safe_task_names() -> list[str]:
+    """Return the names of the safe tasks that are registered in this process."""
+    from django_task_safety.tasks import SafeTask
+
+    return [name for name, task in current_app.tasks.items() if isinstance(task, SafeTask)]
+
+
+def has_compensations(name: str) -> bool:
+    """Return whether compensations are known here for the task of this name."""
+    task = safe_task_named(name)
+    return task is not None and bool(task.compensations)
+
+
+def import_tasks() -> None:
+    """Import the project's tasks as a worker does.
+
+    Not by the loader's `import_default_modules`: Celery's fixup for Django answers that by setting Django up once more,
+    logging and all, and by running all system checks.
+
+    Raises:
+        Exception: Whatever a module raises.
+    """
+    current_app.autodiscover_tasks(force=True)
+    for module in (*maybe_list(current_app.conf.imports), *maybe_list(current_app.conf.include)):
+        current_app.loader.import_task_module(module)

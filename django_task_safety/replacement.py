@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from django_task_safety import followers, ids
+from django_task_safety import followers, ids, ledger, obstacles
 from django_task_safety.calls import Call
+from django_task_safety.clock import After, Now
+from django_task_safety.conf import conf
 from django_task_safety.context import Attempt
 from django_task_safety.models import Operation
 
@@ -35,11 +37,20 @@ def replaced_by(call: Call) -> Attempt | None:
 
 
 def go_on(attempt: Attempt, task: SafeTask, call: Call) -> None:
-    """Make the call the continuation of the replaced operation's row."""
+    """Make the call the continuation of the replaced operation's row.
+
+    Raises:
+        ObjectLocked: If another operation holds the lock that the replacement needs.
+        ObjectGone: If the replacement's object is gone.
+    """
     asked = call.operation
+    ledger.hold(asked)
+    obstacles.look(asked)
     attempt.replacement = {
         **{"task": task.name, "payload": call.payload, "options": asked.options, "max_attempts": asked.max_attempts},
         **{"expires_at": asked.expires_at, "retention": asked.retention},
+        **{name: asked.__dict__[name] for name in ledger.TIES},
+        **{"available_at": asked.available_at, "due_at": asked.due_at},
         **{"delivered": asked.delivered, "attempt": 0, "revision": attempt.operation.revision + 1},
         **{"error": "", "result_payload": "", "progress": None},
     }
@@ -50,7 +61,7 @@ def follow(attempt: Attempt, call: Call, answer: Operation) -> None:
     attempt.replacement = {
         **{"payload": call.payload, "options": call.operation.options, "delivered": call.operation.delivered},
         **{"task": answer.task, "attempt": 0, "revision": attempt.operation.revision + 1, "follows": answer.pk},
-        **{"max_attempts": None},
+        **{"replaced": True, "max_attempts": None, "available_at": Now(), "due_at": After(conf().REPUBLISH_AFTER)},
     }
 
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from celery import states
 from celery.exceptions import Ignore, TaskRevokedError
 
-from django_task_safety import calls, codec
+from django_task_safety import codec
 from django_task_safety.errors import InvalidPayload, OperationFailed
 from django_task_safety.models import Operation
-from django_task_safety.registry import safe_task_named
 
 if TYPE_CHECKING:
     from django_task_safety.ledger import Failure
@@ -97,17 +96,6 @@ def exception_of(task: SafeTask, operation: Operation) -> BaseException:
         if isinstance(restored, Exception):
             return restored
     return OperationFailed(operation.error or "It failed", operation)
-
-
-def retention(operation: Operation) -> float | None:
-    """Return the seconds for which the operation is kept when it has ended; None for ever."""
-    if "retention" in operation.__dict__:
-        kept = operation.retention
-    else:
-        # Claimed without reading the row: the task says the same.
-        task = safe_task_named(operation.task)
-        kept = calls.retention(task) if task is not None else None
-    return None if kept is None else kept.total_seconds()
 
 
 def has_canvas(request: Any) -> bool:

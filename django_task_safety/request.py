@@ -16,7 +16,7 @@ from celery.worker import state
 from celery.worker.request import Request
 from django.db import connections
 
-from django_task_safety import casualties
+from django_task_safety import casualties, keeper
 from django_task_safety.casualties import Fate
 
 logger = logging.getLogger("django_task_safety")
@@ -38,7 +38,7 @@ class SafeRequest(Request):
             return None  # the pool killed it for its time limit, and all has been said
         if lost and not state.should_terminate:
             with _database("its worker was lost"):
-                fate = casualties.worker_lost(self._operation_id(), exc)
+                fate = self._fate(exc)
                 if fate in (Fate.QUEUED_AGAIN, Fate.NOT_OURS):
                     state.task_ready(self)
                     self.acknowledge()
@@ -49,6 +49,11 @@ class SafeRequest(Request):
                     self.reject(requeue=True)
                     return None
         return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _fate(self, exc: BaseException) -> Fate:
+        # A child that was told to go hands its attempt back before it dies, and another one here may run the next.
+        taken_over = keeper.running_ids().count(self._operation_id()) > 1
+        return Fate.NOT_OURS if taken_over else casualties.worker_lost(self._operation_id(), exc)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Fail the operation when the pool killed it at its hard time limit."""

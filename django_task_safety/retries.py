@@ -13,9 +13,9 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from django_task_safety import backoff
 from django_task_safety import options as task_options
-from django_task_safety.conf import seconds
+from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.context import Attempt, RetryRequest
-from django_task_safety.errors import ObjectGone, OperationCancelled
+from django_task_safety.errors import InvalidOption, ObjectGone, OperationCancelled
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
@@ -140,6 +140,9 @@ def ask(
         when: A moment, seconds from now, or None for the task's backoff.
         max_retries: A new bound for this operation.
         changes: ``args``, ``kwargs`` and ``options`` of the next attempt.
+
+    Raises:
+        InvalidOption: For a wait of more than a hundred years.
     """
     task, operation = attempt.task, attempt.operation
     if isinstance(when, datetime):
@@ -150,6 +153,8 @@ def ask(
     else:
         fixed = task.default_retry_delay
         delay = float(fixed) if fixed is not None else polite(task, operation, exc)
+    if not delay <= LONGEST:
+        raise InvalidOption(f"{task.name}: retry({when!r}) would wait for more than a hundred years.")
     shown: Any = delay if when is None else when
     signal = Retry(exc=exc, when=shown, is_eager=task.request.is_eager)
     attempt.retry = RetryRequest(signal, max(0.0, delay), exc, max_retries=max_retries, **changes)

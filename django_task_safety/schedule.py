@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import models
 from django.db.models import Case, F, Value, When
-from django.db.models.functions import Coalesce, Least
+from django.db.models.functions import Coalesce, Greatest, Least
 
 from django_task_safety import table
 from django_task_safety.clock import After, Now
@@ -27,6 +28,20 @@ def first_look(delay: float) -> float:
     """Return the seconds until the sweeper looks at a queued row: a long wait ends with its publication, a short one
     is published at once and looked after in case that was lost."""
     return delay if delay > conf().MAX_BROKER_DELAY else delay + conf().REPUBLISH_AFTER
+
+
+def queued_again(delay: float = 0.0) -> dict[str, Any]:
+    """Return the times of a running row that is queued again: in ``delay`` seconds, but not before the moment that
+    newer arguments, which came while it ran, wait for."""
+    start = Greatest(F("available_at"), After(delay))
+    # What waits for longer is published when its time comes; the rest is published now, and looked after.
+    far = When(available_at__gt=After(conf().MAX_BROKER_DELAY), then=start)
+    return {"available_at": start, "due_at": Case(far, default=Greatest(F("available_at"), After(first_look(delay))))}
+
+
+def waits_here(operation: Operation, now: datetime) -> bool:
+    """Return whether a queued operation starts too late for the broker to hold it."""
+    return (operation.available_at - now).total_seconds() > conf().MAX_BROKER_DELAY
 
 
 def after_end(operation: Operation | None = None) -> Any:

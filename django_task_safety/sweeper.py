@@ -8,15 +8,16 @@ import uuid
 from collections.abc import Sequence
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from django_task_safety import announce, cancellation, casualties, codec, ledger, outbox, retries, schedule, table
-from django_task_safety.clock import Now
+from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
-from django_task_safety.errors import TimeLimitPassed, Unpublishable, WorkerLost
+from django_task_safety.errors import OperationError, TimeLimitPassed, Unpublishable, WorkerLost
 from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
-from django_task_safety.registry import safe_task_named
+from django_task_safety.obstacles import LOCK
+from django_task_safety.registry import has_compensations, safe_task_named, safe_task_names
 
 logger = logging.getLogger("django_task_safety")
 State = Operation.State
@@ -24,6 +25,10 @@ State = Operation.State
 #: An operation that nobody claims is published again after REPUBLISH_AFTER times 1, 2, 4, … up to this: a backlog
 #: must not fill the broker with copies.
 REPUBLISH_FACTOR_MAX = 16
+#: Seconds for which a lost attempt is left to those processes that know its task; then any of them ends it.
+STRANGER_GRACE = 3600.0
+
+_Casualty = tuple[Operation, type[OperationError], str]
 
 
 @dataclasses.dataclass(slots=True)
@@ -57,19 +62,39 @@ def sweep() -> Swept:
 
 
 def _due() -> list[uuid.UUID]:
-    found = table.rows().filter(due_at__lte=Now()).order_by("due_at")
+    # A lost attempt of a task that this process does not know is for one that does: it may have a compensation.
+    foreign = Q(state=State.RUNNING, due_at__gt=After(-STRANGER_GRACE)) & ~Q(task__in=[*safe_task_names(), LOCK])
+    found = table.rows().filter(due_at__lte=Now()).exclude(foreign).order_by("due_at")
     return list(found.values_list("pk", flat=True)[: conf().SWEEP_BATCH])
 
 
 def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
-    """Handle one batch in one transaction, a statement for each kind, and publish after it."""
-    publish: list[Operation] = []
+    """Handle one batch in one transaction, a statement for each kind; publish after it, and then compensate."""
+    work = _Work()
     try:
         with transaction.atomic(using=conf().DATABASE):
-            publish += _handle(_locked(pks), total)
+            _handle(_locked(pks), work, total)
     finally:
-        # Also where a compensation's hook failed after the commit; a message too many does no harm.
-        _publish(publish, total)
+        # Also where a hook failed after the commit; a message too many does no harm.
+        _publish(work.publish, total)
+    for one in work.alone:
+        _give_up_alone(*one, total)
+
+
+@dataclasses.dataclass(slots=True)
+class _Work:
+    """What is left to do when a batch is committed."""
+
+    publish: list[Operation] = dataclasses.field(default_factory=list)
+    #: Those to fail with their compensations, which may take long, or break the transaction that they run in.
+    alone: list[_Casualty] = dataclasses.field(default_factory=list)
+
+
+def _give_up_alone(row: Operation, error: type[OperationError], reason: str, total: Swept) -> None:
+    try:
+        total.failed += casualties.give_up_alone(row, error, reason, skip=True)
+    except Exception:
+        logger.exception("operation %s: it could not be failed now; the next sweep tries again", row.pk)
 
 
 def _locked(pks: Sequence[uuid.UUID]) -> list[Operation]:
@@ -78,36 +103,45 @@ def _locked(pks: Sequence[uuid.UUID]) -> list[Operation]:
     return list(due.order_by("pk").select_for_update(skip_locked=skip))
 
 
-def _handle(batch: Sequence[Operation], total: Swept) -> list[Operation]:
-    """Change what is due, and return what is to be published."""
+def _handle(batch: Sequence[Operation], work: _Work, total: Swept) -> None:
+    """Change what is due, and note what is to be done after that."""
     # Before the lost ones are queued again in place.
     publish = _expired_or_queued(batch, total)
-    publish += _lost(batch, total)
+    publish += _lost(batch, work, total)
     ended = [row for row in batch if not row.is_pending]
     old = [row for row in ended if row.delivered or _past_retention(row)]
     publish += [row for row in ended if row not in old]
     _prune(old, total)
     _look_later(publish)
-    return publish
+    work.publish = publish
 
 
-def _lost(batch: Sequence[Operation], total: Swept) -> list[Operation]:
+def _lost(batch: Sequence[Operation], work: _Work, total: Swept) -> list[Operation]:
     """Running operations whose lease ran out: queued again, or failed where the attempts or the time are spent."""
     lost = [row for row in batch if row.state == State.RUNNING]
     hung = [row for row in lost if row.due_at and row.deadline_at and row.due_at >= row.deadline_at]
     spent = [row for row in lost if row not in hung and retries.exhausted(row)]
     again = [row for row in lost if row not in hung and row not in spent]
-    total.failed += casualties.give_up(hung, TimeLimitPassed, "It ran longer than its hard time limit")
+    _give_up(hung, TimeLimitPassed, "It ran longer than its hard time limit", work, total)
     for attempt in sorted({row.attempt for row in spent}):
         reason = f"Its worker was lost (lease expired) in attempt {attempt}, its last"
-        total.failed += casualties.give_up([row for row in spent if row.attempt == attempt], WorkerLost, reason)
+        _give_up([row for row in spent if row.attempt == attempt], WorkerLost, reason, work, total)
     if again:
         reason = "Its worker was lost (lease expired)."
         total.requeued += ledger.take_back(_these(again), reason)
         for row in again:
-            row.state, row.available_at = State.QUEUED, row.__dict__["_now"]
+            row.state = State.QUEUED
             announce.transition("requeued", row, reason)
-    return again
+    return [row for row in again if not schedule.waits_here(row, row.__dict__["_now"])]
+
+
+def _give_up(lost: Sequence[Operation], error: type[OperationError], reason: str, work: _Work, total: Swept) -> None:
+    alone = [row for row in lost if has_compensations(row.task)]
+    strangers = [row for row in lost if safe_task_named(row.task) is None and row.task != LOCK]
+    work.alone += [(row, error, reason) for row in alone]
+    total.failed += casualties.give_up([row for row in lost if row not in alone + strangers], error, reason)
+    unknown = f"{reason}; its task is not registered where this was found out, so that nothing compensated for it"
+    total.failed += casualties.give_up(strangers, error, unknown)
 
 
 def _expired_or_queued(batch: Sequence[Operation], total: Swept) -> list[Operation]:
@@ -137,7 +171,7 @@ def _publish(found: Sequence[Operation], total: Swept) -> None:
     published = outbox.publish_rows(found)
     total.published += len(published.sent)
     for row, exc in published.broken:
-        total.failed += casualties.give_up([row], Unpublishable, f"It cannot be published: {codec.describe(exc)}")
+        _give_up_alone(row, Unpublishable, f"It cannot be published: {codec.describe(exc)}", total)
     # A task that is not registered here may be elsewhere: such a row keeps its backoff.
     settled = {row.pk for row in published.sent} | {row.pk for row, _ in published.broken}
     unsent = [row for row in found if row.pk not in settled and safe_task_named(row.task) is not None]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import connections
+from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
@@ -18,6 +19,10 @@ from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
 
 State = Operation.State
+T = TypeVar("T")
+
+#: How often a statement that the database chose as the victim of a deadlock is tried.
+DEADLOCK_TRIES = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +54,30 @@ def _aware(db: BaseDatabaseWrapper, found: Any) -> datetime:
     return moment.replace(tzinfo=UTC) if settings.USE_TZ and moment.tzinfo is None else moment
 
 
+def repeated(call: Callable[[], T]) -> T:
+    """Make a call that changes rows; in autocommit once more where the database breaks a deadlock by refusing it.
+
+    In a transaction, of which it would be only a part, the refusal is the caller's.
+    """
+    db = connection()
+    for tries_left in reversed(range(1 if db.in_atomic_block else DEADLOCK_TRIES)):
+        try:
+            return call()
+        except OperationalError as exc:
+            if not tries_left or not is_deadlock(exc):
+                raise
+    raise AssertionError("unreachable")
+
+
+def is_deadlock(exc: OperationalError) -> bool:
+    """Return whether PostgreSQL (40P01), MariaDB or MySQL (1213) found a deadlock."""
+    cause = exc.__cause__
+    return (
+        getattr(cause, "sqlstate", getattr(cause, "pgcode", None)) == "40P01"
+        or (getattr(cause, "args", None) or (None,))[0] == 1213
+    )
+
+
 def rows() -> OperationQuerySet:
     """Return all rows, followers included."""
     return Operation.all_rows.get_queryset()
@@ -76,9 +105,11 @@ def claimable(seen: Seen) -> bool:
     operation, now = seen.operation, seen.now
     if operation.max_attempts is not None and operation.attempt >= operation.max_attempts:
         return False
+    if operation.available_at > now:
+        return False
     if operation.state == State.QUEUED:
         expired = operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= now
-        return operation.available_at <= now and not expired
+        return not expired
     due = operation.due_at
     overrun = due is not None and operation.deadline_at is not None and due >= operation.deadline_at
     return operation.state == State.RUNNING and due is not None and due <= now and not overrun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import Any
 
@@ -26,8 +27,9 @@ def connect() -> None:
 
 
 def _on_init(**kwargs: Any) -> None:
-    # Before the pool is made: its children inherit the identity.
+    # Before the pool is made: its children inherit the identity, and what would keep their first message waiting.
     owners.become_worker()
+    importlib.import_module("django_task_safety.delivery")
 
 
 def _on_ready(**kwargs: Any) -> None:

@@ -101,7 +101,8 @@ class LocalWorker:
         request = request_class(
             message, on_ack=acknowledge, on_reject=reject, app=self.app, task=task, body=message.body, headers=headers
         )
-        signals.task_postrun.connect(ended, sender=task)
+        # Not weakly: before Celery 5.7 a tracer loses sight of the receivers when one of them is collected.
+        signals.task_postrun.connect(ended, sender=task, weak=False)
         try:
             if not request.revoked():
                 request.execute_using_pool(self.pool)

@@ -8,6 +8,8 @@ from typing import Any
 
 SECRET_KEY = "only for tests"
 USE_TZ = True
+# A model of the tests is unique among removed rows as well.
+SILENCED_SYSTEM_CHECKS = ["task_safety.W004"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "tests.urls"
 STATIC_URL = "static/"
@@ -20,6 +22,7 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django_task_safety",
     "tests.testapp",
+    "tests.notesapp",
 ]
 
 MIDDLEWARE = [
@@ -54,7 +57,11 @@ SQLITE: dict[str, Any] = {
     },
     "TEST": {"NAME": str(Path(tempfile.gettempdir(), f"test_task_safety_{os.getpid()}.sqlite3"))},
 }
-DATABASES = {"default": json.loads(os.environ.get("TASK_SAFETY_TEST_DATABASE", "null")) or SQLITE}
+DATABASES = {
+    "default": json.loads(os.environ.get("TASK_SAFETY_TEST_DATABASE", "null")) or SQLITE,
+    # For objects that are not where the operations are.
+    "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+}
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

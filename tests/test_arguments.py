@@ -178,6 +178,30 @@ def test_a_countdown_that_makes_no_sense_is_refused(worker, countdown):
     assert not Operation.objects.exists()
 
 
+@pytest.mark.parametrize("limit", [0, -1, math.nan, 1e300, "10", True, timedelta(seconds=10)], ids=str)
+@pytest.mark.parametrize("name", ["time_limit", "soft_time_limit"])
+def test_a_time_limit_that_makes_no_sense_is_refused(worker, name, limit):
+    with pytest.raises(InvalidOption, match=name):
+        record.apply_async(("a",), **{name: limit})
+    assert not Operation.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"), [("countdwon", "countdown"), ("expire", "expires"), ("queu", "queue"), ("taskid", "task_id")]
+)
+def test_a_misspelt_calling_option_is_refused_with_the_right_name(worker, misspelt, meant):
+    with pytest.raises(InvalidOption, match=f"'{misspelt}'.*Did you mean '{meant}'"):
+        record.apply_async(("a",), **{misspelt: "x"})
+    assert not Operation.objects.exists()
+
+
+def test_other_calling_options_are_left_to_the_transport_and_stamps_to_their_stamper(worker):
+    record.apply_async(("a",), MessageGroupId="orders")
+    record.s("b").stamp(expire="a stamp").apply_async()
+    worker.drain()
+    assert Operation.objects.filter(state=Operation.State.SUCCEEDED).count() == 2
+
+
 @pytest.mark.parametrize("name", ["eta", "expires"])
 def test_a_naive_datetime_is_refused(worker, name):
     with pytest.raises(InvalidOption, match=f"{name}.*naive"):

@@ -6,9 +6,11 @@ from contextlib import suppress
 import pytest
 from celery import chain, chord, group
 
-from django_task_safety import casualties, idempotent_task, ledger, outbox, owners, safe_task, sweeper
+from django_task_safety import casualties, idempotent_task, ledger, outbox, owners, references, safe_task, sweeper
 from django_task_safety.models import Operation
 from tests.celery import app
+from tests.testapp.guarded import Page
+from tests.testapp.guarded_tasks import numbered
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect, record, total
 
@@ -188,3 +190,59 @@ def test_a_chord_hears_that_the_head_of_a_chain_in_it_was_cancelled(worker):
     worker.finish()
     assert result.state in {"FAILURE", "REVOKED"}
     assert not Operation.objects.filter(payload__contains="body", state="succeeded").exists()
+
+
+@pytest.mark.parametrize(("countdown", "looks"), [(40, 4), (3600, 10)])
+def test_a_follower_of_what_is_to_start_later_comes_back_when_that_is_due(worker, countdown, looks):
+    first = picky.apply_async(("a", False), countdown=countdown)
+    members = group([picky.s("a", False), picky.s("b", False)]).apply_async()
+    worker.finish()
+    assert members.get(timeout=2) == ["a", "b"]
+    assert worker.ahead < countdown + 30
+    assert Operation.all_rows.get(follows=first.id).attempt <= looks
+
+
+def test_a_long_wait_of_a_follower_is_not_in_the_broker(worker):
+    picky.apply_async(("a", False), countdown=3600)
+    group([picky.s("a", False)]).apply_async()
+    worker.deliver_one()
+    assert worker.take() == []
+    worker.pass_time(300)
+    assert not sweeper.sweep()
+
+
+def test_a_follower_hears_of_a_cancel_long_before_the_start(worker):
+    first = picky.apply_async(("a", False), countdown=24 * 3600)
+    members = group([picky.s("a", False), picky.s("b", False)]).apply_async()
+    worker.drain()
+    Operation.objects.get(pk=first.id).cancel()
+    worker.pass_time(11 * 60)
+    sweeper.sweep()
+    worker.drain()
+    assert [member.state for member in members.results] == ["REVOKED", "SUCCESS"]
+
+
+def test_the_chord_of_a_cancelled_operation_hears_of_it_though_its_followers_did_first(worker):
+    first = chord([picky.s("a"), record.si("one")])(record.si("never"))
+    second = chord([picky.s("a"), record.si("two")])(record.si("never"))
+    messages = worker.take()
+    Operation.objects.get(task=picky.name).cancel()
+    for message in reversed(messages):
+        worker.deliver(message)
+    worker.finish()
+    assert {first.state, second.state} == {"FAILURE"}
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_duplicate_of_an_operation_that_holds_a_lock_is_answered(worker, sent):
+    page = Page.objects.create(title="a")
+    numbered.delay(page, 1)
+    if sent:
+        waits = app.send_task(numbered.name, references.dump([page, 1]))
+    else:
+        waits = group([numbered.s(page, 1)]).apply_async()[0]
+    for message in reversed(worker.take()):
+        worker.deliver(message)
+    worker.finish()
+    assert waits.get(timeout=2) == 1
+    assert Operation.objects.count() == 1

@@ -9,7 +9,8 @@ from django_task_safety import OperationCancelled, current_operation, idempotent
 from django_task_safety.models import Operation
 from tests.celery import app
 from tests.delivering import about_operations, elsewhere, statements, undone
-from tests.testapp.models import Effect, Note
+from tests.factories import NoteFactory
+from tests.testapp.models import Effect
 from tests.testapp.tasks import act, charge, copy_note, double, effect, record
 
 State = Operation.State
@@ -176,7 +177,7 @@ def test_many_are_cancelled_in_a_fixed_number_of_statements(worker):
 
 
 def test_a_queryset_cancels_only_what_it_found_and_what_is_pending(worker):
-    note, other = Note.objects.create(title="a"), Note.objects.create(title="b")
+    note, other = NoteFactory.create_batch(2)
     done = copy_note.enqueue(note)
     worker.drain()
     first, second, kept = copy_note.enqueue(note), copy_note.enqueue(note), copy_note.enqueue(other)

@@ -5,7 +5,11 @@ from django.db import connection
 
 from django_task_safety import idempotent_task, ledger, safe_task, sweeper
 from django_task_safety.models import Operation
+from tests.celery import app
+from tests.delivering import elsewhere
+from tests.factories import OrderFactory
 from tests.testapp.models import Effect, Order
+from tests.testapp.tasks import double
 
 State = Operation.State
 CALLS: list[tuple[Operation, BaseException]] = []
@@ -60,7 +64,7 @@ def count(operation: Operation, exc: BaseException) -> None:
 @pytest.fixture(autouse=True)
 def _order(worker):
     CALLS.clear()
-    Order.objects.create(number=1, amount=5, charged=5)
+    OrderFactory(number=1, amount=5, charged=5)
 
 
 def effects() -> list[str]:
@@ -132,6 +136,102 @@ def test_a_rerun_that_fails_again_is_compensated_again(worker):
         worker.drain()
     assert effects() == ["compensated", "compensated"]
     assert Operation.objects.get().state == State.SUCCEEDED
+
+
+def lose(operation: Operation) -> None:
+    """Let a worker take the operation for the last time, and never be heard of again."""
+    ledger.claim(operation.pk, "a worker that dies", 30, None)
+
+
+def breaks_its_transaction(operation: Operation, exc: BaseException) -> None:
+    CALLS.append((operation, exc))
+    Effect.objects.create(name="half done")
+    connection.close()
+
+
+def breaks_it_once(operation: Operation, exc: BaseException) -> None:
+    CALLS.append((operation, exc))
+    if len(CALLS) == 1:
+        connection.close()
+    Effect.objects.create(name="done")
+
+
+def test_a_compensation_runs_when_the_rest_of_the_sweep_is_committed_and_published(worker, monkeypatch):
+    seen = []
+
+    def look(operation: Operation, exc: BaseException) -> None:
+        seen.append(elsewhere(lambda: Operation.objects.get(pk=other.pk).state))
+        seen.append([message.headers["id"] for message in worker.take()])
+
+    monkeypatch.setattr(hopeless, "compensations", [look])
+    lost, other, queued = hopeless.enqueue(), double.enqueue(1), double.enqueue(2)
+    Operation.objects.filter(pk=other.pk).update(max_attempts=1)
+    worker.take()
+    lose(lost)
+    lose(other)
+    worker.pass_time(61)
+    assert sweeper.sweep().failed == 2
+    assert seen == [State.FAILED, [str(queued.pk)]]
+
+
+@pytest.mark.parametrize("found_by", ["worker", "sweeper"])
+def test_one_that_breaks_its_transaction_is_left_out_in_the_end(worker, monkeypatch, found_by):
+    monkeypatch.setattr(hopeless, "compensations", [breaks_its_transaction])
+    operations = [hopeless.enqueue() for _ in range(2)]
+    if found_by == "sweeper":
+        worker.take()
+        for operation in operations:
+            lose(operation)
+        worker.pass_time(31)
+        sweeper.sweep()
+    else:
+        worker.drain()
+    assert {row.state for row in Operation.objects.all()} == {State.FAILED}
+    assert all("compensation failed" in row.error for row in Operation.objects.all())
+    assert effects() == []
+    assert len(CALLS) == 4
+
+
+def test_one_that_broke_its_transaction_gets_a_second_chance(worker, monkeypatch):
+    monkeypatch.setattr(hopeless, "compensations", [breaks_it_once])
+    hopeless.delay()
+    worker.drain()
+    operation = Operation.objects.get()
+    assert operation.state == State.FAILED
+    assert "compensation failed" not in operation.error
+    assert effects() == ["done"]
+
+
+def test_a_lost_attempt_is_left_to_a_process_that_knows_its_task(worker, monkeypatch):
+    lose(hopeless.enqueue())
+    worker.pass_time(31)
+    with monkeypatch.context() as patch:
+        patch.delitem(app.tasks, hopeless.name)
+        assert not sweeper.sweep()
+    assert sweeper.sweep().failed == 1
+    assert effects() == ["comes after"]
+
+
+def test_in_the_end_a_process_that_does_not_know_the_task_fails_it(worker, monkeypatch):
+    lose(hopeless.enqueue())
+    worker.pass_time(30 + sweeper.STRANGER_GRACE)
+    monkeypatch.delitem(app.tasks, hopeless.name)
+    assert sweeper.sweep().failed == 1
+    operation = Operation.objects.get()
+    assert operation.state == State.FAILED
+    assert "not registered" in operation.error
+
+
+def test_lost_attempts_of_unknown_tasks_do_not_fill_up_the_batches(worker, monkeypatch, settings):
+    settings.TASK_SAFETY = {"SWEEP_BATCH": 2}
+    for _ in range(3):
+        lose(hopeless.enqueue())
+    worker.pass_time(1)
+    lose(double.enqueue(1))
+    worker.take()
+    worker.pass_time(31)
+    monkeypatch.delitem(app.tasks, hopeless.name)
+    assert sweeper.sweep().requeued == 1
 
 
 def test_the_decorated_function_stays_a_function():

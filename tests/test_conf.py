@@ -71,6 +71,13 @@ def test_a_duration_is_seconds_or_a_timedelta(key):
     assert getattr(load({key: 3600.5, **hour}), key) == 3600.5
 
 
+@pytest.mark.parametrize("value", [1e300, timedelta.max, 10**20])
+@pytest.mark.parametrize("key", ["RETENTION", "LEASE", "SWEEP_INTERVAL"])
+def test_a_duration_is_one_that_a_database_and_a_thread_can_count(key, value):
+    with pytest.raises(InvalidSetting, match=rf"{key}.*hundred years"):
+        load({key: value})
+
+
 @pytest.mark.parametrize("key", ["RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT"])
 def test_some_may_be_none(key):
     assert getattr(load({key: None}), key) is None

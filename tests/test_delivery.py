@@ -1,5 +1,8 @@
 """What a worker does with copies of a message, with messages that have no row, and with rows that are gone."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +16,7 @@ from tests.celery import app
 from tests.delivering import about_operations, statements
 from tests.testapp.models import Effect
 from tests.testapp.tasks import double, effect, record, total
+from tests.workers import ROOT
 
 State = Operation.State
 #: A duplicate delivery is one statement where a statement can update or else read.
@@ -242,3 +246,14 @@ def test_an_outcome_that_cannot_be_written_is_no_outcome(worker, monkeypatch):
 
 def refuse(*args: object, **kwargs: object) -> None:
     raise OperationalError("down")
+
+
+def test_a_forked_pool_need_not_import_what_answers_its_first_message():
+    code = (
+        "import sys, django; django.setup()\n"
+        "from celery.signals import worker_init\n"
+        "worker_init.send(sender=None)\n"
+        "sys.exit('django_task_safety.delivery' not in sys.modules)"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT).returncode == 0

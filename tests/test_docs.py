@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import django_task_safety
-from django_task_safety import checks, errors, ledger, options, signals
+from django_task_safety import errors, ledger, options, signals
 from django_task_safety.conf import Conf
 from django_task_safety.models import Operation
 from django_task_safety.tasks import SafeTask
@@ -201,7 +201,8 @@ def test_the_drawing_of_the_states_names_every_transition_and_state():
 
 def test_every_check_is_documented():
     ids = r"task_safety\.[EW]\d{3}"
-    assert set(re.findall(ids, page("reference/checks"))) == set(re.findall(ids, inspect.getsource(checks)))
+    source = "".join(path.read_text() for path in Path(django_task_safety.__file__).parent.glob("*.py"))
+    assert set(re.findall(ids, page("reference/checks"))) == set(re.findall(ids, source))
 
 
 def test_every_public_name_has_its_place_in_the_reference():
@@ -237,4 +238,4 @@ def test_every_hazard_has_its_feature_and_every_guarantee_its_limits():
     assert hazards == [str(number) for number in range(1, 15)]
     guarantees = re.findall(r"^(G\d)\. ", page("explanation/guarantees"), flags=re.MULTILINE)
     assert guarantees == re.findall(r"^\| (G\d) \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
-    assert guarantees == ["G1", "G2", "G3", "G6", "G7", "G8", "G9"]
+    assert guarantees == [f"G{number}" for number in range(1, 10)]

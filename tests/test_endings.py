@@ -154,3 +154,21 @@ def test_a_replacement_by_a_plain_task_ends_the_row_as_succeeded(worker, does_th
     assert only().state == State.SUCCEEDED
     assert Effect.objects.filter(name="plain").count() == 1
     assert result.get(timeout=1) == "other"
+
+
+@pytest.mark.parametrize("told", [SystemExit, KeyboardInterrupt])
+def test_an_attempt_whose_process_is_told_to_go_is_published_again_at_once(worker, does_this, told):
+    def body(self):
+        if current_operation().attempt == 1:
+            raise told
+        return "another process"
+
+    does_this(body)
+    does.delay()
+    message = worker.take_one()
+    # Celery's pool for one process makes of it what it does not understand itself; others end their process.
+    with pytest.raises((told, TypeError)):
+        worker.deliver(message)
+    again = worker.deliver_one()
+    assert (again.id, again.value) == (message.headers["id"], "another process")
+    assert (only().state, only().attempt) == (State.SUCCEEDED, 2)

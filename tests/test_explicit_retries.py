@@ -19,10 +19,11 @@ def delay_until_next() -> float:
 
 
 @safe_task(bind=True, retry_backoff=10, retry_jitter=False, max_retries=4)
-def explicit(self, countdown: float | None = None, max_retries: int | None = None) -> None:
+def explicit(self, countdown: float | str | None = None, max_retries: int | None = None) -> None:
     try:
         raise KeyError("cause")
     except KeyError as exc:
+        countdown = None if countdown is None else float(countdown)
         raise self.retry(exc=exc, countdown=countdown, max_retries=max_retries) from exc
 
 
@@ -64,3 +65,11 @@ def test_retrying_without_a_cause_ends_with_celerys_error(worker):
     assert "MaxRetriesExceededError" in only().error
     with pytest.raises(MaxRetriesExceededError):
         result.get(timeout=1)
+
+
+@pytest.mark.parametrize("countdown", [1e300, float("inf"), float("nan")], ids=str)
+def test_a_retry_beyond_all_time_fails_and_says_so(worker, countdown):
+    explicit.apply_async((str(countdown),))
+    worker.drain()
+    assert only().state == State.FAILED
+    assert "InvalidOption" in only().error

@@ -80,7 +80,7 @@ def test_whatever_a_zombie_does_the_row_is_its_successors(worker, monkeypatch, e
     assert (only().error, only().result_payload) == ("", "")
     assert not Effect.objects.exists()
     assert worker.take() == []
-    assert ledger.settle(successor, '"in time"', None)
+    assert ledger.settle(successor, '"in time"')
 
 
 def test_what_a_zombie_wrote_is_rolled_back(worker, monkeypatch):
@@ -101,10 +101,10 @@ def test_what_a_zombie_wrote_is_rolled_back(worker, monkeypatch):
 def test_a_zombie_cannot_settle_even_while_its_successor_runs(worker):
     first = ledger.claim(zombie.enqueue().pk, "first", 30, None).operation
     second = take_over(worker)
-    assert not ledger.settle(first, '"late"', None)
+    assert not ledger.settle(first, '"late"')
     assert not ledger.hand_back(first, 0.0, name="requeued")
     assert not ledger.end(first, State.FAILED, ledger.Failure("late"))
-    assert ledger.settle(second, '"in time"', None)
+    assert ledger.settle(second, '"in time"')
     assert (only().state, only().result) == (State.SUCCEEDED, "in time")
 
 

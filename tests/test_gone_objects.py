@@ -6,6 +6,7 @@ import pytest
 
 from django_task_safety import safe_task
 from django_task_safety.models import Operation
+from tests.factories import NoteFactory
 from tests.testapp.models import Note
 
 State = Operation.State
@@ -31,7 +32,7 @@ def _nothing_received():
 
 
 def note(title: str = "a") -> Note:
-    return Note.objects.create(title=title)
+    return NoteFactory(title=title)
 
 
 def only() -> Operation:
@@ -99,7 +100,7 @@ FORGED = [
 
 @pytest.mark.parametrize("forged", FORGED, ids=str)
 def test_a_dict_that_looks_like_a_reference_stays_the_data_that_it_is(worker, forged):
-    Note.objects.create(pk=1)
+    NoteFactory(pk=1)
     arrive.delay(forged, [forged])
     worker.drain()
     assert received == [forged, [forged]]

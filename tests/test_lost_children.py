@@ -3,18 +3,19 @@
 import pytest
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
-from celery.worker.request import create_request_cls
+from celery.worker import state
+from celery.worker.request import Request, create_request_cls
 from kombu.message import Message
 from kombu.utils.imports import symbol_by_name
 
+from django_task_safety import ledger, owners
 from django_task_safety.models import Operation
 from tests.celery import app
 from tests.testapp.tasks import record
 
 
-def lose_the_child(worker, message: Message) -> list[str]:
-    """Tell the pool's parent that the message's child died, and return what the parent told the broker."""
-    told: list[str] = []
+def request_for(worker, message: Message, told: list[str]) -> Request:
+    """Return the parent's request for a message; what it tells the broker goes to ``told``."""
 
     def acknowledge(*args):
         told.append("acknowledged")
@@ -25,7 +26,7 @@ def lose_the_child(worker, message: Message) -> list[str]:
     request_class = create_request_cls(
         symbol_by_name(record.Request), record, worker.pool, "local@tests", None, app=app
     )
-    request = request_class(
+    return request_class(
         message,
         on_ack=acknowledge,
         on_reject=reject,
@@ -34,6 +35,13 @@ def lose_the_child(worker, message: Message) -> list[str]:
         body=message.body,
         headers=message.headers,
     )
+
+
+def lose_the_child(worker, message: Message) -> list[str]:
+    """Tell the pool's parent that the message's child died, and return what the parent told the broker."""
+    told: list[str] = []
+    request = request_for(worker, message, told)
+    state.task_accepted(request)
     try:
         raise WorkerLostError("killed")
     except WorkerLostError:
@@ -56,3 +64,25 @@ def test_a_message_whose_child_died_twice_before_it_had_a_row_fails_for_its_call
     lose_the_child(worker, message)
     assert app.AsyncResult(message.headers["id"]).state == "FAILURE"
     assert not Operation.objects.exists()
+
+
+def test_a_child_that_died_in_the_middle_costs_its_attempt(worker):
+    operation = record.enqueue("a")
+    message = worker.take_one()
+    ledger.claim(operation.pk, owners.me(), 30, None)
+    assert lose_the_child(worker, message) == ["acknowledged"]
+    assert Operation.objects.get().state == Operation.State.QUEUED
+    assert worker.take_one().headers["id"] == message.headers["id"]
+
+
+def test_a_child_that_handed_its_attempt_back_before_it_died_costs_the_next_one_nothing(worker):
+    operation = record.enqueue("a")
+    message = worker.take_one()
+    first = ledger.claim(operation.pk, owners.me(), 30, None)
+    assert ledger.hand_back(first.operation, 0.0, name="requeued")
+    second = ledger.claim(operation.pk, owners.me(), 30, None)
+    running = request_for(worker, message, [])
+    state.task_accepted(running)
+    assert lose_the_child(worker, message) == ["acknowledged"]
+    assert Operation.objects.get().token == second.operation.token
+    state.task_ready(running)

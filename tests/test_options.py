@@ -1,5 +1,6 @@
 """Task options: what is refused when a task is defined, and how tasks can be made."""
 
+import math
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -93,6 +94,10 @@ def test_a_parameter_that_the_task_does_not_have_is_refused(options):
         *({"retry_backoff": "2"}, {"max_retries": -1}, {"max_retries": "3"}, {"max_payload": 0}, {"max_payload": -1}),
         *({"max_payload": "1M"}, {"lock": 5}, {"lock": ""}, {"atomic": "yes"}, {"atomic": None}),
         *({"key": 5}, {"key": []}, {"key": [5]}, {"version": ["number", "note"]}, {"subject": 5}, {"match": ()}),
+        *({"retry_jitter": "x"}, {"retry_jitter": 2}, {"retry_backoff": math.inf}, {"retry_backoff": math.nan}),
+        *({"retention": 1e300}, {"time_limit": 1e300}, {"retry_backoff_max": 1e300}, {"period": timedelta.max}),
+        *({"max_retries": 2.5}, {"max_retries": 2**31}, {"time_limit": timedelta(minutes=1)}, {"time_limit": "10"}),
+        *({"soft_time_limit": timedelta(minutes=1)}, {"default_retry_delay": timedelta(minutes=1)}),
         *({"retry_on": 5}, {"retry_on": "ConnectionError"}, {"retry_on": [int]}, {"retry_on": (ValueError, 5)}),
     ],
     ids=str,
@@ -125,6 +130,15 @@ def test_every_option_may_be_given(options):
     task = define(safe_task, **options)
     ((option, value),) = options.items()
     assert getattr(task, option) == value
+
+
+@pytest.mark.parametrize("decorator", [safe_task, idempotent_task])
+@pytest.mark.parametrize("thing", [Note, "a name", 5], ids=str)
+def test_only_a_function_can_be_made_a_task(decorator, thing):
+    with pytest.raises(InvalidOption, match="function"):
+        decorator(thing)
+    with pytest.raises(InvalidOption, match="function"):
+        decorator(max_retries=1)(thing)
 
 
 def test_a_key_is_a_name_several_or_a_function():

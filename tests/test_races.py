@@ -102,7 +102,7 @@ def test_either_the_cancel_or_the_settling_wins(worker):
     for number in range(10):
         operation = ledger.claim(record.enqueue(number).pk, "racer", 30, None).operation
         settled, cancelled = at_once(
-            in_transaction(lambda operation=operation: ledger.settle(operation, '"done"', 60.0)),
+            in_transaction(lambda operation=operation: ledger.settle(operation, '"done"')),
             lambda operation=operation: Operation.objects.get(pk=operation.pk).cancel(),
         )
         assert settled != cancelled

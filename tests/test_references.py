@@ -213,3 +213,20 @@ def test_saving_a_loaded_object_in_the_task_is_kept(worker):
     worker.drain()
     given.refresh_from_db()
     assert given.title == "new"
+
+
+def test_a_reference_survives_a_change_of_the_secret_key(worker, settings):
+    given = note("a")
+    arrive.delay(given)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "the new one"
+    worker.drain()
+    assert received == [given]
+
+
+def test_one_whose_key_is_forgotten_stays_a_dict_and_is_logged(worker, settings, caplog):
+    arrive.delay(note("a"))
+    settings.SECRET_KEY = "the new one"
+    worker.drain()
+    assert [type(value) for value in received] == [dict]
+    assert "SECRET_KEY_FALLBACKS" in caplog.text

@@ -133,7 +133,7 @@ def test_the_attempt_of_a_lost_worker_is_queued_again(worker):
     assert "lost" in only().error
     worker.drain()
     assert (only().state, only().attempt, only().error) == (State.SUCCEEDED, 2, "")
-    assert not ledger.settle(lost, '"late"', None)
+    assert not ledger.settle(lost, '"late"')
 
 
 def test_a_renewed_lease_is_left_alone(worker):
@@ -244,7 +244,7 @@ def test_a_chain_goes_on_when_the_worker_died_after_the_commit(worker):
     (double.s(1) | double.s()).apply_async()
     message = worker.take_one()
     operation = claim(Operation.objects.get())
-    assert ledger.settle(operation, "2", 60)
+    assert ledger.settle(operation, "2")
     worker.pass_time(61)
     assert sweeper.sweep().published == 1
     assert message.headers["id"] == str(operation.pk)

@@ -2,14 +2,26 @@
 
 import uuid
 
+import pytest
 from celery.result import AsyncResult
+from kombu.message import Message
 
+from django_task_safety import idempotent_task, outbox, sweeper
 from django_task_safety.models import Operation
 from tests.celery import app
+from tests.delivering import about_operations, statements
 from tests.testapp.models import Effect
-from tests.testapp.tasks import add, double, record
+from tests.testapp.tasks import add, double, effect, record
 
 State = Operation.State
+
+
+@idempotent_task(key="key", rerun="never", max_retries=0)
+def once(key: str, end: str) -> str:
+    effect("once", key)
+    if end == State.FAILED:
+        raise ValueError("no")
+    return end
 
 
 def ran(name: str) -> int:
@@ -72,3 +84,53 @@ def test_an_id_keeps_its_row_when_another_message_brings_it(worker):
     worker.drain()
     assert Operation.objects.count() == 1
     assert ran("row") + ran("message") == 1
+
+
+def sent(worker, name: str, *args: object) -> Message:
+    """Return a message that was sent without a row."""
+    app.send_task(name, args)
+    return worker.take_one()
+
+
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.CANCELLED])
+def test_a_duplicate_of_what_has_ended_is_answered_in_four_statements(worker, state):
+    once.delay("a", state)
+    if state == State.CANCELLED:
+        Operation.objects.get().cancel()
+    worker.drain()
+    message = sent(worker, once.name, "a", state)
+    with statements() as found:
+        delivery = worker.deliver(message)
+    assert len(about_operations(found)) == 4, found
+    assert delivery.state == {State.SUCCEEDED: "SUCCESS", State.FAILED: "FAILURE"}.get(state, "IGNORED")
+    follower = Operation.all_rows.get(pk=delivery.id)
+    assert (follower.state, follower.follows) == (state, Operation.objects.get().pk)
+    worker.deliver(message)
+    assert worker.take() == []
+    assert ran("once") == (state == State.SUCCEEDED)
+
+
+def test_a_duplicate_of_what_is_pending_steps_aside_in_three_statements(worker):
+    double.delay(4)
+    worker.take()
+    message = sent(worker, double.name, 4)
+    with statements() as found:
+        assert worker.deliver(message).state == "IGNORED"
+    assert len(about_operations(found)) == 3, found
+    worker.deliver(message)
+    worker.pass_time(61)
+    sweeper.sweep()
+    worker.drain()
+    assert ran("double") == 1
+    assert app.AsyncResult(message.headers["id"]).get(timeout=1) == 8
+
+
+def test_a_duplicate_whose_follower_was_not_published_is_swept(worker, monkeypatch):
+    double.delay(4)
+    worker.take()
+    message = sent(worker, double.name, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "publish_call", lambda *args, **kwargs: None)
+        worker.deliver(message)
+    worker.finish()
+    assert app.AsyncResult(message.headers["id"]).get(timeout=1) == 8

@@ -1,16 +1,31 @@
 from django.conf import settings
 from django.db import models
 
+from django_task_safety.models import LockableModel, SoftDeleteModel
 
-class Note(models.Model):
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="notes")
+
+class NoteFields(models.Model):
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     title = models.CharField(max_length=200)
     text = models.TextField(blank=True)
     #: A copy outlives its original.
     copy_of = models.ForeignKey("self", models.DO_NOTHING, null=True, blank=True, db_constraint=False)
+    #: How many have been imported into it.
+    parts = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        abstract = True
 
     def __str__(self) -> str:
         return self.title
+
+
+class Note(SoftDeleteModel, LockableModel, NoteFields):
+    """A note that knows its operations, can be locked, and is deleted softly."""
+
+
+class PlainNote(NoteFields):
+    """The same without the package's mixins: the control of the story."""
 
 
 class Order(models.Model):

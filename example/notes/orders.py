@@ -6,7 +6,7 @@ from typing import NamedTuple
 from django.conf import settings
 from django.contrib.auth import get_user_model
 
-from notes.models import Note, Score
+from notes.models import NoteFields, Score
 
 
 class Row(NamedTuple):
@@ -25,12 +25,12 @@ def fetch() -> list[Row]:
         ]
 
 
-def open_shop(rows: list[Row], notes: int) -> list[Note]:
+def open_shop(rows: list[Row], note_model: type[NoteFields], notes: int) -> list[NoteFields]:
     """Create the orders' users, each with a score, and notes of theirs."""
     user_model = get_user_model()
     users = [user_model.objects.create(username=name) for name in sorted({row.user for row in rows})]
     Score.objects.bulk_create([Score(user=user) for user in users])
     return [
-        Note.objects.create(owner=users[number % len(users)], title=f"Note {number}", text="as it was")
+        note_model.objects.create(owner=users[number % len(users)], title=f"Note {number}", text="as it was")
         for number in range(notes)
     ]

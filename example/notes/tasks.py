@@ -1,6 +1,6 @@
 """The tasks of the app."""
 
-from django_task_safety import current_operation, idempotent_task, safe_task
+from django_task_safety import CANCEL, KEEP, PROTECT, current_operation, idempotent_task, safe_task
 from notes import work
 from notes.models import Note, Order
 
@@ -18,6 +18,31 @@ def take_back_the_confirmation(operation, exc) -> None:
     Order.objects.filter(pk=operation.subject_id).update(status=Order.Status.DECLINED)
 
 
-@safe_task
+@safe_task(on_delete=CANCEL)
 def copy_note(note: Note, copies: int = 1) -> None:
+    """A copy that waits goes with the note."""
     work.copy_note(note, copies)
+
+
+@safe_task(on_delete=PROTECT)
+def publish_note(note: Note) -> None:
+    """What is to be published cannot be deleted until it is."""
+    work.copy_note(note)
+
+
+@safe_task(on_delete=KEEP)
+def archive_note(note: Note) -> None:
+    """What is deleted meanwhile is archived all the same."""
+    work.copy_note(note)
+
+
+# A minute with another system is no minute for a transaction.
+@safe_task(atomic=False)
+def proofread(note: Note) -> None:
+    work.proofread(note)
+
+
+@safe_task(lock="import")
+def import_parts(note: Note) -> None:
+    """One import at a time."""
+    work.import_parts(note)

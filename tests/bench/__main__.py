@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("enqueue", "worker", "table")
+NAMES = ("enqueue", "worker", "duplicate", "table", "delete")
 
 
 def main() -> None:

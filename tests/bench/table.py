@@ -46,11 +46,11 @@ def look(connection) -> None:
 
 
 def queue(connection, count: int) -> list[uuid.UUID]:
-    from django_task_safety import calls, statements
+    from django_task_safety import calls, inserting
     from tests.testapp.tasks import bench_idempotent
 
     made = [calls.make(bench_idempotent, (n,), {}, {}).operation for n in range(count)]
-    statements.insert(connection, made)
+    inserting.insert(connection, made)
     return [operation.pk for operation in made]
 
 

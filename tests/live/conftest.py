@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from tests.celery import app
 from tests.workers import Worker
@@ -28,8 +29,10 @@ class Broker:
 
 def connect(broker: Broker, backend: str) -> None:
     """Make this process's Celery app use the broker, as if it had started with it."""
-    app.conf.update(broker_url=broker.url, broker_transport_options=broker.options, result_backend=backend)
-    app.conf.broker_read_url = app.conf.broker_write_url = broker.url
+    # In Django's settings: before Celery 5.7 these win over what is changed in the app's configuration.
+    settings.CELERY_BROKER_URL = broker.url
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = broker.options
+    settings.CELERY_RESULT_BACKEND = backend
     app.__dict__.pop("amqp", None)
     app._pool = None
     app._backend_cache = None

@@ -15,6 +15,16 @@ from tests.workers import ROOT, until
 LIMIT = 90
 STORY = [sys.executable, str(ROOT / "example" / "manage.py"), "story"]
 
+#: What plain Celery does to the same input.
+LOSSES = {
+    "broker stopped while ordering": "never charged",
+    "note deleted while ten copies of it are queued": "50 copies of nothing",
+    "note deleted while it waits to be published": "10 never published, 10 deleted",
+    "note deleted while it waits to be archived": "10 never archived",
+    "note deleted while a worker is about to save it": "there again",
+    "note imported twice at once": "counted wrongly",
+}
+
 
 @pytest.fixture(autouse=True)
 def _on_sqlite(pytestconfig: pytest.Config) -> None:
@@ -56,10 +66,10 @@ def test_the_story_holds_every_guarantee_where_plain_celery_does_not_and_leaves_
     assert story.returncode == 0, table + progress
     assert took < LIMIT
     rows = cells(table)
-    assert len(rows) >= 13
     assert {row[-1] for row in rows.values()} == {"holds"}
     assert rows["message published twice"] == ["30 orders", "30 charged twice", "all right", "holds"]
-    assert "never charged" in rows["broker stopped while ordering"][1]
+    for hazard, plain in LOSSES.items():
+        assert plain in rows[hazard][1], table
     assert "100%" in progress or "everything comes to rest" in progress
     assert left_running(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

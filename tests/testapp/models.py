@@ -2,6 +2,29 @@ import uuid
 
 from django.db import models
 
+from tests.testapp.guarded import Chapter, City, Folder, Machine, Page, PinnedPage, Placing, Remark, Sheet, Shelf, Vault
+
+__all__ = [
+    "Chapter",
+    "City",
+    "Country",
+    "Document",
+    "Effect",
+    "Folder",
+    "Machine",
+    "Note",
+    "Order",
+    "Page",
+    "PinnedNote",
+    "PinnedPage",
+    "Placing",
+    "Remark",
+    "Report",
+    "Sheet",
+    "Shelf",
+    "Vault",
+]
+
 
 class Note(models.Model):
     title = models.CharField(max_length=200)

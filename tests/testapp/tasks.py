@@ -158,6 +158,12 @@ def bench_idempotent(n: int) -> int:
     return _work(n)
 
 
+@idempotent_task(key="n")
+def bench_long(n: int) -> int:
+    time.sleep(10)
+    return n
+
+
 def _charge_slowly(number: int, pause: float) -> None:
     """Write at once and once more later: whoever is killed in between leaves half a task."""
     effect("taken", number)

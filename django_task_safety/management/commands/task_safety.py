@@ -1,30 +1,80 @@
-"""``manage.py task_safety sweep``: what the keeper does in workers, once, from cron."""
+"""``manage.py task_safety``: ``sweep`` maintains the operations once, ``purge`` deletes what was removed long ago."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import argparse
 from typing import Any
 
-from celery import current_app
-from django.core.management.base import BaseCommand
+from django.apps import apps
+from django.core.management.base import BaseCommand, CommandError
 
-from django_task_safety import sweeper
+from django_task_safety import purging, sweeper
+from django_task_safety.models import SoftDeleteModel
+from django_task_safety.registry import import_tasks
+
+DAY = 86_400
 
 
 class Command(BaseCommand):
     """The package's command line."""
 
-    help = "Maintain the operations: publish lost ones again, take over from dead workers, end, prune."
+    help = "Maintain the operations and what was soft-deleted."
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("sweep", help="do once what the keeper of a worker does all the time")
+        purge = actions.add_parser("purge", help="delete for good what was soft-deleted long ago")
+        purge.add_argument("--older-than", type=_days, default=30.0, metavar="DAYS", help="default: 30")
+        purge.add_argument("--model", action="append", metavar="LABEL", help="only this one; may be repeated")
+        purge.add_argument("--batch", type=_count, default=500, metavar="N", help="rows per transaction; default: 500")
+        purge.add_argument("--dry-run", action="store_true", help="only count them")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        if action == "sweep":
+            self._sweep()
+        else:
+            self._purge(**options)
+
+    def _sweep(self) -> None:
         # Tasks must be registered: to be published, and to be compensated.
-        current_app.loader.import_default_modules()
+        import_tasks()
         swept = sweeper.sweep()
         self.stdout.write(
             f"published {swept.published}, queued again {swept.requeued}, failed {swept.failed}, "
             f"cancelled {swept.cancelled}, pruned {swept.pruned}"
         )
+
+    def _purge(self, older_than: float, model: list[str] | None, batch: int, dry_run: bool, **options: Any) -> None:
+        chosen = None if model is None else [_soft_model(label) for label in model]
+        purged = purging.purge(older_than * DAY, chosen, batch, dry_run)
+        for obj, why in purged.skipped:
+            self.stderr.write(f"skipped {obj._meta.label} {obj.pk}: {why}")
+        counts = ", ".join(f"{label} {count}" for label, count in sorted(purged.deleted.items()))
+        self.stdout.write(f"{'would delete' if dry_run else 'deleted'} {counts or 'nothing'}")
+        if purged.skipped:
+            raise CommandError(f"{len(purged.skipped)} protected objects were skipped.", returncode=1)
+
+
+def _soft_model(label: str) -> type[SoftDeleteModel]:
+    try:
+        model = apps.get_model(label)
+    except (LookupError, ValueError) as exc:
+        raise CommandError(f"--model {label}: {exc}") from exc
+    if not issubclass(model, SoftDeleteModel):
+        known = ", ".join(sorted(one._meta.label for one in purging.soft_models()))
+        raise CommandError(f"--model {label}: it is not soft-deletable. Those that are: {known or 'none'}.")
+    return model
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 <= days < 1_000_000:
+        raise argparse.ArgumentTypeError("a number of days, 0 or more")
+    return days
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("a whole number, 1 or more")
+    return count

@@ -7,12 +7,13 @@ from django.conf import settings
 from django.db import transaction
 
 from django_task_safety.models import Operation
-from notes.models import Note, Order
+from notes.models import NoteFields, Order
 from notes.orders import Row, fetch, open_shop
 from notes.story import count
-from notes.story.cast import COPIES, LONG, NOTES, Cast, cast
+from notes.story.cast import COPIES, DELETED, LONG, NOTES, Cast, cast
 from notes.story.shops import Shop
 from notes.story.workers import Worker, until
+from notes.work import AT_THE_PROOFREADER
 from shop.broker import Server
 
 #: Seconds that the broker is gone at least, and that everything must be quiet before the result is counted: longer
@@ -23,7 +24,7 @@ OUTAGE, QUIET = 1.5, 2.0
 class Act:
     def __init__(self, shop: Shop, say: Callable[[float, str], None]):
         rows = fetch()
-        self.cast: Cast = cast(rows, open_shop(rows, NOTES))
+        self.cast: Cast = cast(rows, open_shop(rows, shop.note_model, NOTES))
         self.users = {user.username: user for user in {note.owner for note in self.cast.quiet_notes}}
         self.shop, self._say = shop, say
         self.server = Server(settings.CELERY_BROKER_TRANSPORT_OPTIONS["folder"])
@@ -33,6 +34,7 @@ class Act:
         """Leaves its result in the databases, and no process behind."""
         self.orders_come_in()
         with Worker() as worker:
+            self.users_delete_what_is_worked_on()
             self.users_cancel_orders()
             self.the_worker_is_killed(worker)
         self.notes_change_while_nobody_works()
@@ -43,6 +45,11 @@ class Act:
     def orders_come_in(self) -> None:
         self.say("orders come in")
         cast = self.cast
+        for note in cast.proofread_notes:
+            self.visit(self.shop.proofread, note)
+        for note in cast.imported_notes:
+            for _ in range(2):
+                self.visit(self.shop.import_parts, note)
         self.place(cast.usual[::2])
         for note in cast.quiet_notes:
             self.visit(self.shop.copy, note, COPIES)
@@ -56,6 +63,12 @@ class Act:
             self.visit(self.shop.copy, note, LONG)
         self.place(cast.usual[1::2])
         self.place(cast.cancelled)
+
+    def users_delete_what_is_worked_on(self) -> None:
+        self.say("users delete notes that are proofread")
+        for note in self.cast.proofread_notes:
+            self.wait(self.shop.note_model.objects.filter(pk=note.pk, text=AT_THE_PROOFREADER).exists)
+            self.visit(self.delete, note)
 
     def users_cancel_orders(self) -> None:
         self.say("users cancel orders")
@@ -75,10 +88,17 @@ class Act:
         self.say("notes change")
         for note in self.cast.edited_notes:
             self.visit(self.shop.copy, note, COPIES)
-            Note.objects.filter(pk=note.pk).update(text="edited")
+            self.shop.note_model.objects.filter(pk=note.pk).update(text="edited")
         for note in self.cast.deleted_notes:
-            self.visit(self.shop.copy, note, COPIES)
-            Note.objects.get(pk=note.pk).delete()
+            for _ in range(DELETED):
+                self.visit(self.shop.copy, note, 1)
+            self.visit(self.delete, note)
+        for note in self.cast.published_notes:
+            self.visit(self.shop.publish, note)
+            self.visit(self.delete, note)
+        for note in self.cast.archived_notes:
+            self.visit(self.shop.archive, note)
+            self.visit(self.delete, note)
 
     def the_broker_stops(self) -> None:
         self.say("a new worker takes over")
@@ -100,7 +120,7 @@ class Act:
                 last[0] = time.monotonic()
             return time.monotonic() - last[0] > QUIET
 
-        self.wait(quiet, timeout=30)
+        self.wait(quiet, timeout=45)
 
     def place(self, rows: list[Row]) -> None:
         for row in rows:
@@ -120,6 +140,9 @@ class Act:
             order.save()
             self.shop.cancel(order)
 
+    def delete(self, note: NoteFields) -> None:
+        self.shop.note_model.objects.get(pk=note.pk).delete()
+
     def visit(self, view: Callable[..., None], *arguments: object) -> None:
         """A web request that fails shows an error page, and the next user comes."""
         try:
@@ -137,4 +160,4 @@ class Act:
         """Report how far it is, a few times a second."""
         if now or time.monotonic() > self._quiet_until:
             self._now, self._quiet_until = now or self._now, time.monotonic() + 0.2
-            self._say(min(1.0, count.done() / self.cast.work), self._now)
+            self._say(min(1.0, count.done(self.shop.note_model) / self.cast.work), self._now)

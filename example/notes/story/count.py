@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 from django.db import connection
 
+from django_task_safety.models import SoftDeleteModel
 from notes import bank
-from notes.models import Note
+from notes.models import NoteFields
 from notes.orders import Row
 from notes.story.cast import COPIES, LONG, Cast
 
@@ -18,13 +19,18 @@ _ORDERS = """
            (select count(*) from notes_charge c where c.order_id = o.id) as booked
     from notes_order o
 """
-#: For each note that was to be copied: whether it is there, its copies, and those with another text than its own.
+#: For each note that was worked with: whether users see it, how many parts it says it has, how many copies (or parts)
+#: there are, those with another text than its own, and its operations: all, and those that its delete did not cancel.
 _NOTES = """
-    select wanted.value as id, (select count(*) from notes_note n where n.id = wanted.value) as there,
-           (select count(*) from notes_note c where c.copy_of_id = wanted.value) as copies,
-           (select count(*) from notes_note c join notes_note n on n.id = c.copy_of_id
-            where n.id = wanted.value and c.text <> n.text) as stale
-    from json_each(%s) wanted
+    select n.id is not null{live} as there, n.parts,
+           (select count(*) from {table} c where c.copy_of_id = wanted.value) as copies,
+           (select count(*) from {table} c where c.copy_of_id = n.id and c.text <> n.text) as stale,
+           (select count(*) from {operations}) as operations,
+           (select count(*) from {operations} and not (o.state = 'cancelled' and o.error like '%% was deleted')) as left
+    from json_each(%s) wanted left join {table} n on n.id = wanted.value
+"""
+_OPERATIONS = """
+    django_task_safety_operation o where o.subject_label = 'notes.note' and o.subject_id = cast(wanted.value as text)
 """
 #: For each user: the points, and those that the confirmed orders are worth.
 _SCORES = """
@@ -37,6 +43,10 @@ _PAID_ONCE = {
     "charged twice": "paid > 1",
     "booked wrongly": "paid = 1 and (booked <> 1 or charged <> amount)",
 }
+_GONE = {"copies of nothing": "copies", "not cancelled by the delete": "left", "there again": "there"}
+_PUBLISHED = {"never published": "copies = 0", "deleted": "not there"}
+_ARCHIVED = {"never archived": "copies = 0", "not deleted": "there"}
+_IMPORTED = {"counted wrongly": "parts <> copies", "not imported": "copies = 0", "let in twice": "operations > 1"}
 Tally = dict[str, int]
 
 
@@ -62,8 +72,11 @@ def _orders(cursor, rows: Iterable[Row], wrong: Mapping[str, str]) -> Tally:
     return _how_many(cursor, f"{_ORDERS} where o.number in (select value from json_each(%s))", [chosen], wrong)
 
 
-def _notes(cursor, notes: Iterable[Note], wrong: Mapping[str, str]) -> Tally:
-    return _how_many(cursor, _NOTES, [json.dumps([note.pk for note in notes])], wrong)
+def _notes(cursor, notes: list[NoteFields], wrong: Mapping[str, str]) -> Tally:
+    model = type(notes[0])
+    live = " and not n.is_removed" if issubclass(model, SoftDeleteModel) else ""
+    source = _NOTES.format(table=model._meta.db_table, live=live, operations=_OPERATIONS)
+    return _how_many(cursor, source, [json.dumps([note.pk for note in notes])], wrong)
 
 
 def _copied(times: int) -> dict[str, str]:
@@ -74,7 +87,6 @@ def _copied(times: int) -> dict[str, str]:
 def tallies(cast: Cast) -> dict[str, Tally]:
     """Return for each trouble what went wrong, and how often."""
     short, long = _copied(COPIES), _copied(LONG)
-    gone = {"copied all the same": "copies > 0", "there again": "there"}
     undone = {"still confirmed": "status = 'confirmed'", "charged": "paid > 0"}
     with _bank() as cursor:
         once = {
@@ -86,7 +98,11 @@ def tallies(cast: Cast) -> dict[str, Tally]:
             "torn": _notes(cursor, cast.long_notes, long),
             "cancelled": _orders(cursor, cast.cancelled, {"charged all the same": "paid > 0 or booked > 0"}),
             "edited": _notes(cursor, cast.edited_notes, {"copied as it was": "stale > 0", **short}),
-            "deleted": _notes(cursor, cast.deleted_notes, gone),
+            "deleted": _notes(cursor, cast.deleted_notes, _GONE),
+            "published": _notes(cursor, cast.published_notes, _PUBLISHED),
+            "archived": _notes(cursor, cast.archived_notes, _ARCHIVED),
+            "proofread": _notes(cursor, cast.proofread_notes, {"there again": "there"}),
+            "imported": _notes(cursor, cast.imported_notes, _IMPORTED),
             "declined": _orders(cursor, cast.declined, undone),
             "notes": _notes(cursor, cast.quiet_notes, short),
             "scores": _how_many(cursor, _SCORES, [], {"wrong": "points <> earned"}),
@@ -110,11 +126,8 @@ def payments(rows: Iterable[Row] | None = None) -> int:
         return cursor.fetchone()[0]
 
 
-def done() -> int:
-    """Return how many orders are paid and notes copied."""
+def done(notes: type[NoteFields]) -> int:
+    """Return how many orders are paid, and notes copied."""
     with _bank() as cursor:
-        cursor.execute(
-            "select (select count(distinct number) from bank.payment)"
-            " + (select count(*) from notes_note where copy_of_id is not null)"
-        )
-        return cursor.fetchone()[0]
+        cursor.execute("select count(distinct number) from bank.payment")
+        return cursor.fetchone()[0] + notes.objects.filter(copy_of_id__isnull=False).count()

@@ -15,7 +15,13 @@ COMMAND += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
 
 
 class Worker:
-    """``celery worker``; as a context manager, killed at the end of the block."""
+    """``celery worker``; as a context manager, killed at the end of the block.
+
+    Raises:
+        RuntimeError: If it ended by itself: then what was counted says nothing.
+    """
+
+    _killed = False
 
     def __enter__(self) -> "Worker":
         # Temporary files too: nobody tidies up after a process that is killed.
@@ -28,6 +34,9 @@ class Worker:
 
     def kill(self) -> None:
         """SIGKILL the worker and its pool."""
+        if not self._killed and self._process.poll() is not None:
+            raise RuntimeError(f"The worker ended by itself:\n{(settings.HOME / 'worker.log').read_text()[-2000:]}")
+        self._killed = True
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -1,0 +1,56 @@
+"""The columns that transitions write together, and the writing of one row."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from django_task_safety import announce, table
+from django_task_safety.clock import After, Now
+from django_task_safety.managers import OperationQuerySet
+from django_task_safety.models import Operation
+
+State = Operation.State
+
+#: What a row looks like when no attempt owns it.
+UNOWNED: dict[str, Any] = {"token": None, "deadline_at": None}
+#: And what one looks like that has ended: its lock is free.
+ENDED: dict[str, Any] = {**UNOWNED, "lock_slot": None}
+#: What ties a row to its object.
+TIES = ("subject_label", "subject_id", "on_delete", "lock", "lock_slot")
+#: What a fresh run starts from.
+FRESH: dict[str, Any] = {
+    **UNOWNED,
+    **{"attempt": 0, "republished": 0, "started_at": None, "ended_at": None},
+    **{"progress": None, "progress_message": "", "result_payload": "", "error": "", "traceback": "", "exception": ""},
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, as text."""
+
+    error: str
+    traceback: str = ""
+    exception: str = ""
+
+
+def write(found: OperationQuerySet, operation: Operation, values: dict[str, Any], name: str = "") -> bool:
+    """Update the one row, and the instance where that succeeded."""
+    if not table.repeated(lambda: found.update(**values)):
+        return False
+    for attname, value in values.items():
+        if hasattr(value, "resolve_expression"):
+            operation.__dict__.pop(attname, None)
+        else:
+            setattr(operation, attname, value)
+    if name:
+        announce.transition(name, operation)
+    return True
+
+
+def forget_expressions(operation: Operation) -> None:
+    """Leave what the database computed to be read when it is asked for."""
+    values = operation.__dict__
+    for attname in [name for name, value in values.items() if isinstance(value, Now | After)]:
+        del values[attname]

@@ -1,0 +1,57 @@
+"""Where soft-deletable models keep that a row is removed, and how they hang together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from django.db import models
+from django.db.models.deletion import CASCADE
+from model_utils.models import SoftDeletableModel
+
+T = TypeVar("T")
+
+#: How many rows one statement is about: below the 999 parameters of older SQLites.
+CHUNK = 900
+
+
+def is_soft(model: type[models.Model] | None) -> bool:
+    """Return whether rows of the model are removed softly."""
+    return isinstance(model, type) and issubclass(model, SoftDeletableModel)
+
+
+def holder(model: type[models.Model]) -> type[models.Model]:
+    """Return the model whose table has ``is_removed``: with multi-table inheritance, perhaps a parent."""
+    found: type[models.Model] = model._meta.get_field("is_removed").model
+    return found
+
+
+def cascades(on_delete: Any) -> bool:
+    """Return whether it is Django's CASCADE, or the database's own."""
+    return getattr(on_delete, "forced_collector", on_delete) is CASCADE
+
+
+def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """Yield the items in pieces for one statement each."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def by_holder(objs: Iterable[models.Model]) -> dict[type[models.Model], list[Any]]:
+    """Return the primary keys in each table that has ``is_removed``: tables and keys in an order that is always so."""
+    found: dict[type[models.Model], set[Any]] = {}
+    for obj in objs:
+        model = holder(type(obj))
+        found.setdefault(model, set()).add(key_in(model, obj))
+    return {model: sorted(found[model]) for model in sorted(found, key=lambda model: model._meta.label)}
+
+
+def key_in(model: type[models.Model], obj: models.Model) -> Any:
+    """Return the primary key of the object in the table of ``model``, one of its parents or its own."""
+    assert model._meta.pk is not None
+    return getattr(obj, model._meta.pk.attname)
+
+
+def rows(model: type[models.Model], using: str) -> models.QuerySet[Any]:
+    """Return every row of the model, in no order."""
+    return model._base_manager.using(using).order_by()

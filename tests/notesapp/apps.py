@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class NotesAppConfig(AppConfig):
+    name = "tests.notesapp"
+    label = "notesapp"

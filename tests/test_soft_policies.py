@@ -1,0 +1,162 @@
+"""Soft delete and the pending operations of what it removes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from django_task_safety import CANCEL, KEEP, PROTECT, ObjectGone, ObjectLocked, safe_task
+from django_task_safety.locks import Lock
+from django_task_safety.models import Operation
+from tests.notesapp.models import Copy, Note, PinnedNote, Report, Summary
+from tests.notesapp.ways import WAYS, fresh, is_removed
+
+State = Operation.State
+pytestmark = pytest.mark.django_db
+every_way = pytest.mark.parametrize("delete", WAYS)
+
+
+@safe_task(on_delete=CANCEL)
+def cancelled_with(obj: Any) -> None: ...
+
+
+@safe_task(on_delete=PROTECT)
+def protects(obj: Any) -> None: ...
+
+
+@safe_task(on_delete=KEEP)
+def goes_on(obj: Any) -> str:
+    return str(obj.is_removed)
+
+
+def family() -> Iterator[Any]:
+    note = Note.objects.create(title="a")
+    yield note
+    yield Copy.objects.create(note=note)
+
+
+@every_way
+@pytest.mark.parametrize("index", [0, 1], ids=["itself", "a child"])
+def test_a_protecting_operation_refuses(delete, index):
+    objs = list(family())
+    operation = protects.enqueue(objs[index])
+    with transaction.atomic():
+        with pytest.raises(ObjectLocked) as raised:
+            delete(objs[0])
+        assert not is_removed(objs[0])
+    assert raised.value.protected_objects == {operation}
+    assert not any(is_removed(obj) for obj in objs)
+    operation.cancel()
+    assert delete(objs[0])[0] == 2
+
+
+@every_way
+@pytest.mark.parametrize("index", [0, 1], ids=["itself", "a child"])
+def test_a_pending_operation_is_cancelled(delete, index):
+    objs = list(family())
+    operation, other = cancelled_with.enqueue(objs[index]), cancelled_with.enqueue(Note.objects.create(title="b"))
+    delete(objs[0])
+    operation.refresh_from_db()
+    other.refresh_from_db()
+    assert (operation.state, other.state) == (State.CANCELLED, State.QUEUED)
+
+
+def test_a_rolled_back_removal_cancels_nothing():
+    note = Note.objects.create(title="a")
+    operation = cancelled_with.enqueue(note)
+    with transaction.atomic():
+        note.delete()
+        transaction.set_rollback(True)
+    operation.refresh_from_db()
+    assert operation.state == State.QUEUED
+
+
+@pytest.mark.parametrize("model", [Note, Report, PinnedNote])
+def test_one_that_is_kept_still_gets_its_object(worker, model):
+    note = model.objects.create(title="a")
+    operation = goes_on.enqueue(note)
+    note.delete()
+    worker.drain()
+    operation.refresh_from_db()
+    assert (operation.state, operation.result) == (State.SUCCEEDED, "True")
+
+
+def test_a_hard_delete_cancels_that_one_too():
+    note = Note.objects.create(title="a")
+    operation = goes_on.enqueue(note)
+    note.hard_delete()
+    operation.refresh_from_db()
+    assert operation.state == State.CANCELLED
+
+
+def test_a_hard_delete_of_a_removed_one_is_refused_by_what_protects():
+    note = Note.objects.create(title="a")
+    operation = protects.enqueue(note)
+    Note.all_objects.update(is_removed=True)
+    with pytest.raises(ObjectLocked):
+        note.hard_delete()
+    assert operation.subject == note
+
+
+def test_what_is_removed_takes_no_new_operations():
+    note = Note.objects.create(title="a")
+    note.delete()
+    for task in (cancelled_with, protects):
+        with pytest.raises(ObjectGone):
+            task.enqueue(note)
+    assert goes_on.enqueue(note).state == State.QUEUED
+
+
+def test_restoring_does_not_bring_operations_back():
+    note = Note.objects.create(title="a")
+    operation = cancelled_with.enqueue(note)
+    note.delete()
+    note.restore()
+    operation.refresh_from_db()
+    assert operation.state == State.CANCELLED
+    assert cancelled_with.enqueue(note).state == State.QUEUED
+
+
+def test_many_operations_take_no_more_statements():
+    def statements(count: int) -> int:
+        note = Note.objects.create(title="a")
+        cancelled_with.enqueue_many([(note,)] * count)
+        with CaptureQueriesContext(connection) as queries:
+            note.delete()
+        assert fresh(note).operations.filter(state=State.CANCELLED).count() == count
+        return len(queries)
+
+    assert statements(200) == statements(1)
+
+
+@safe_task
+def takes_two(obj: Any, other: Any) -> None: ...
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["its object", "another one"])
+def test_a_task_does_not_run_with_what_was_removed_behind_its_back(worker, index):
+    notes = [Note.objects.create(title="a"), Note.objects.create(title="b")]
+    operation = takes_two.enqueue(*notes)
+    Note.objects.filter(pk=notes[index].pk).update(is_removed=True)
+    worker.drain()
+    operation.refresh_from_db()
+    assert operation.state == State.CANCELLED
+    assert "is removed" in operation.error
+
+
+def test_a_removed_child_of_a_parent_that_cannot_be_removed_is_gone_too():
+    summary = Summary.objects.create(text="a")
+    operation = cancelled_with.enqueue(summary)
+    stale = Summary.objects.get()
+    summary.delete()
+    operation.refresh_from_db()
+    assert operation.state == State.CANCELLED
+    with pytest.raises(ObjectGone):
+        cancelled_with.enqueue(stale)
+    with pytest.raises(ObjectGone):
+        Lock(stale).acquire()
+    summary.restore()
+    with Lock(stale):
+        pass
