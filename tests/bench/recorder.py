@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from celery.signals import task_postrun, worker_shutdown
+from celery.signals import task_postrun, worker_process_shutdown, worker_shutdown
 
 TAKEN: dict[str, list[float]] = defaultdict(list)
 LAST = [0.0]
@@ -21,5 +21,8 @@ def record(sender, **kwargs):
 
 
 @worker_shutdown.connect
+@worker_process_shutdown.connect
 def write(**kwargs):
-    Path(os.environ["TASK_SAFETY_BENCH_FILE"]).write_text(json.dumps(TAKEN))
+    """Of a prefork worker only its one child has something to write."""
+    if TAKEN:
+        Path(os.environ["TASK_SAFETY_BENCH_FILE"]).write_text(json.dumps(TAKEN))

@@ -11,22 +11,22 @@ from tests.workers import Worker, until
 TASKS = 1000
 
 
-#: Celery's own default, and what many projects run with, where each transition is a line in the log.
-LEVELS = ("WARNING", "INFO")
+#: (pool, log level): Celery's own defaults, a log in which each transition is a line, and the pool that adds least.
+WORKERS = (("prefork", "WARNING"), ("prefork", "INFO"), ("solo", "WARNING"))
 
 
 def main() -> None:
     with servers(), tempfile.TemporaryDirectory() as folder:
-        for level in LEVELS:
-            taken = take_turns(level, Path(folder, f"{level}.json"))
+        for pool, level in WORKERS:
+            taken = take_turns(pool, level, Path(folder, f"{pool}-{level}.json"))
             base = statistics.median(taken["bench_plain"])
             for name, found in taken.items():
                 median = statistics.median(found)
                 ratio = f"{median / base:.2f} x the plain late-ack task"
-                print(f"{level:8} {name:18} {median * 1e6:7.0f} us per task  {ratio}")
+                print(f"{pool:8} {level:8} {name:18} {median * 1e6:7.0f} us per task  {ratio}")
 
 
-def take_turns(level: str, file: Path) -> dict[str, list[float]]:
+def take_turns(pool: str, level: str, file: Path) -> dict[str, list[float]]:
     from tests.testapp.models import Effect
     from tests.testapp.tasks import bench_idempotent, bench_plain, bench_safe
 
@@ -35,7 +35,7 @@ def take_turns(level: str, file: Path) -> dict[str, list[float]]:
         for task in (bench_plain, bench_safe, bench_idempotent):
             task.delay(before + n)
     options = ("-I", "tests.bench.recorder", "-l", level)
-    with Worker(*options, pool="solo", concurrency=1, TASK_SAFETY_BENCH_FILE=str(file)):
+    with Worker(*options, pool=pool, concurrency=1, TASK_SAFETY_BENCH_FILE=str(file)):
         until(lambda: Effect.objects.count() >= before + 3 * TASKS, timeout=300, pause=0.5)
     found: dict[str, list[float]] = json.loads(file.read_text())
     return found
