@@ -58,6 +58,8 @@ class Job:
     pk: UUID | None = None
     state: str = State.QUEUED
     attempt: int = 0
+    #: Counts the reruns of successes: other systems get another idempotency key.
+    generation: int = 0
     #: It may run from then on.
     starts: float = 0.0
     #: The end of the current attempt's lease, and that attempt.
@@ -115,6 +117,7 @@ class Model:
             self.jobs.append(asked)
             return asked
         first.thing, first.starts = asked.thing, asked.starts
+        first.generation += first.state == State.SUCCEEDED
         self._reopen(first)
         return first
 

@@ -157,7 +157,19 @@ class ObjectRules(RuleBasedStateMachine):
     @has("things")
     @rule(asked=call)
     def enqueue(self, asked: dict[str, Any]) -> None:
-        task, number, how, thing = asked["task"], asked["number"], asked["how"], self.thing(asked["at"])
+        self.ask(self.thing(asked["at"]), asked)
+
+    @precondition(lambda self: any(job.key and not job.pending for job in self.model.jobs))
+    @rule(at=which, asked=call)
+    def enqueue_again(self, at: int, asked: dict[str, Any]) -> None:
+        """What has ended is asked for once more, by its key."""
+        ended = [job for job in self.model.jobs if job.key and not job.pending]
+        job = ended[-1 - at % len(ended)]
+        task = next(task for task in counted_tasks.TASKS if task.name == job.task)
+        self.ask(job.thing, {**asked, "task": task, "number": job.key[-1]})
+
+    def ask(self, thing: Thing, asked: dict[str, Any]) -> None:
+        task, number, how = asked["task"], asked["number"], asked["how"]
         wait = asked["wait"] if how == "apply_async" else None
         numbers = [number] if how != "many" or task.lock else [number, number + 1]
         args = [(deepcopy(thing.stale), each) for each in numbers]

@@ -178,7 +178,8 @@ class Objects(ObjectRules):
             if self.model.lapsed(job) and row.state == State.FAILED:
                 # Whoever wanted the lock has ended it.
                 job.state = State.FAILED
-            assert (row.state, row.attempt) == (job.state, job.attempt), (row, row.error, job)
+            expected = (job.state, job.attempt, job.generation)
+            assert (row.state, row.attempt, row.generation) == expected, (row, row.error, job)
             assert row.subject_id == str(job.thing.stale.pk), job
         assert not rows, "these came from nowhere"
 

@@ -59,7 +59,7 @@ def reopen(seen: Operation, asked: Operation, *, new_work: bool) -> bool:
     """
     values = {**FRESH, **_asked(seen, asked), "state": State.QUEUED}
     values["generation"] = seen.generation + (1 if new_work else 0)
-    return __write_anchored(seen, asked, values, "enqueued")
+    return _write_anchored(seen, asked, values, "enqueued")
 
 
 def amend(seen: Operation, asked: Operation) -> bool:
@@ -77,10 +77,10 @@ def amend(seen: Operation, asked: Operation) -> bool:
     else:
         values["attempt"] = 0
     values["generation"] = seen.generation + 1
-    return __write_anchored(seen, asked, values)
+    return _write_anchored(seen, asked, values)
 
 
-def __write_anchored(seen: Operation, asked: Operation, values: dict[str, Any], name: str = "") -> bool:
+def _write_anchored(seen: Operation, asked: Operation, values: dict[str, Any], name: str = "") -> bool:
     """Change the row as it was read, while the object is held; False also where another one holds the lock."""
     if asked.subject_label:
         enqueued.set(enqueued.get() + 1)
