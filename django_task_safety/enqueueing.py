@@ -13,6 +13,7 @@ from django.db import transaction
 from django_task_safety import calls, codec, followers, ledger, obstacles, outbox, replacement, table
 from django_task_safety.call_options import CANVAS
 from django_task_safety.calls import Call
+from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
 from django_task_safety.duplicates import Verdict, decide
 from django_task_safety.errors import InvalidOption, KeyReused, TaskSafetyError
@@ -175,7 +176,6 @@ def enqueue_many(task: SafeTask, made: Sequence[Call]) -> list[Operation]:
     # All callers insert in the same order, so that two of them cannot wait for each other.
     ordered = sorted(made, key=lambda call: _order(call.operation))
     answers: dict[int, Operation] = {}
-
     asked = [dict(call.operation.__dict__) for call in ordered]
 
     def enqueue_all() -> None:
@@ -231,6 +231,4 @@ def retry(operation: Operation) -> bool:
 
 
 def _due_now(asked: Operation) -> None:
-    from django_task_safety.clock import After, Now
-
     asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)

@@ -10,7 +10,7 @@ from celery import states
 from celery.exceptions import Ignore, TaskRevokedError
 
 from django_task_safety import codec
-from django_task_safety.errors import InvalidPayload, OperationFailed
+from django_task_safety.errors import OperationFailed
 from django_task_safety.models import Operation
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def exception_of(task: SafeTask, operation: Operation) -> BaseException:
     if operation.exception:
         try:
             restored = task.backend.exception_to_python(codec.loads(operation.exception))
-        except (InvalidPayload, Exception):
+        except Exception:
             restored = None
         if isinstance(restored, Exception):
             return restored

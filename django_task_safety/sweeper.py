@@ -145,8 +145,7 @@ def _give_up(lost: Sequence[Operation], error: type[OperationError], reason: str
 
 
 def _expired_or_queued(batch: Sequence[Operation], total: Swept) -> list[Operation]:
-    queued = [row for row in batch if row.state == State.QUEUED and row.available_at is not None]
-    queued = [row for row in queued if "_now" in row.__dict__ and row.due_at and row.due_at <= row.__dict__["_now"]]
+    queued = [row for row in batch if row.state == State.QUEUED]
     late = [row for row in queued if row.attempt == 0 and row.expires_at and row.expires_at <= row.__dict__["_now"]]
     if late:
         total.cancelled += cancellation.cancel_all(_these(late), cancellation.EXPIRED)
