@@ -67,7 +67,8 @@ def test_a_database_keeps_what_was_committed(database: Database, django_db_block
 
 def test_a_killed_server_leaves_no_process(database: Database) -> None:
     processes = family(database)
-    assert processes <= living().keys()
+    # Not all of them: a server's helpers come and go.
+    assert processes & living().keys()
     database.kill()
     assert processes.isdisjoint(living())
 
