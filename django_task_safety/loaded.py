@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 from django.db import models
 from django.db.models.fields.files import FieldFile
 
+from django_task_safety.fates import Fate
+
 #: Where the instance's state keeps it.
 _NAME = "task_safety_loaded"
 #: The attributes of each model's columns, in the order of `from_db`.
@@ -26,32 +28,81 @@ _PLAIN = frozenset(
 _UNKNOWN = object()
 
 
+class Written(NamedTuple):
+    """What a transaction wrote that may still be rolled back, and what was known before."""
+
+    names: frozenset[str]
+    #: What was known of these columns before.
+    before: dict[str, Any]
+    #: Whether it inserted the row.
+    inserted: bool
+    fate: Fate
+    #: What was written before it, in the same transaction.
+    earlier: Written | None
+
+    def after(self, earlier: Written | None) -> Written:
+        """Return this, together with what may have been written before it."""
+        if earlier is None or earlier.fate.committed:
+            return self
+        if earlier.fate is not self.fate:
+            return self._replace(earlier=earlier)
+        before = {name: value for name, value in self.before.items() if name not in earlier.names}
+        names, inserted = self.names | earlier.names, self.inserted or earlier.inserted
+        return Written(names, before | earlier.before, inserted, self.fate, earlier.earlier)
+
+
 class Loaded(NamedTuple):
     """The columns of a row as they were read or written last. Replaced, never changed, so that copies may share it."""
 
     values: dict[str, Any]
+    written: Written | None = None
 
     @classmethod
     def of(cls, instance: models.Model) -> Loaded | None:
-        """Return what is known; None for an instance that was neither loaded nor saved."""
+        """Return what is known; None for an instance that was neither loaded nor saved.
+
+        What was written and rolled back since is forgotten: to write it again is no repetition.
+        """
         known: Loaded | None = instance._state.__dict__.get(_NAME)
+        while known is not None and known.written is not None and known.written.fate.undone:
+            undone = known.written
+            instance._state.adding |= undone.inserted
+            others = {name: value for name, value in known.values.items() if name not in undone.names}
+            known = cls(others | undone.before, undone.earlier)
+            instance._state.__dict__[_NAME] = known
         return known
 
     @classmethod
-    def set(cls, instance: models.Model, values: dict[str, Any]) -> None:
+    def set(cls, instance: models.Model, values: dict[str, Any], written: Written | None = None) -> None:
         """Note the columns of a row that was just read, and forget what was known before; takes the dict over."""
         for name, value in list(values.items()):
             if type(value) not in _PLAIN:
                 values[name] = kept = frozen(value)
                 if kept is _UNKNOWN:
                     del values[name]
-        instance._state.__dict__[_NAME] = cls(values)
+        instance._state.__dict__[_NAME] = cls(values, written)
 
     @classmethod
     def update(cls, instance: models.Model, values: dict[str, Any]) -> None:
         """Note some columns; an expression makes its column unknown."""
         known = cls.of(instance)
-        cls.set(instance, {**(known.values if known else {}), **values})
+        cls.set(instance, {**(known.values if known else {}), **values}, known.written if known else None)
+
+    @classmethod
+    def wrote(cls, instance: models.Model, values: dict[str, Any], inserted: bool) -> None:
+        """Note some columns that were just written, until the transaction is rolled back."""
+        if not values:
+            return
+        known, written = cls.of(instance) or cls({}), None
+        fate = Fate.of_this_transaction(instance._state.db)
+        if fate is not None:
+            before = {name: value for name, value in known.values.items() if name in values}
+            written = Written(frozenset(values), before, inserted, fate, None).after(known.written)
+        cls.set(instance, {**known.values, **values}, written)
+
+    def __reduce__(self) -> Any:
+        # What another process gets was committed, as far as it can know.
+        return Loaded, (self.values,)
 
     def describes(self, instance: models.Model) -> bool:
         """Return whether this is about the instance's row: the same primary key, in each table."""

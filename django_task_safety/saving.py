@@ -29,9 +29,10 @@ class _Save:
     def __init__(self, instance: SavedModel, using: str | None, options: dict[str, Any], resurrect: bool) -> None:
         self.instance = instance
         self.loaded = loaded = Loaded.of(instance)
+        self.inserts = instance._state.adding or bool(options.get("force_insert"))
         self.explicit = options.get("update_fields") is not None
         self.guarded = (
-            not (resurrect or options.get("force_insert") or instance._state.adding)
+            not (resurrect or self.inserts)
             and using == instance._state.db
             and (loaded is None or loaded.describes(instance))
         )
@@ -96,7 +97,7 @@ class SavedModel(models.Model):
             raise
         finally:
             _saving.reset(token)
-        Loaded.update(self, call.written | self._settled(call.written))
+        Loaded.wrote(self, call.written | self._settled(call.written), call.inserts)
 
     save.alters_data = True  # type: ignore[attr-defined]
 
@@ -160,6 +161,7 @@ class SavedModel(models.Model):
         if call is None or call.instance is not self or not call.guarded:
             results = super()._do_update(base_qs, using, pk_val, values, update_fields, *rest)
         else:
+            values = values if call.explicit else call.changed(values)
             results = self._update_what_is_there(call, base_qs, using, pk_val, values, update_fields, *rest)
             if not results:
                 raise call.refuse()
@@ -172,8 +174,6 @@ class SavedModel(models.Model):
     ) -> Any:
         condition = self._save_condition(base_qs.model, call.loaded)
         rows = base_qs.filter(**condition)
-        if not call.explicit:
-            values = call.changed(values)
         if values or (call.explicit and not condition):
             return super()._do_update(rows, using, pk_val, values, update_fields, *rest)
         if condition and _tables_above(self):
