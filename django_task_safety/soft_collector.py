@@ -79,12 +79,15 @@ class SoftCollector(SoftRules):
         with guards.softly():
             Collector.collect(self, objs)
             with transaction.atomic(using=self.using):
-                return self._remove()
+                removed_at = self._lock()
+                live = set(self._objects())
+                left = [obj for obj in objs if obj in live]
+                if len(left) < len(objs):
+                    # What hangs on those that somebody else removed is none of this removal's business.
+                    return type(self)(self.using, self.origin).remove(left)
+                return (0, {}) if removed_at is None else self._remove(removed_at)
 
-    def _remove(self) -> tuple[int, dict[str, int]]:
-        removed_at = self._lock()
-        if removed_at is None:
-            return 0, {}
+    def _remove(self, removed_at: datetime) -> tuple[int, dict[str, int]]:
         removal = uuid.uuid4()
         self._send(signals.pre_delete, self._objects())
         for (field, value), groups in self.field_updates.items():

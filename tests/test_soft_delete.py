@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.db.models import Model, ProtectedError, RestrictedError
 from django.test.utils import CaptureQueriesContext
 
+from django_task_safety.soft_collector import SoftCollector
 from tests.notesapp.models import (
     Attachment,
     Bookmark,
@@ -56,6 +57,28 @@ def test_what_is_removed_is_not_removed_again(delete: Way):
     before = fresh(given)
     assert delete(given) == (0, {})
     assert (fresh(given).removed_at, fresh(given).removal) == (before.removed_at, before.removal)
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_what_came_back_alone_stays_when_its_parent_is_deleted_again(stale: bool):
+    parent = note()
+    child = Copy.objects.create(note=parent)
+    again = fresh(parent)
+    parent.delete()
+    fresh(child).restore()
+    assert (again if stale else parent).delete() == (0, {})
+    assert not is_removed(child)
+
+
+def test_of_several_the_removed_ones_children_stay():
+    removed, live = note(), note()
+    theirs, mine = Copy.objects.create(note=removed), Copy.objects.create(note=live)
+    stale = [fresh(removed), fresh(live)]
+    removed.delete()
+    fresh(theirs).restore()
+    assert SoftCollector("default", origin=None).remove(stale) == (2, {"notesapp.Note": 1, "notesapp.Copy": 1})
+    assert not is_removed(theirs)
+    assert is_removed(mine)
 
 
 def test_what_is_gone_for_good_is_not_removed():
