@@ -30,8 +30,10 @@ def bare(model: type[models.Model]) -> list[tuple[str, ...]]:
 
 
 def _everywhere(model: type[models.Model]) -> list[tuple[str, ...]]:
-    """Return those of the model's own table and of its parents' tables."""
-    return [names for one in (model, *model._meta.all_parents) for names in bare(one)]
+    """Return those of the model's own table and of its parents' tables, and the primary keys."""
+    tables = [model, *model._meta.all_parents]
+    keys = [one._meta.pk for one in tables if one._meta.pk and one._meta.pk not in one._meta.parents.values()]
+    return [*((key.name,) for key in keys), *(names for one in tables for names in bare(one))]
 
 
 def validate(instance: models.Model, exclude: Collection[str]) -> None:
@@ -77,7 +79,8 @@ def _removed(instance: models.Model, names: tuple[str, ...], using: str) -> Any:
     wanted = {name: instance.serializable_value(name) for name in names}
     if None in wanted.values():
         return None
-    return rows(type(instance), using).filter(is_removed=True, **wanted).exclude(pk=instance.pk).first()
+    found = rows(type(instance), using).filter(is_removed=True, **wanted)
+    return (found if instance._state.adding else found.exclude(pk=instance.pk)).first()
 
 
 def _explanation(obj: models.Model, names: tuple[str, ...]) -> RemovedExists:

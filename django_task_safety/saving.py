@@ -30,6 +30,7 @@ class _Save:
         self.instance = instance
         self.loaded = loaded = Loaded.of(instance)
         self.inserts = instance._state.adding or bool(options.get("force_insert"))
+        self.resurrects = resurrect
         self.explicit = options.get("update_fields") is not None
         self.guarded = (
             not (resurrect or self.inserts)
@@ -159,6 +160,9 @@ class SavedModel(models.Model):
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *rest: Any) -> Any:
         call = _saving.get()
         if call is None or call.instance is not self or not call.guarded:
+            if call is not None and call.instance is self and not call.resurrects:
+                # A row that is no business of this instance is not brought back either: its primary key is taken.
+                base_qs = base_qs.filter(**self._save_condition(base_qs.model, None))
             results = super()._do_update(base_qs, using, pk_val, values, update_fields, *rest)
         else:
             values = values if call.explicit else call.changed(values)

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core import serializers
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.forms import modelform_factory
 
@@ -40,6 +42,44 @@ def test_a_unique_value_of_a_removed_row_is_explained(create):
     assert isinstance(raised.value, IntegrityError)
     assert raised.value.obj == held
     assert fresh(other).slug == "b"
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda **values: Label.objects.create(**values),
+        lambda **values: Label.objects.get_or_create(**values),
+        lambda **values: Label.objects.update_or_create(**values, defaults={"text": "b"}),
+    ],
+)
+def test_a_primary_key_of_a_removed_row_is_explained(create):
+    held = Label.objects.create(slug="a")
+    held.delete()
+    with transaction.atomic(), pytest.raises(RemovedExists, match=rf"holds id={held.pk}\. Bring it back with restore"):
+        create(pk=held.pk)
+    assert fresh(held).is_removed
+
+
+def test_a_new_instance_with_the_primary_key_of_a_removed_row_does_not_take_its_place():
+    held = Label.objects.create(slug="a")
+    held.delete()
+    new = Label(pk=held.pk, slug="b")
+    with pytest.raises(ValidationError, match=rf"notesapp.Label {held.pk} holds id={held.pk}"):
+        new.full_clean()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        new.save()
+    assert (fresh(held).slug, fresh(held).is_removed) == ("a", True)
+    new.save(resurrect=True)
+    assert (fresh(held).slug, fresh(held).is_removed) == ("b", False)
+
+
+def test_a_fixture_takes_the_place_of_a_removed_row():
+    held = Label.objects.create(slug="a")
+    fixture = serializers.serialize("json", [held])
+    held.delete()
+    for one in serializers.deserialize("json", fixture):
+        one.save()
+    assert not fresh(held).is_removed
 
 
 def test_a_unique_value_of_a_live_row_is_djangos_error():
