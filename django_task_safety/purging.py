@@ -10,9 +10,10 @@ from typing import Any
 from django.apps import apps
 from django.db import models, router, transaction
 from django.db.models import ProtectedError, RestrictedError
-from django.db.models.deletion import get_candidate_relations_to_delete
+from django.db.models.deletion import Collector, get_candidate_relations_to_delete
 
 from django_task_safety import clock, detaching
+from django_task_safety.soft_rows import is_soft
 from django_task_safety.softdelete import SoftDeleteModel
 
 
@@ -100,5 +101,28 @@ def _delete(objs: list[Any], using: str) -> dict[str, int]:
     rows = type(objs[0]).removed_objects.using(using).filter(pk__in=[obj.pk for obj in objs])
     still = list(rows.select_for_update())
     detaching.forget(still, using)
-    counts: dict[str, int] = rows.filter(pk__in=[obj.pk for obj in still]).hard_delete()[1]
-    return counts
+    collector = _Collector(using, origin=rows)
+    collector.collect(still)
+    if collector.live:
+        one = min(collector.live, key=lambda obj: (obj._meta.label, obj.pk))
+        raise ProtectedError(
+            f"It has live children, {one._meta.label} {one.pk} for one. Delete them first, or give them to another.",
+            collector.live,
+        )
+    return collector.delete()[1]
+
+
+class _Collector(Collector):
+    """Django's; it notes what is live among what would go, a child that was restored alone for example."""
+
+    def __init__(self, using: str, origin: Any) -> None:
+        super().__init__(using, origin)
+        self.live: set[models.Model] = set()
+
+    def collect(self, objs: Any, source: Any = None, *args: Any, **kwargs: Any) -> None:
+        if is_soft(source):
+            self.live.update(obj for obj in objs if is_soft(type(obj)) and not obj.is_removed)
+        super().collect(objs, source, *args, **kwargs)
+
+    def can_fast_delete(self, objs: Any, from_field: Any = None) -> bool:
+        return not is_soft(getattr(objs, "model", type(objs))) and super().can_fast_delete(objs, from_field)

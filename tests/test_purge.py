@@ -15,6 +15,7 @@ from django_task_safety import PROTECT, safe_task
 from django_task_safety.detaching import Detachment
 from django_task_safety.purging import soft_models
 from tests.notesapp.models import (
+    Attachment,
     Copy,
     Note,
     Notebook,
@@ -157,6 +158,32 @@ def test_what_an_operation_protects_is_skipped():
     assert left() == {note}
     operation.cancel()
     assert purge()[0] == "deleted notesapp.Note 1\n"
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_came_back_alone_is_not_deleted_with_its_parent(deep):
+    note = Note.objects.create(title="a")
+    copy = Copy.objects.create(note=note)
+    page = Page.objects.create(copy=copy)
+    note.delete()
+    (page if deep else copy).restore()
+    age(31, note)
+    other = removed(31)
+    err = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("task_safety", "purge", stdout=io.StringIO(), stderr=err)
+    assert left() == {note}
+    assert Page.objects.get() == page
+    assert f"skipped notesapp.Note {note.pk}: It has live children, notesapp." in err.getvalue()
+    assert other not in left()
+    Note.all_objects.get().restore()
+    assert Page.objects.get().copy.note == note
+
+
+def test_what_hangs_on_what_cannot_be_removed_goes_with_it():
+    note = removed(31)
+    Attachment.objects.create(note=note)
+    assert purge()[0] == "deleted notesapp.Attachment 1, notesapp.Note 1\n"
 
 
 def test_many_are_deleted_in_batches():
