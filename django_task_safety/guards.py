@@ -12,7 +12,7 @@ is seen by its signals. Whoever enqueues holds the object's row meanwhile (`anch
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -82,8 +82,11 @@ class Deletion:
             if protecting:
                 raise obstacles.locked(protecting, "cannot be deleted")
 
-    def hold(self) -> None:
+    def hold(self, before_waiting: Callable[[], object] = lambda: None) -> None:
         """Lock the objects' rows and look; where something protects them, without waiting for whoever has a row.
+
+        Args:
+            before_waiting: What else may refuse.
 
         Raises:
             ObjectLocked: Likewise.
@@ -99,6 +102,7 @@ class Deletion:
             everything = self._lock(skip_locked=True)
             self.look()
             if not everything:
+                before_waiting()
                 self._lock()
                 self.look()
         self.held, self.enqueued = True, enqueued.get()
@@ -164,13 +168,19 @@ def look(objs: Sequence[models.Model], using: str) -> None:
     Deletion.of(objs, using, removed=True).look()
 
 
-def hold(objs: Sequence[models.Model], using: str) -> None:
+def hold(objs: Sequence[models.Model], using: str, before_waiting: Callable[[], object]) -> None:
     """Lock the rows of objects of one model until the end of the transaction, so that nothing comes in any more.
+
+    Args:
+        before_waiting: Called where somebody else has a row: to be refused at once by what hangs on it.
 
     Raises:
         ObjectLocked: If a pending operation or a held lock protects one of them.
     """
-    Deletion.of(objs, using, removed=True).hold()
+    for obj in objs:
+        # Somebody may have looked what a hard delete would take along: the admin.
+        obj.__dict__.pop(_DELETION, None)
+    Deletion.of(objs, using, removed=True).hold(before_waiting)
 
 
 def cancel(objs: Sequence[models.Model], using: str, *, removed: bool) -> None:

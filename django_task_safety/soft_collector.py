@@ -66,6 +66,13 @@ class SoftRules(Collector):
 class SoftCollector(SoftRules):
     """Collects, and marks what it has collected as removed."""
 
+    def __init__(self, using: str, origin: Any) -> None:
+        super().__init__(using, origin)
+        #: The rows that are locked, by the table that says whether they are removed: whether they are live.
+        self._live: dict[type[models.Model], dict[Any, bool]] = {}
+        #: The database's time; None while no live row is locked.
+        self._removed_at: datetime | None = None
+
     def remove(self, objs: Any) -> tuple[int, dict[str, int]]:
         """Remove live objects of one model, and what goes with them.
 
@@ -76,23 +83,22 @@ class SoftCollector(SoftRules):
             ObjectLocked: If a pending operation or a held lock protects one of them.
             ProtectedError: If a foreign key does. Also Django's ``RestrictedError``.
         """
-        with guards.softly():
-            Collector.collect(self, objs)
-            with transaction.atomic(using=self.using):
-                removed_at = self._lock()
-                live = set(self._objects())
-                left = [obj for obj in objs if obj in live]
-                if len(left) < len(objs):
-                    # What hangs on those that somebody else removed is none of this removal's business.
-                    return type(self)(self.using, self.origin).remove(left)
-                return (0, {}) if removed_at is None else self._remove(removed_at)
+        with transaction.atomic(using=self.using):
+            with guards.softly():
+                # The roots are locked before anything is collected, so that what hangs on them is what is removed: no
+                # child of a root that somebody else has removed, and all that somebody has restored with one.
+                Collector.collect(self, self._lock(list(objs)))
+                for model, found in self.data.items():
+                    self.data[model] = sorted(self._lock(list(found)), key=attrgetter("pk"))
+            self.sort()
+            return self._remove() if self._removed_at else (0, {})
 
-    def _remove(self, removed_at: datetime) -> tuple[int, dict[str, int]]:
+    def _remove(self) -> tuple[int, dict[str, int]]:
         removal = uuid.uuid4()
         self._send(signals.pre_delete, self._objects())
         for (field, value), groups in self.field_updates.items():
             detaching.detach(removal, field, value, groups, self.using)
-        values = {"is_removed": True, "removed_at": removed_at, "removal": removal}
+        values = {"is_removed": True, "removed_at": self._removed_at, "removal": removal}
         for model, keys in by_holder(self._objects()).items():
             for chunk in chunks(keys):
                 rows(model, self.using).filter(pk__in=chunk, is_removed=False).update(**values)
@@ -108,29 +114,23 @@ class SoftCollector(SoftRules):
         counts = Counter(labels.values())
         return sum(counts.values()), dict(counts)
 
-    def _lock(self) -> datetime | None:
-        """Lock the rows and forget those that somebody removed or deleted since they were collected.
-
-        Returns:
-            The database's time; None when no row is left.
-        """
-        for objs in self.data.values():
-            if objs:
-                guards.hold(list(objs), self.using)
-        live: dict[type[models.Model], set[Any]] = {}
-        now: datetime | None = None
-        for model, keys in by_holder(self._objects()).items():
-            live[model] = set()
-            for chunk in chunks(keys):
-                found = rows(model, self.using).filter(pk__in=chunk, is_removed=False).select_for_update()
-                for key, read_at in found.order_by("pk").values_list("pk", clock.Now()):
-                    live[model].add(key)
-                    now = now or read_at
-        for model, objs in self.data.items():
-            left = [obj for obj in objs if key_in(holder(model), obj) in live[holder(model)]]
-            self.data[model] = sorted(left, key=attrgetter("pk"))
-        self.sort()
-        return now
+    def _lock(self, objs: list[models.Model]) -> list[models.Model]:
+        """Lock the rows of objects of one model; return those that nobody has removed or deleted meanwhile."""
+        if not objs:
+            return []
+        model = holder(type(objs[0]))
+        live = self._live.setdefault(model, {})
+        new = [obj for obj in objs if key_in(model, obj) not in live]
+        if new:
+            guards.hold(new, self.using, lambda: Collector.collect(SoftRules(self.using, self.origin), new))
+        keys = sorted({key_in(model, obj) for obj in new})
+        live.update(dict.fromkeys(keys, False))
+        for chunk in chunks(keys):
+            found = rows(model, self.using).filter(pk__in=chunk, is_removed=False).select_for_update()
+            for key, read_at in found.order_by("pk").values_list("pk", clock.Now()):
+                live[key] = True
+                self._removed_at = self._removed_at or read_at
+        return [obj for obj in objs if live[key_in(model, obj)]]
 
     def _objects(self) -> Iterator[models.Model]:
         for objs in self.data.values():

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import NestedObjects
 from django.db import connection, transaction
+from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 
 from django_task_safety import CANCEL, KEEP, PROTECT, ObjectGone, ObjectLocked, safe_task
@@ -81,6 +83,33 @@ def test_one_that_is_kept_still_gets_its_object(worker, model):
     worker.drain()
     operation.refresh_from_db()
     assert (operation.state, operation.result) == (State.SUCCEEDED, "True")
+
+
+def test_one_that_is_kept_goes_on_when_an_ordinary_admin_removes_its_object():
+    note = Note.objects.create(title="a")
+    operation = goes_on.enqueue(note)
+    NestedObjects("default", origin=note).collect([note])
+    note.delete()
+    operation.refresh_from_db()
+    assert operation.state == State.QUEUED
+
+
+def test_a_receiver_that_deletes_another_object_for_good_cancels_its_operations():
+    other = Note.objects.create(title="b")
+    operation = goes_on.enqueue(other)
+    note = Note.objects.create(title="a")
+
+    def receiver(instance: Note, **kwargs: Any) -> None:
+        if instance == note:
+            fresh(other).hard_delete()
+
+    pre_delete.connect(receiver, sender=Note)
+    try:
+        note.delete()
+    finally:
+        pre_delete.disconnect(receiver, sender=Note)
+    operation.refresh_from_db()
+    assert operation.state == State.CANCELLED
 
 
 def test_a_hard_delete_cancels_that_one_too():

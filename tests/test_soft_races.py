@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.db.models import ProtectedError
 
 from django_task_safety import CANCEL, PROTECT, ObjectGone, ObjectLocked, safe_task
 from django_task_safety.models import Operation
-from tests.notesapp.models import Copy, Note, Report
+from tests.notesapp.models import Copy, Note, Report, Signature
 from tests.test_object_races import is_waiting, other, unfinished  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -115,6 +117,28 @@ def test_of_two_restores_one_restores(other):  # noqa: F811
         is_waiting(late)
     assert late.result(30) == (0, {})
     assert not fresh(given).is_removed
+
+
+def test_a_removal_that_meets_a_restore_removes_all_that_came_back(other):  # noqa: F811
+    given = note()
+    copy = Copy.objects.create(note=given)
+    stale = fresh(given)
+    given.delete()
+    with unfinished(lambda: fresh(given).restore()):
+        late = other(stale.delete)
+        is_waiting(late)
+    assert late.result(30) == (2, {"notesapp.Note": 1, "notesapp.Copy": 1})
+    assert fresh(copy).removal == fresh(given).removal
+
+
+def test_what_protects_a_child_refuses_while_somebody_writes_the_parent(other):  # noqa: F811
+    given = note()
+    Signature.objects.create(note=given)
+    with unfinished(lambda: Note.objects.update(text="theirs")):
+        late = other(given.delete)
+        if connection.features.has_select_for_update_skip_locked:
+            assert isinstance(late.result(30), ProtectedError)
+    assert isinstance(late.result(30), ProtectedError)
 
 
 def test_a_child_that_is_being_removed_keeps_its_own_removal(other):  # noqa: F811
