@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from celery import current_app
@@ -107,24 +108,33 @@ def _time_limits() -> list[tuple[str, float | None]]:
 
 
 def check_models(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Removed rows do not hold unique values (W004)."""
-    from django_task_safety.held_values import bare
+    """Removed rows do not hold unique values (W004), and Django finds them (W007)."""
     from django_task_safety.models import SoftDeleteModel
 
     configs = apps.get_app_configs() if app_configs is None else app_configs
     models = [model for config in configs for model in config.get_models() if issubclass(model, SoftDeleteModel)]
-    return [
-        checks.Warning(
+    return [message for model in models if not model._meta.proxy for message in _check_soft(model)]
+
+
+def _check_soft(model: Any) -> Iterator[checks.CheckMessage]:
+    from django_task_safety.held_values import bare
+
+    for names in bare(model):
+        yield checks.Warning(
             f"{model._meta.label} is unique by {', '.join(names)} among removed rows as well: what is removed goes on "
             "holding its value, and nobody else can have it.",
             hint="Use LiveUniqueConstraint instead, or silence this where that is what you want.",
             obj=model,
             id="task_safety.W004",
         )
-        for model in models
-        if not model._meta.proxy
-        for names in bare(model)
-    ]
+    if model._base_manager.all().query.where:
+        yield checks.Warning(
+            f"The base manager of {model._meta.label} leaves out rows: foreign keys do not lead to removed objects, "
+            "which cannot be saved or refreshed, and hard_delete() of a parent leaves its removed children.",
+            hint='Let base_manager_name be "all_objects", or leave it out.',
+            obj=model,
+            id="task_safety.W007",
+        )
 
 
 def _check_isolation(connection: Any) -> list[checks.CheckMessage]:

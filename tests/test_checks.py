@@ -244,3 +244,19 @@ def test_a_unique_value_that_removed_rows_hold_is_a_warning():
         ["slug"], ["site, page"], ["page"]
     ]  # fmt: skip
     assert all("LiveUniqueConstraint" in str(message.hint) for message in found)
+
+
+@isolate_apps("tests.notesapp")
+def test_a_base_manager_that_leaves_out_removed_rows_is_warned_of():
+    class Hidden(SoftDeleteModel):
+        class Meta:
+            app_label = "notesapp"
+            base_manager_name = "objects"
+
+    class Seen(SoftDeleteModel):
+        class Meta:
+            app_label = "notesapp"
+            base_manager_name = "all_objects"
+
+    (found,) = check_models([SimpleNamespace(get_models=lambda: [Hidden, Seen])])
+    assert (found.id, found.obj) == ("task_safety.W007", Hidden)
