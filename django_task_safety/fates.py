@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import connections, transaction
 
 
 class Fate:
@@ -18,9 +18,9 @@ class Fate:
         self._connection = connection
 
     @classmethod
-    def of_this_transaction(cls, using: str | None) -> Fate | None:
+    def of_this_transaction(cls, using: str) -> Fate | None:
         """Return that of what is written to the database now; None outside of a transaction."""
-        connection: Any = connections[using or DEFAULT_DB_ALIAS]
+        connection: Any = connections[using]
         if not connection.in_atomic_block:
             return None
         for savepoints, waiting, *_ in connection.run_on_commit[-1:]:

@@ -89,12 +89,10 @@ class Loaded(NamedTuple):
         cls.set(instance, {**(known.values if known else {}), **values}, known.written if known else None)
 
     @classmethod
-    def wrote(cls, instance: models.Model, values: dict[str, Any], inserted: bool) -> None:
+    def wrote(cls, instance: models.Model, values: dict[str, Any], using: str, inserted: bool) -> None:
         """Note some columns that were just written, until the transaction is rolled back."""
-        if not values:
-            return
         known, written = cls.of(instance) or cls({}), None
-        fate = Fate.of_this_transaction(instance._state.db)
+        fate = Fate.of_this_transaction(using)
         if fate is not None:
             before = {name: value for name, value in known.values.items() if name in values}
             written = Written(frozenset(values), before, inserted, fate, None).after(known.written)

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, models, router, transaction
 
 from django_task_safety.errors import ObjectGone
-from django_task_safety.loaded import Loaded, columns, frozen, is_expression, same
+from django_task_safety.loaded import Loaded, columns, is_expression, same
 
 #: The positional parameters of ``Model.save()`` in Django 5.2.
 _POSITIONAL = ("force_insert", "force_update", "using", "update_fields")
@@ -26,17 +26,20 @@ Values = Iterable[tuple[Any, Any, Any]]
 class _Save:
     """One call of ``save()``: what it may do, and what it wrote."""
 
-    def __init__(self, instance: SavedModel, using: str | None, options: dict[str, Any], resurrect: bool) -> None:
+    def __init__(self, instance: SavedModel, options: dict[str, Any], resurrect: bool) -> None:
         self.instance = instance
+        self.using: str = options.get("using") or router.db_for_write(type(instance), instance=instance)
         self.loaded = loaded = Loaded.of(instance)
         self.inserts = instance._state.adding or bool(options.get("force_insert"))
         self.resurrects = resurrect
         self.explicit = options.get("update_fields") is not None
         self.guarded = (
             not (resurrect or self.inserts)
-            and using == instance._state.db
+            # Where the caller names no database, the router's choice is the same object's.
+            and (options.get("using") or instance._state.db) == instance._state.db
             and (loaded is None or loaded.describes(instance))
         )
+        #: The columns of the table that is being written.
         self.written: dict[str, Any] = {}
         #: Refused by itself, so that nothing was written.
         self.refused = False
@@ -45,10 +48,6 @@ class _Save:
         """Return what differs from the loaded columns."""
         known = self.loaded.values if self.loaded else {}
         return [one for one in values if one[0].attname not in known or not same(one[2], known[one[0].attname])]
-
-    def wrote(self, values: dict[str, Any]) -> None:
-        """Note what was written, before a receiver of ``post_save`` changes the instance."""
-        self.written.update({name: value if is_expression(value) else frozen(value) for name, value in values.items()})
 
     def refuse(self) -> ObjectGone:
         """Return the error that says that the row is gone."""
@@ -86,19 +85,16 @@ class SavedModel(models.Model):
             ObjectGone: If the row was deleted since. Nothing was written, and an outer atomic block can go on.
         """
         options = dict(zip(_POSITIONAL, args, strict=False)) | kwargs
-        # Where the caller names no database, the router's choice is the same object's.
-        using = options.get("using") or self._state.db
-        call = _Save(self, using, options, resurrect)
+        call = _Save(self, options, resurrect)
         token = _saving.set(call)
         try:
-            self._save_in_savepoint(options, args, kwargs)
+            self._save_in_savepoint(call.using, args, kwargs)
         except ObjectGone:
-            if call.refused and connections[self._saved_to(options)].in_atomic_block:
-                transaction.set_rollback(False, using=self._saved_to(options))
+            if call.refused and connections[call.using].in_atomic_block:
+                transaction.set_rollback(False, using=call.using)
             raise
         finally:
             _saving.reset(token)
-        Loaded.wrote(self, call.written | self._settled(call.written), call.inserts)
 
     save.alters_data = True  # type: ignore[attr-defined]
 
@@ -134,18 +130,13 @@ class SavedModel(models.Model):
 
     asave.alters_data = True  # type: ignore[attr-defined]
 
-    def _save_in_savepoint(self, options: dict[str, Any], args: Any, kwargs: Any) -> None:
+    def _save_in_savepoint(self, using: str, args: Any, kwargs: Any) -> None:
         """What has several tables may have written to one when another one refuses."""
-        using = self._saved_to(options)
         if _tables_above(self) and connections[using].in_atomic_block:
             with transaction.atomic(using=using):
                 super().save(*args, **kwargs)
         else:
             super().save(*args, **kwargs)
-
-    def _saved_to(self, options: dict[str, Any]) -> str:
-        using: str = options.get("using") or router.db_for_write(type(self), instance=self)
-        return using
 
     def _settled(self, written: dict[str, Any]) -> dict[str, Any]:
         """What the database has given: primary keys, and what it made of expressions, where Django read it back."""
@@ -156,6 +147,15 @@ class SavedModel(models.Model):
     def _save_condition(self, model: type[models.Model], loaded: Loaded | None) -> dict[str, Any]:
         """Return what must still be so of the row in the table of ``model``, as arguments of ``filter()``."""
         return {}
+
+    def _save_table(self, *args: Any, **kwargs: Any) -> Any:
+        saved = super()._save_table(*args, **kwargs)  # type: ignore[misc]
+        call = _saving.get()
+        if call is not None and call.instance is self and call.written:
+            # Now, and not when the receivers of post_save have changed the instance, or saved it themselves.
+            written, call.written = call.written, {}
+            Loaded.wrote(self, written | self._settled(written), call.using, call.inserts)
+        return saved
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *rest: Any) -> Any:
         call = _saving.get()
@@ -169,8 +169,8 @@ class SavedModel(models.Model):
             results = self._update_what_is_there(call, base_qs, using, pk_val, values, update_fields, *rest)
             if not results:
                 raise call.refuse()
-        if results and call is not None and call.instance is self:
-            call.wrote({field.attname: value for field, _, value in values})
+        if call is not None and call.instance is self and results:
+            call.written = {field.attname: value for field, _, value in values}
         return results
 
     def _update_what_is_there(
@@ -191,5 +191,5 @@ class SavedModel(models.Model):
         results = super()._do_insert(manager, using, fields, returning_fields, raw)  # type: ignore[misc]
         call = _saving.get()
         if call is not None and call.instance is self:
-            call.wrote({field.attname: self.__dict__.get(field.attname) for field in fields})
+            call.written = {field.attname: self.__dict__.get(field.attname) for field in fields}
         return results

@@ -95,6 +95,49 @@ def test_what_a_receiver_of_post_save_changes_is_written_by_the_next_save():
     assert fresh(mine).copies == 7
 
 
+def save_again(instance: Draft) -> None:
+    instance.text = "theirs"
+    instance.save()
+
+
+def update_and_refresh(instance: Draft) -> None:
+    Draft.objects.update(text="theirs")
+    instance.refresh_from_db()
+
+
+@pytest.mark.parametrize("model", [Draft, LongDraft])
+@pytest.mark.parametrize("act", [save_again, update_and_refresh])
+def test_what_a_receiver_of_post_save_writes_is_known(act, model):
+    def receive(instance: Draft, created: bool, **kwargs: Any) -> None:
+        if created:
+            act(instance)
+
+    post_save.connect(receive, sender=model)
+    try:
+        mine = model.objects.create(title="a", text="mine")
+    finally:
+        post_save.disconnect(receive, sender=model)
+    assert fresh(mine).text == "theirs"
+    mine.text = "mine"
+    mine.save()
+    assert fresh(mine).text == "mine"
+
+
+def test_what_a_receiver_of_post_save_makes_of_an_expression_is_written_by_the_next_save():
+    def change(instance: Draft, **kwargs: Any) -> None:
+        instance.copies = 7
+
+    mine = draft()
+    mine.copies = F("copies") + 1
+    post_save.connect(change, sender=Draft)
+    try:
+        mine.save()
+    finally:
+        post_save.disconnect(change, sender=Draft)
+    mine.save()
+    assert fresh(mine).copies == 7
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
