@@ -78,7 +78,9 @@ def _went_along(removal: uuid.UUID | None, roots: list[models.Model], using: str
     levels = [roots] if removal else []
     while levels:
         for children in _children(levels.pop(), using):
-            new = [obj for obj in children.filter(is_removed=True, removal=removal) if _identity(obj) not in seen]
+            # Locked, so that nobody restores and removes them again before this is done.
+            found = children.filter(is_removed=True, removal=removal).order_by("pk").select_for_update()
+            new = [obj for obj in found if _identity(obj) not in seen]
             seen.update(map(_identity, new))
             yield from new
             if new:

@@ -68,6 +68,7 @@ class SoftCollector(SoftRules):
 
     def __init__(self, using: str, origin: Any) -> None:
         super().__init__(using, origin)
+        self._roots: list[models.Model] = []
         #: The rows that are locked, by the table that says whether they are removed: whether they are live.
         self._live: dict[type[models.Model], dict[Any, bool]] = {}
         #: The database's time; None while no live row is locked.
@@ -83,15 +84,19 @@ class SoftCollector(SoftRules):
             ObjectLocked: If a pending operation or a held lock protects one of them.
             ProtectedError: If a foreign key does. Also Django's ``RestrictedError``.
         """
+        self._roots = list(objs)
         with transaction.atomic(using=self.using):
             with guards.softly():
-                # The roots are locked before anything is collected, so that what hangs on them is what is removed: no
-                # child of a root that somebody else has removed, and all that somebody has restored with one.
-                Collector.collect(self, self._lock(list(objs)))
-                for model, found in self.data.items():
-                    self.data[model] = sorted(self._lock(list(found)), key=attrgetter("pk"))
+                self.collect(self._roots)
+            self.data = {model: sorted(found, key=attrgetter("pk")) for model, found in self.data.items()}
             self.sort()
             return self._remove() if self._removed_at else (0, {})
+
+    def collect(self, objs: Any, *args: Any, **kwargs: Any) -> None:
+        # Locked before it is looked what hangs on them, so that this is what is removed: no child of one that somebody
+        # else has removed, and all that somebody has restored with one.
+        if len(objs) and is_soft(type(objs[0])):
+            Collector.collect(self, self._lock(list(objs)), *args, **kwargs)
 
     def _remove(self) -> tuple[int, dict[str, int]]:
         removal = uuid.uuid4()
@@ -116,13 +121,11 @@ class SoftCollector(SoftRules):
 
     def _lock(self, objs: list[models.Model]) -> list[models.Model]:
         """Lock the rows of objects of one model; return those that nobody has removed or deleted meanwhile."""
-        if not objs:
-            return []
         model = holder(type(objs[0]))
         live = self._live.setdefault(model, {})
         new = [obj for obj in objs if key_in(model, obj) not in live]
         if new:
-            guards.hold(new, self.using, lambda: Collector.collect(SoftRules(self.using, self.origin), new))
+            guards.hold(new, self.using, self._look)
         keys = sorted({key_in(model, obj) for obj in new})
         live.update(dict.fromkeys(keys, False))
         for chunk in chunks(keys):
@@ -131,6 +134,10 @@ class SoftCollector(SoftRules):
                 live[key] = True
                 self._removed_at = self._removed_at or read_at
         return [obj for obj in objs if live[key_in(model, obj)]]
+
+    def _look(self) -> None:
+        """Be refused before waiting for whoever writes one of the rows."""
+        Collector.collect(SoftRules(self.using, self.origin), self._roots)
 
     def _objects(self) -> Iterator[models.Model]:
         for objs in self.data.values():

@@ -1,5 +1,8 @@
 """Saving, removing and restoring at the same time: both orders are forced, and the database decides."""
 
+from collections.abc import Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -8,7 +11,7 @@ from django.db.models import ProtectedError
 
 from django_task_safety import CANCEL, PROTECT, ObjectGone, ObjectLocked, safe_task
 from django_task_safety.models import Operation
-from tests.notesapp.models import Copy, Note, Report, Signature
+from tests.notesapp.models import Copy, Note, Notebook, Report, Signature
 from tests.test_object_races import is_waiting, other, unfinished  # noqa: F401
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -128,6 +131,51 @@ def test_a_removal_that_meets_a_restore_removes_all_that_came_back(other):  # no
         late = other(stale.delete)
         is_waiting(late)
     assert late.result(30) == (2, {"notesapp.Note": 1, "notesapp.Copy": 1})
+    assert fresh(copy).removal == fresh(given).removal
+
+
+@contextmanager
+def meanwhile(*calls: Any) -> Iterator[list[Any]]:
+    """Have the others begin while the copies are looked for: one before and one after, as far as they are let."""
+    begun: list[Any] = []
+
+    def begin() -> None:
+        begun.append(calls[len(begun)]())
+        wait(begun, timeout=0.5)
+
+    def look(execute: Any, sql: str, *args: Any) -> Any:
+        if begun or not (sql.startswith("SELECT") and "notesapp_copy" in sql):
+            return execute(sql, *args)
+        begin()
+        found = execute(sql, *args)
+        if len(calls) > 1:
+            begin()
+        return found
+
+    with connection.execute_wrapper(look):
+        yield begun
+    assert len(begun) == len(calls)
+
+
+def test_what_comes_back_with_its_parent_comes_back_whole(other):  # noqa: F811
+    notebook = Notebook.objects.create(title="n")
+    given = Note.objects.create(title="a", notebook=notebook)
+    copy = Copy.objects.create(note=given)
+    notebook.delete()
+    with meanwhile(lambda: other(lambda: (fresh(given).restore(), fresh(given).delete()))) as begun:
+        notebook.restore()
+    begun[0].result(30)
+    assert fresh(copy).removal == fresh(given).removal
+
+
+def test_what_goes_with_its_parent_goes_whole(other):  # noqa: F811
+    notebook = Notebook.objects.create(title="n")
+    given = Note.objects.create(title="a", notebook=notebook)
+    copy = Copy.objects.create(note=given)
+    with meanwhile(lambda: other(fresh(given).delete), lambda: other(lambda: fresh(given).restore())) as begun:
+        notebook.delete()
+    for one in begun:
+        one.result(30)
     assert fresh(copy).removal == fresh(given).removal
 
 
