@@ -30,6 +30,8 @@ _KINDS: dict[str, type] = {
     **{"queue": str, "exchange": str, "routing_key": str, "compression": str, "serializer": str},
     **{"priority": int, "headers": Mapping},
 }
+#: AMQP has one byte for a priority, and for the length of a name.
+_BYTE = 255
 #: What Celery's and kombu's publishing take. Others are passed on, for a transport may know them, unless they look
 #: like one of these misspelt.
 _KNOWN = {
@@ -66,9 +68,11 @@ def stored(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
     for name in ("queue", "exchange"):
         kept[name] = getattr(kept.get(name), "name", kept.get(name))
-    countdown = _moment("countdown", kept.pop("countdown", None))
-    kept["eta"] = _moment("eta", kept.get("eta")) or countdown
-    kept["expires"] = _moment("expires", kept.get("expires", task.expires))
+    countdown = moment("countdown", kept.pop("countdown", None))
+    kept["eta"] = moment("eta", kept.get("eta")) or countdown
+    kept["expires"] = moment("expires", kept.get("expires", task.expires))
+    for name in ("link", "link_error"):
+        kept[name] = _callbacks(name, kept.get(name))
     _publishable(task, kept)
     headers = {name: value for name, value in (kept.get("headers") or {}).items() if name != "task_safety"}
     kept["headers"] = headers
@@ -85,12 +89,25 @@ def _refuse_misspelt(options: Mapping[str, Any]) -> None:
             raise InvalidOption(f"Unknown calling option {name!r}.{hint}")
 
 
+def _callbacks(name: str, given: Any) -> list[Any] | None:
+    """Return callbacks as signatures: Celery takes one or several, and the name of a task as well.
+
+    Raises:
+        InvalidOption: For anything else, at which the worker would only stumble when the task has succeeded.
+    """
+    named = [Signature(one) if isinstance(one, str) else one for one in maybe_list(given) or ()]
+    for one in named:
+        if not isinstance(one, Mapping) or not one.get("task"):
+            raise InvalidOption(f"{name} takes signatures, as task.s() makes them, not {one!r:.80}.")
+    return named or None
+
+
 def freeze_links(options: dict[str, Any], pk: uuid.UUID) -> None:
     """Give each callback an id that follows from the call's, so that calling back twice is one operation."""
     if not options.get("link"):
         return
     frozen = []
-    for number, sig in enumerate(maybe_list(options["link"]) or ()):
+    for number, sig in enumerate(options["link"]):
         # Groups and chords give their members ids of their own each time.
         if sig.get("subtask_type") in (None, "") and not (sig.get("options") or {}).get("task_id"):
             own = {**(sig.get("options") or {}), "task_id": str(uuid.uuid5(pk, f"link:{number}"))}
@@ -105,10 +122,8 @@ def _publishable(task: SafeTask, options: dict[str, Any]) -> None:
     Raises:
         InvalidOption: Naming the option.
     """
-    for option, kind in _KINDS.items():
-        value = options.get(option)
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise InvalidOption(f"{option}={value!r} must be a {kind.__name__}.")
+    for option in _KINDS.keys() & {name for name, value in options.items() if value is not None}:
+        _check_kind(option, options[option])
     for option in ("time_limit", "soft_time_limit"):
         limit = options.get(option)
         try:
@@ -129,7 +144,17 @@ def _publishable(task: SafeTask, options: dict[str, Any]) -> None:
             ) from exc
 
 
-def _moment(name: str, value: Any) -> datetime | None:
+def _check_kind(option: str, value: Any) -> None:
+    kind = _KINDS[option]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InvalidOption(f"{option}={value!r} must be a {kind.__name__}.")
+    if isinstance(value, str) and len(value.encode("utf-8", "replace")) > _BYTE:
+        raise InvalidOption(f"{option}={value!r:.40} is longer than {_BYTE} bytes.")
+    if isinstance(value, int) and not 0 <= value <= _BYTE:
+        raise InvalidOption(f"{option}={value!r} must be from 0 to {_BYTE}.")
+
+
+def moment(name: str, value: Any) -> datetime | None:
     """Return an ETA, an expiry, or a number of seconds from now, as an aware datetime.
 
     Raises:
@@ -141,15 +166,25 @@ def _moment(name: str, value: Any) -> datetime | None:
         with contextlib.suppress(ValueError):
             value = datetime.fromisoformat(value)
     if isinstance(value, datetime) and name != "countdown":
-        if value.tzinfo is None and settings.USE_TZ:
-            raise InvalidOption(f"{name}={value!r} is a naive datetime: say which time zone, as timezone.now() does.")
-        return value if value.tzinfo else timezone.make_aware(value)
+        return _sensible(name, value)
     if isinstance(value, timedelta):
         value = value.total_seconds()
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
     if not number or name == "eta" or (name == "expires" and value == 0):
         raise InvalidOption(f"{name}={value!r}: {_TAKES[name]}.")
     return datetime.now(UTC) + timedelta(seconds=value) if value else None
+
+
+def _sensible(name: str, value: datetime) -> datetime:
+    if value.tzinfo is None and settings.USE_TZ:
+        raise InvalidOption(f"{name}={value!r} is a naive datetime: say which time zone, as timezone.now() does.")
+    try:
+        aware = value if value.tzinfo else timezone.make_aware(value)
+        if abs(until(aware)) <= LONGEST:
+            return aware
+    except OverflowError:
+        pass  # the end of the calendar, in another time zone
+    raise InvalidOption(f"{name}={value!r} is more than a hundred years away.")
 
 
 def wait(options: Mapping[str, Any]) -> float:

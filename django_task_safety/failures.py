@@ -27,9 +27,9 @@ class Fenced(Exception):
 
 
 def foreign_retry(attempt: Attempt, exc: Retry) -> RetryRequest:
-    """A Retry that was raised by hand: Celery would forget the task here; it is queued again with the usual wait."""
-    delay = exc.when if isinstance(exc.when, int | float) else retries.polite(attempt.task, attempt.operation, exc.exc)
-    return RetryRequest(exc, float(delay), exc.exc if isinstance(exc.exc, BaseException) else None)
+    """A Retry that was raised by hand: Celery would forget the task here; it is queued again."""
+    cause = exc.exc if isinstance(exc.exc, BaseException) else None
+    return RetryRequest(exc, retries.wait_of(attempt, exc), cause)
 
 
 def hand_back(attempt: Attempt, request: RetryRequest) -> None:
@@ -40,9 +40,7 @@ def hand_back(attempt: Attempt, request: RetryRequest) -> None:
         values["error"] = codec.describe(request.exc)
     if request.max_retries is not None:
         values["max_attempts"] = request.max_retries + 1
-    changed: dict[str, Any] = {}
-    if request.args is not None or request.kwargs is not None or request.options:
-        changed = _changed(task, operation, request)
+    changed = retries.changed(task, operation, request)
     announced = {"name": "retried", "reason": values.get("error", "")}
     done = ledger.hand_back(operation, request.delay, {**values, **changed}, newest=bool(changed), **announced)
     if not done and changed:
@@ -83,25 +81,6 @@ def publish_after_commit(operation: Operation) -> None:
     """Publish the operation as its row says, when the transaction that changed it is committed."""
     rows = table.rows().filter(pk=operation.pk)
     transaction.on_commit(lambda: outbox.publish_rows(rows), using=conf().DATABASE, robust=True)
-
-
-def _changed(task: SafeTask, operation: Operation, request: RetryRequest) -> dict[str, Any]:
-    from django_task_safety import calls
-
-    args, kwargs = codec.loads(operation.payload, task.app)
-    options = codec.loads(operation.options) if operation.options else {}
-    made = calls.make(
-        task,
-        args if request.args is None else request.args,
-        kwargs if request.kwargs is None else request.kwargs,
-        {**options, **request.options},
-    )
-    return {
-        "payload": made.payload,
-        "options": made.operation.options,
-        "delivered": made.operation.delivered,
-        "revision": operation.revision + 1,
-    }
 
 
 def fail(task: SafeTask, operation: Operation, exc: BaseException, **values: Any) -> bool:

@@ -155,6 +155,11 @@ _CELERYS_SECONDS = ("time_limit", "soft_time_limit", "default_retry_delay")
 _MOST_RETRIES = 2**31 - 2
 
 
+def is_count(value: Any) -> bool:
+    """Return whether a value is a number of retries."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_RETRIES
+
+
 def classes(value: Any) -> tuple[type[BaseException], ...]:
     """Return one exception class or several as a tuple."""
     return (value,) if isinstance(value, type) else tuple(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ _BROKEN = (
     TypeError,
     ValueError,
     AttributeError,
+    struct.error,  # AMQP's, of a number that does not fit into its bytes
     SerializationError,
     SerializerNotInstalled,
     InvalidPayload,

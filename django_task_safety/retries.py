@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 
-from django_task_safety import backoff
+from django_task_safety import backoff, call_options, calls, codec
 from django_task_safety import options as task_options
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.context import Attempt, RetryRequest
@@ -120,8 +120,14 @@ def exhausted(operation: Operation) -> bool:
 
 
 def spent(attempt: Attempt, max_retries: int | None) -> bool:
-    """Return whether ``self.retry(max_retries=…)`` comes too late; if so, this attempt is the last one."""
+    """Return whether ``self.retry(max_retries=…)`` comes too late; if so, this attempt is the last one.
+
+    Raises:
+        InvalidOption: If ``max_retries`` is no number of retries.
+    """
     operation = attempt.operation
+    if max_retries is not None and not task_options.is_count(max_retries):
+        raise InvalidOption(f"{attempt.task.name}: retry(max_retries={max_retries!r}) takes a whole number from 0.")
     limit = operation.max_attempts if max_retries is None else max_retries + 1
     if limit is None or operation.attempt < limit:
         return False
@@ -129,33 +135,82 @@ def spent(attempt: Attempt, max_retries: int | None) -> bool:
     return True
 
 
-def ask(
-    attempt: Attempt, exc: Exception | None, when: datetime | float | None, max_retries: int | None, **changes: Any
-) -> Retry:
+def ask(attempt: Attempt, exc: Exception | None, eta: Any, countdown: Any, **changes: Any) -> Retry:
     """Note what ``self.retry()`` asks for, and return the signal that ends the attempt.
 
     Args:
         attempt: The running one.
         exc: What made it ask.
-        when: A moment, seconds from now, or None for the task's backoff.
-        max_retries: A new bound for this operation.
-        changes: ``args``, ``kwargs`` and ``options`` of the next attempt.
+        eta: A moment, or None.
+        countdown: Seconds from now, a timedelta, or None; without either the task's backoff.
+        changes: ``args``, ``kwargs`` and ``options`` of the next attempt, and a new bound for this operation,
+            ``max_retries``.
 
     Raises:
-        InvalidOption: For a wait of more than a hundred years.
+        TaskSafetyError: One of its kinds for whatever is wrong with what is asked. Nothing was noted.
     """
     task, operation = attempt.task, attempt.operation
-    if isinstance(when, datetime):
-        aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-        delay = (aware - datetime.now(UTC)).total_seconds()
-    elif when is not None:
-        delay = float(when)
+    when = eta if eta is not None else countdown
+    if when is not None:
+        delay = _until(eta) if eta is not None else _seconds(countdown)
     else:
         fixed = task.default_retry_delay
         delay = float(fixed) if fixed is not None else polite(task, operation, exc)
-    if not delay <= LONGEST:
-        raise InvalidOption(f"{task.name}: retry({when!r}) would wait for more than a hundred years.")
     shown: Any = delay if when is None else when
     signal = Retry(exc=exc, when=shown, is_eager=task.request.is_eager)
-    attempt.retry = RetryRequest(signal, max(0.0, delay), exc, max_retries=max_retries, **changes)
+    request = RetryRequest(signal, delay, exc, **changes)
+    # Where the body's transaction is broken, the row is read when that is rolled back.
+    with contextlib.suppress(DatabaseError):
+        changed(task, operation, request)
+    attempt.retry = request
     return signal
+
+
+def wait_of(attempt: Attempt, exc: Retry) -> float:
+    """Return the seconds until the attempt that a `Retry` asks for: what it says, or else the task's backoff."""
+    when: Any = exc.when
+    try:
+        if when is not None:
+            return _until(when) if isinstance(when, datetime) else _seconds(when)
+    except InvalidOption as problem:
+        logger.warning("operation %s: a Retry that says no time waits as usual: %s", attempt.operation.pk, problem)
+    return polite(attempt.task, attempt.operation, exc.exc)
+
+
+def _until(eta: Any) -> float:
+    moment = call_options.moment("eta", eta)
+    return max(0.0, call_options.until(moment)) if moment is not None else 0.0
+
+
+def _seconds(countdown: Any) -> float:
+    """Return a countdown in seconds; one that is over is none."""
+    number = countdown.total_seconds() if isinstance(countdown, timedelta) else countdown
+    if isinstance(number, bool) or not isinstance(number, int | float) or not number <= LONGEST:
+        raise InvalidOption(
+            f"retry(countdown={countdown!r}): it takes a number of seconds, or a timedelta, up to a hundred years."
+        )
+    return max(0.0, float(number))
+
+
+def changed(task: SafeTask, operation: Operation, request: RetryRequest) -> dict[str, Any]:
+    """Return the columns of what the next attempt is to do otherwise; none where it repeats this one.
+
+    Raises:
+        TaskSafetyError: As a call with those arguments and options would.
+    """
+    if request.args is None and request.kwargs is None and not request.options:
+        return {}
+    args, kwargs = codec.loads(operation.payload, task.app)
+    options = codec.loads(operation.options) if operation.options else {}
+    made = calls.make(
+        task,
+        args if request.args is None else request.args,
+        kwargs if request.kwargs is None else request.kwargs,
+        {**options, **request.options},
+    )
+    return {
+        "payload": made.payload,
+        "options": made.operation.options,
+        "delivered": made.operation.delivered,
+        "revision": operation.revision + 1,
+    }

@@ -225,6 +225,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
         Raises:
             Retry: Unless ``throw`` is False.
             MaxRetriesExceededError: Or ``exc``, when the attempts are spent.
+            TaskSafetyError: One of its kinds for arguments, options or a time that cannot be.
         """
         attempt = current_attempt()
         if attempt is None or attempt.task.name != self.name:
@@ -235,8 +236,8 @@ class SafeTask(Task):  # type: ignore[type-arg]
 
         if retries.spent(attempt, max_retries):
             self._give_up(exc)
-        when = eta if eta is not None else countdown
-        signal = retries.ask(attempt, exc, when, max_retries, args=args, kwargs=kwargs, options=_given(options))
+        changes = {"args": args, "kwargs": kwargs, "options": _given(options), "max_retries": max_retries}
+        signal = retries.ask(attempt, exc, eta, countdown, **changes)
         if throw:
             raise signal
         return signal

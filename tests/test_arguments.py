@@ -209,7 +209,21 @@ def test_a_naive_datetime_is_refused(worker, name):
     assert not Operation.objects.exists()
 
 
-@pytest.mark.parametrize(("name", "value"), [("expires", 0), ("expires", -1), ("eta", "tomorrow"), ("expires", "x")])
+BEYOND = [
+    *(datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=timezone.get_fixed_timezone(-720))),
+    *(datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=timezone.get_fixed_timezone(720))),
+    *(datetime(2400, 1, 1, tzinfo=UTC), "9999-12-31T23:59:59-12:00"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("expires", 0), ("expires", -1), ("eta", "tomorrow"), ("expires", "x")),
+        *((name, moment) for name in ("eta", "expires") for moment in BEYOND),
+    ],
+    ids=str,
+)
 def test_a_moment_that_makes_no_sense_is_refused(worker, name, value):
     with pytest.raises(TaskSafetyError, match=name):
         record.apply_async(("a",), **{name: value})
@@ -271,9 +285,28 @@ def test_arguments_that_contain_themselves_are_refused(worker):
 
 
 @pytest.mark.parametrize(
-    "option", [{"compression": "nope"}, {"queue": 5}, {"priority": "high"}, {"headers": 5}, {"serializer": 7}]
+    "option",
+    [
+        *({"compression": "nope"}, {"queue": 5}, {"priority": "high"}, {"headers": 5}, {"serializer": 7}),
+        *({"priority": -1}, {"priority": 256}, {"queue": "q" * 256}, {"routing_key": "ü" * 128}),
+    ],
+    ids=lambda option: f"{option!r:.30}",
 )
 def test_what_could_never_be_published_is_refused(worker, option):
     with pytest.raises(InvalidOption, match=next(iter(option))):
         record.apply_async(("a",), **option)
     assert not Operation.all_rows.exists()
+
+
+@pytest.mark.parametrize("name", ["link", "link_error"])
+@pytest.mark.parametrize("callback", [print, 5, {"a": 1}, [None]], ids=repr)
+def test_a_callback_that_is_none_is_refused(worker, name, callback):
+    with pytest.raises(InvalidOption, match=f"{name} takes signatures"):
+        record.apply_async(("a",), **{name: callback})
+    assert not Operation.all_rows.exists()
+
+
+def test_a_callback_may_be_a_tasks_name(worker):
+    record.apply_async(("a",), link=record.name)
+    worker.drain()
+    assert Operation.objects.filter(task=record.name, state=State.SUCCEEDED).count() == 2

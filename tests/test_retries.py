@@ -141,12 +141,18 @@ def test_retry_on_may_answer_with_a_bool_seconds_or_a_timedelta(worker, failing,
         assert seconds - 2 < delay_until_next() <= seconds + 0.5
 
 
-@pytest.mark.parametrize("answer", ["soon", -5, float("nan")])
-def test_a_rule_that_answers_nonsense_ends_the_operation_and_does_not_lose_it(worker, failing, answer):
+@pytest.mark.parametrize(
+    "answer",
+    ["soon", -5, float("nan"), float("inf"), 1e300, 10**400, timedelta.max, timedelta(-1)],
+    ids=lambda a: f"{a!r:.20}",
+)
+def test_a_rule_that_answers_nonsense_ends_the_operation_and_does_not_lose_it(worker, failing, caplog, answer):
     failing(Exception(answer))
     by_answer.delay()
     worker.deliver_one()
-    assert only().state == State.FAILED
+    assert (only().state, only().attempt) == (State.FAILED, 1)
+    assert only().error.startswith("Exception: ")
+    assert "retry_on" in caplog.text
 
 
 def test_a_rule_that_raises_ends_the_operation_and_does_not_lose_it(worker, failing):

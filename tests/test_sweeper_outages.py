@@ -1,5 +1,6 @@
 """What the sweeper and the workers make of poison, removed tasks, clocks that differ, and leases nobody renews."""
 
+import struct
 import threading
 import time
 import uuid
@@ -8,6 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from celery import chord
 from django.db import OperationalError
+from kombu import Producer
 
 from django_task_safety import (
     attempts,
@@ -53,6 +55,16 @@ def cancels_itself_by_query_and_reports() -> None:
     current_operation().report(0.5)
 
 
+def as_rabbitmq(publish):
+    """The broker in memory takes every priority; AMQP has a byte for it."""
+
+    def packed(self, *args, priority=None, **kwargs):
+        struct.pack("B", priority or 0)
+        return publish(self, *args, priority=priority, **kwargs)
+
+    return packed
+
+
 @pytest.fixture
 def outage(monkeypatch):
     """Claims fail."""
@@ -73,10 +85,15 @@ def spoilt(worker):
 
 @pytest.mark.parametrize(
     "change",
-    [{"options": '{"serializer": "nope"}'}, {"payload": "!application/x-nope!utf-8!AAAA"}],
-    ids=["serializer", "payload"],
+    [
+        {"options": '{"serializer": "nope"}'},
+        {"payload": "!application/x-nope!utf-8!AAAA"},
+        {"options": '{"priority": 256}'},
+    ],
+    ids=["serializer", "payload", "priority"],
 )
-def test_what_can_never_be_published_does_not_hold_up_the_others(worker, spoilt, change):
+def test_what_can_never_be_published_does_not_hold_up_the_others(worker, spoilt, change, monkeypatch):
+    monkeypatch.setattr(Producer, "publish", as_rabbitmq(Producer.publish))
     spoilt.update(**change)
     worker.pass_time(100)
     sweeper.sweep()
