@@ -43,6 +43,7 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
     if not ledger.take_back(mine.filter(token=operation.token), reason):
         return Fate.NOT_OURS
     announce.transition("requeued", operation, reason)
+    failures.tie_to_newer(pk)
     outbox.publish_rows(table.rows().filter(pk=pk))
     return Fate.QUEUED_AGAIN
 
@@ -65,8 +66,27 @@ def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> N
         cancellation.cancel(operation, f"revoked ({reason})")
 
 
+def queue_again(lost: Sequence[Operation], reason: str) -> int:
+    """Queue running operations again whose attempt is lost; the caller holds their rows, and publishes them.
+
+    Returns:
+        How many.
+    """
+    if not lost:
+        return 0
+    queued = ledger.take_back(table.rows().filter(pk__in=[row.pk for row in lost]), reason)
+    for row in lost:
+        if table.newer_waits(row):
+            failures.tie_to_newer(row.pk)
+        row.state = State.QUEUED
+        announce.transition("requeued", row, reason)
+    return queued
+
+
 def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str, *, told: bool = False) -> int:
     """Fail operations that cannot be attempted any more, in one transaction; without compensations.
+
+    Where somebody asked for newer work meanwhile, that is queued instead.
 
     Args:
         lost: The operations, as they were seen.
@@ -112,6 +132,9 @@ def _fail(
     # The lock holds what was seen until the statement that ends it.
     still = table.rows().filter(pk__in=list(seen)).order_by("pk").select_for_update(skip_locked=skip)
     same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
+    overtaken = [row for row in same if table.newer_waits(row)]
+    _go_round(overtaken, failure.error)
+    same = [row for row in same if row not in overtaken]
     if not same:
         return []
     target = table.rows().filter(pk__in=[row.pk for row in same])
@@ -122,6 +145,13 @@ def _fail(
     if not told:
         transaction.on_commit(partial(_tell, same, failure.error), using=conf().DATABASE, robust=True)
     return same
+
+
+def _go_round(overtaken: Sequence[Operation], error: str) -> None:
+    """Queue operations once more, for newer work that was asked for meanwhile; Celery may have told of their end."""
+    if queue_again(overtaken, error):
+        rows = table.rows().filter(pk__in=[row.pk for row in overtaken])
+        transaction.on_commit(lambda: outbox.publish_rows(rows, forget=True), using=conf().DATABASE, robust=True)
 
 
 def _tell(operations: Sequence[Operation], error: str) -> None:

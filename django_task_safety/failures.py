@@ -14,6 +14,7 @@ from django_task_safety import announce, codec, ledger, outbox, replay, retries,
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt, RetryRequest
 from django_task_safety.models import Operation
+from django_task_safety.registry import safe_task_named
 
 if TYPE_CHECKING:
     from django_task_safety.tasks import Compensation, SafeTask
@@ -48,6 +49,8 @@ def hand_back(attempt: Attempt, request: RetryRequest) -> None:
         done = ledger.hand_back(operation, request.delay, values, **announced)
     if not done:
         raise Fenced
+    if changed or task.on_duplicate == "replace" or task.version is not None:
+        tie_to_newer(operation.pk)
     if request.delay <= conf().MAX_BROKER_DELAY and not task.request.is_eager:
         publish_after_commit(operation)
 
@@ -58,21 +61,24 @@ def go_round(task: SafeTask, operation: Operation, **values: Any) -> bool:
     fresh = {"attempt": 0, "max_attempts": attempts, "result_payload": "", "started_at": None, "progress": None}
     if not ledger.hand_back(operation, 0.0, {**fresh, "error": "", **values}, name="enqueued"):
         return False
-    _tie_to_newer(task, operation.pk)
+    tie_to_newer(operation.pk)
     publish_after_commit(operation)
     return True
 
 
-def _tie_to_newer(task: SafeTask, pk: uuid.UUID) -> None:
-    """Tie the row to the object of the arguments that wait in it; while the attempt ran, it was tied to its own."""
+def tie_to_newer(pk: uuid.UUID) -> None:
+    """Tie a queued row to the object of the arguments that wait in it; while an attempt ran, it was tied to its own.
+
+    One that holds a lock stays tied to what it locks: newer arguments that need another lock were refused.
+    """
     from django_task_safety import calls
 
     row = table.find(pk=pk)
-    if row is None or not row.subject_label or row.task != task.name:
+    task = safe_task_named(row.task) if row is not None else None
+    if row is None or task is None or not row.subject_label or row.lock_slot is not None:
         return
     label, subject = calls.subject_in(task, row.payload)
     if (label, subject) != (row.subject_label, row.subject_id):
-        # The lock is the same, or the newer arguments would have been refused.
         found = table.rows().filter(pk=pk, state=State.QUEUED, revision=row.revision)
         found.update(subject_label=label, subject_id=subject)
 

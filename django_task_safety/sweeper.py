@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.db.models import F, Q
 
-from django_task_safety import announce, cancellation, casualties, codec, ledger, outbox, retries, schedule, table
+from django_task_safety import cancellation, casualties, codec, ledger, outbox, retries, schedule, table
 from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
 from django_task_safety.errors import OperationError, TimeLimitPassed, Unpublishable, WorkerLost
@@ -126,12 +126,7 @@ def _lost(batch: Sequence[Operation], work: _Work, total: Swept) -> list[Operati
     for attempt in sorted({row.attempt for row in spent}):
         reason = f"Its worker was lost (lease expired) in attempt {attempt}, its last"
         _give_up([row for row in spent if row.attempt == attempt], WorkerLost, reason, work, total)
-    if again:
-        reason = "Its worker was lost (lease expired)."
-        total.requeued += ledger.take_back(_these(again), reason)
-        for row in again:
-            row.state = State.QUEUED
-            announce.transition("requeued", row, reason)
+    total.requeued += casualties.queue_again(again, "Its worker was lost (lease expired).")
     return [row for row in again if not schedule.waits_here(row, row.__dict__["_now"])]
 
 

@@ -113,3 +113,10 @@ def claimable(seen: Seen) -> bool:
     due = operation.due_at
     overrun = due is not None and operation.deadline_at is not None and due >= operation.deadline_at
     return operation.state == State.RUNNING and due is not None and due <= now and not overrun
+
+
+def newer_waits(operation: Operation) -> bool:
+    """Return whether a running operation, as it was read, was given newer arguments since its attempt began."""
+    # An attempt begins when it is due; only newer arguments are due after it began.
+    began = operation.started_at
+    return operation.state == State.RUNNING and began is not None and operation.available_at > began

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from billiard.exceptions import TimeLimitExceeded
 
 from django_task_safety import casualties, idempotent_task, ledger, owners, sweeper
 from django_task_safety.models import Operation
@@ -186,3 +187,67 @@ def test_it_runs_also_where_the_worker_of_the_last_attempt_is_lost(worker):
     passes(worker, 60)
     operation.refresh_from_db()
     assert (operation.state, operation.result) == (State.SUCCEEDED, 2)
+
+
+@idempotent_task(key="key", on_duplicate="replace", time_limit=15, soft_time_limit=14)
+def hangs(key: str, value: int) -> int:
+    return value
+
+
+@hangs.compensate
+def _undo(operation: Operation, exc: BaseException) -> None:
+    effect("compensated", operation.key)
+
+
+def hung(worker, *, newer: bool) -> Operation:
+    """An attempt has had its time; the pool killed it, or cannot."""
+    operation = hangs.enqueue("a", 1)
+    worker.take()
+    ledger.claim(operation.pk, owners.me(), 30, 15, lambda: None, hangs.name)
+    if newer:
+        hangs.delay("a", 2)
+    return operation
+
+
+def found_by_the_sweeper(worker, operation: Operation) -> None:
+    worker.pass_time(16)
+    sweeper.sweep()
+
+
+def killed_by_the_pool(worker, operation: Operation) -> None:
+    limit = TimeLimitExceeded(15)
+    hangs.backend.store_result(str(operation.pk), limit, "FAILURE")  # as the pool's parent has done by then
+    casualties.time_limit_passed(operation.pk, limit)
+
+
+@pytest.mark.parametrize("end", [found_by_the_sweeper, killed_by_the_pool])
+def test_it_runs_also_where_the_running_attempt_passes_its_time_limit(worker, end):
+    operation = hung(worker, newer=True)
+    end(worker, operation)
+    operation.refresh_from_db()
+    assert operation.state == State.QUEUED
+    assert "time limit" in operation.error
+    assert hangs.AsyncResult(str(operation.pk)).state == "PENDING"
+    worker.drain()
+    operation.refresh_from_db()
+    assert (operation.state, operation.result, operation.error) == (State.SUCCEEDED, 2, "")
+    assert effects("compensated") == []
+
+
+@pytest.mark.parametrize("end", [found_by_the_sweeper, killed_by_the_pool])
+def test_a_time_limit_with_nothing_newer_ends_it(worker, end):
+    operation = hung(worker, newer=False)
+    end(worker, operation)
+    operation.refresh_from_db()
+    assert operation.state == State.FAILED
+    assert effects("compensated") == ["a"]
+
+
+def test_newer_work_has_time_limits_of_its_own(worker):
+    operation = hung(worker, newer=True)
+    found_by_the_sweeper(worker, operation)
+    worker.take()
+    assert ledger.claim(operation.pk, owners.me(), 30, 15, lambda: None, hangs.name).claimed
+    found_by_the_sweeper(worker, operation)
+    operation.refresh_from_db()
+    assert operation.state == State.FAILED

@@ -1,11 +1,22 @@
 """An operation stays tied to the object that its attempt works on, through replacements and newer arguments."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 
-from django_task_safety import PROTECT, KeyReused, ObjectLocked, idempotent_task, safe_task
+from django_task_safety import (
+    PROTECT,
+    KeyReused,
+    ObjectLocked,
+    casualties,
+    idempotent_task,
+    owners,
+    safe_task,
+    sweeper,
+)
+from django_task_safety.clock import Now
 from django_task_safety.models import Operation
 from tests.testapp import guarded_tasks as tasks
 from tests.testapp.models import Machine, Page
@@ -39,6 +50,13 @@ def newest(obj, number):
 def latest_locked(obj, number):
     for meddle in MEDDLE:
         meddle()
+
+
+@safe_task(bind=True)
+def goes_on_with(self, obj, other=None):
+    if other is not None:
+        raise self.retry(args=(other,), countdown=0)
+    return str(obj)
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +146,56 @@ def test_newer_arguments_that_protect_nothing_take_over_when_the_running_attempt
     MEDDLE.append(overtaken)
     worker.deliver_one()
     operation = Operation.objects.get()
+    assert (operation.state, operation.subject) == (State.QUEUED, second)
+    first.delete()
+    worker.drain()
+    operation.refresh_from_db()
+    assert (operation.state, operation.result) == (State.SUCCEEDED, str(second))
+
+
+def retried(pk):
+    raise ConnectionError
+
+
+def lost_with_its_lease(pk):
+    Operation.objects.filter(pk=pk).update(due_at=Now() - timedelta(seconds=1))
+    sweeper.sweep()
+
+
+def lost_with_its_child(pk):
+    Operation.objects.filter(pk=pk).update(owner=owners.me())
+    casualties.worker_lost(pk, SystemExit())
+
+
+def hung(pk):
+    casualties.time_limit_passed(pk, TimeoutError())
+
+
+@pytest.mark.parametrize("ends", [retried, lost_with_its_lease, lost_with_its_child, hung])
+def test_they_take_over_also_where_that_attempt_ended_in_another_way(worker, ends):
+    first, second = two(Page)
+    newest.delay(first, 1)
+
+    def overtaken():
+        MEDDLE.clear()
+        newest.delay(second, 1)
+        ends(Operation.objects.get().pk)
+
+    MEDDLE.append(overtaken)
+    worker.deliver_one()
+    operation = Operation.objects.get()
+    assert (operation.state, operation.subject) == (State.QUEUED, second)
+    first.delete()
+    assert Operation.objects.get().state == State.QUEUED
+    second.delete()
+    assert Operation.objects.get().state == State.CANCELLED
+
+
+def test_a_retry_with_another_object_is_tied_to_that(worker):
+    first, second = two(Page)
+    result = goes_on_with.delay(first, second)
+    worker.deliver_one()
+    operation = Operation.objects.get(pk=result.id)
     assert (operation.state, operation.subject) == (State.QUEUED, second)
     first.delete()
     worker.drain()

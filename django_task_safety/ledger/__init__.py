@@ -8,7 +8,8 @@
     hand_back  RUNNING          -> QUEUED      the token is mine: a retry, newer arguments, a replacement
     end        RUNNING          -> FAILED, CANCELLED, SUCCEEDED (replaced)   the token is mine
     cancel     QUEUED, RUNNING  -> CANCELLED
-    take_back  RUNNING          -> QUEUED      its lease ran out, or its worker is known to be lost
+    take_back  RUNNING          -> QUEUED      its lease ran out, its worker is known to be lost, or its time is over
+                                               and newer arguments wait
     give_up    QUEUED, RUNNING  -> FAILED      likewise, with its attempts spent
 
 The caller owns the transaction; announcements wait for its commit.

@@ -74,6 +74,8 @@ def amend(seen: Operation, asked: Operation) -> bool:
         values = {name: values[name] for name in values.keys() - {"due_at", *TIES}}
         if asked.max_attempts is not None:
             values["max_attempts"] = F("attempt") + asked.max_attempts
+        # After the attempt began, also for a database that counts milliseconds: see `table.newer_waits`.
+        values["available_at"] = After(max(getattr(asked.available_at, "seconds", 0.0), 0.001))
     else:
         values["attempt"] = 0
     values["generation"] = seen.generation + 1
