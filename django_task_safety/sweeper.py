@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import uuid
 from collections.abc import Sequence
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -27,6 +28,8 @@ State = Operation.State
 REPUBLISH_FACTOR_MAX = 16
 #: Seconds for which a lost attempt is left to those processes that know its task; then any of them ends it.
 STRANGER_GRACE = 3600.0
+#: Seconds after which a due operation fails whose task nobody who sweeps knows: thirty days.
+FORGOTTEN_AFTER = 30 * 86_400.0
 
 _Casualty = tuple[Operation, type[OperationError], str]
 
@@ -62,8 +65,10 @@ def sweep() -> Swept:
 
 
 def _due() -> list[uuid.UUID]:
-    # A lost attempt of a task that this process does not know is for one that does: it may have a compensation.
-    foreign = Q(state=State.RUNNING, due_at__gt=After(-STRANGER_GRACE)) & ~Q(task__in=[*safe_task_names(), LOCK])
+    # What this process does not know is for one that does: it can publish it, and may have a compensation.
+    lost = Q(state=State.RUNNING, due_at__gt=After(-STRANGER_GRACE))
+    queued = Q(state=State.QUEUED, due_at__gt=After(-conf().REPUBLISH_AFTER))
+    foreign = (lost | queued) & ~Q(task__in=[*safe_task_names(), LOCK])
     found = table.rows().filter(due_at__lte=Now()).exclude(foreign).order_by("due_at")
     return list(found.values_list("pk", flat=True)[: conf().SWEEP_BATCH])
 
@@ -106,7 +111,7 @@ def _locked(pks: Sequence[uuid.UUID]) -> list[Operation]:
 def _handle(batch: Sequence[Operation], work: _Work, total: Swept) -> None:
     """Change what is due, and note what is to be done after that."""
     # Before the lost ones are queued again in place.
-    publish = _expired_or_queued(batch, total)
+    publish = _not_forgotten(_expired_or_queued(batch, total), work, total)
     publish += _lost(batch, work, total)
     ended = [row for row in batch if not row.is_pending]
     old = [row for row in ended if row.delivered or _past_retention(row)]
@@ -145,6 +150,18 @@ def _expired_or_queued(batch: Sequence[Operation], total: Swept) -> list[Operati
     if late:
         total.cancelled += cancellation.cancel_all(_these(late), cancellation.EXPIRED)
     return [row for row in queued if row not in late]
+
+
+def _not_forgotten(queued: Sequence[Operation], work: _Work, total: Swept) -> list[Operation]:
+    """Fail what waited too long for a process that knows its task, and return the rest."""
+    forgotten = [row for row in queued if safe_task_named(row.task) is None and _waited(row) > FORGOTTEN_AFTER]
+    _give_up(forgotten, Unpublishable, f"It was due for {FORGOTTEN_AFTER / 86_400:g} days", work, total)
+    return [row for row in queued if row not in forgotten]
+
+
+def _waited(row: Operation) -> float:
+    waited: timedelta = row.__dict__["_now"] - row.available_at
+    return waited.total_seconds()
 
 
 def _these(found: Sequence[Operation]) -> OperationQuerySet:

@@ -233,7 +233,7 @@ def test_a_row_whose_task_is_unknown_does_not_hold_up_the_others(worker, caplog)
     Operation.all_rows.filter(pk=stranger.pk).update(task="no.such.task")
     record.delay("known")
     worker.take()
-    worker.pass_time(61)
+    worker.pass_time(121)
     assert sweeper.sweep().published == 1
     assert "no.such.task" in caplog.text
     worker.drain()
