@@ -169,6 +169,8 @@ def _meet(task: SafeTask, message: Message, call: Call) -> Operation | replay.An
         # Written all the same, so that it ends as one whose object goes later does: when the object is to be loaded.
         call.operation.anchor = None
         return _claim_call(task, message, call)
+    if verdict is Verdict.CONTINUED:
+        enqueueing.go_on(task, call, first)
     if first.pk != message.id:
         try:
             answer = followers.join(task, call, first)

@@ -27,6 +27,8 @@ class Verdict(enum.Enum):
     REOPENED = enum.auto()
     #: It queued an ended row again, as newer work.
     RENEWED = enum.auto()
+    #: It goes on in the row of an operation that replaced itself by a canvas of which the call is the last.
+    CONTINUED = enum.auto()
 
 
 def decide(task: SafeTask, first: Operation, second: Operation) -> Verdict:

@@ -61,6 +61,8 @@ def _enqueue_awaited(task: SafeTask, call: Call, publish: bool) -> Enqueued:
     """The work is another row's; a follower under the call's own id brings its outcome to those who wait."""
     work = followers.without_canvas(call)
     verdict, operation = resolve(task, work.operation)
+    if verdict is Verdict.CONTINUED:
+        return go_on(task, call, operation, publish=publish)
     if publish:
         _publish_after_commit(task, work, verdict, operation)
     if operation.pk == call.operation.pk:
@@ -69,6 +71,21 @@ def _enqueue_awaited(task: SafeTask, call: Call, publish: bool) -> Enqueued:
     if publish:
         _publish_after_commit(task, follower, Verdict.CREATED, follower.operation)
     return Enqueued(operation, verdict, follower.operation.pk)
+
+
+def go_on(task: SafeTask, call: Call, replaced: Operation, *, publish: bool = True) -> Enqueued:
+    """Let a call go on, with all that waits for it, in the row of the operation that replaced itself."""
+    with transaction.atomic(using=conf().DATABASE):
+        if task.idempotent:
+            # The work is done in its key's own row, which this one follows.
+            answer = enqueue(task, replacement.detour(call), publish=publish).operation
+            call = followers.in_place_of_replaced(call, answer)
+        went = ledger.reopen(replaced, call.operation, new_work=False)
+        if not went:
+            obstacles.look(call.operation)
+        elif publish:
+            _publish_after_commit(task, call, Verdict.REOPENED, replaced)
+    return Enqueued(replaced, Verdict.REOPENED if went else Verdict.DUPLICATE, replaced.pk)
 
 
 def _check_autocommit() -> None:
@@ -131,7 +148,7 @@ def resolve(task: SafeTask, asked: Operation, *, sent: bool = False) -> tuple[Ve
 def _same_id(first: Operation, asked: Operation, sent: bool) -> Verdict:
     copied = sent and first.task == asked.task
     if first.replaced and first.follows is None and not copied:
-        return Verdict.REOPENED
+        return Verdict.CONTINUED
     if first.task != asked.task and not sent:
         raise InvalidOption(f"task_id={asked.pk} belongs to another operation ({first.task}). Leave task_id out.")
     return Verdict.DUPLICATE

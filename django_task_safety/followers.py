@@ -50,6 +50,13 @@ def follow(call: Call, followed: Operation) -> Call:
     return follower
 
 
+def in_place_of_replaced(call: Call, answer: Operation) -> Call:
+    """Return a call by which a replaced operation's row becomes a follower of the one that answers for the call."""
+    follower = _of(call, answer)
+    follower.operation.replaced = True
+    return follower
+
+
 def join(task: SafeTask, call: Call, followed: Operation) -> replay.Answer | None:
     """Write a follower for a duplicate call that a worker holds, and answer for it as `answer` does.
 

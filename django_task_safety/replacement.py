@@ -69,4 +69,5 @@ def detour(call: Call) -> Call:
     """Return the call under an id of its own, without the callbacks that wait for the replaced one."""
     alone = followers.without_canvas(call)
     alone.operation.pk = ids.new()
+    alone.options.pop("task_id", None)
     return alone
