@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Task
 
+from django_task_safety import codec
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.errors import InvalidOption, did_you_mean
 
@@ -59,15 +60,43 @@ def check_definition(task: type[Task[Any, Any]]) -> None:
         InvalidOption: Saying which option is wrong and what it takes.
     """
     where = f"Task {task.name}"
+    if not _storable(task.name):
+        raise InvalidOption(f"{where:.80}: its name must be text of at most {_LONGEST_NAME} characters, without NUL.")
+    _check_idempotent(where, task)
     for option, choices in _CHOICES.items():
         value = getattr(task, option)
         if value not in choices:
             raise InvalidOption(f"{where}: {option}={value!r}; it takes one of {', '.join(map(repr, choices))}.")
     _check_counts(where, task)
     _check_exceptions(where, task)
-    parameters = inspect.signature(task.run).parameters
+    parameters = list(inspect.signature(task.run).parameters)
+    if not isinstance(inspect.getattr_static(task, "run"), staticmethod):
+        del parameters[:1]  # self
     for option in ("subject", "key", "match", "version"):
         _check_parameters(where, option, getattr(task, option), parameters)
+
+
+def _check_idempotent(where: str, task: Any) -> None:
+    """What is said of one task must not be lost on it; a base class may say it for those that are idempotent."""
+    for option in () if task.idempotent else IDEMPOTENT_OPTIONS:
+        if option not in SAFE_OPTIONS and task.__dict__.get(option) is not None:
+            raise InvalidOption(f"{where}: {option} is an option of idempotent tasks. Use @idempotent_task.")
+
+
+def take_retry_kwargs(task: Any) -> None:
+    """Take Celery's ``retry_kwargs`` for what they mean: a bound, and a fixed wait where no backoff is given as well.
+
+    Raises:
+        InvalidOption: If they say anything else.
+    """
+    given = task.__dict__.get("retry_kwargs") or {}
+    if not isinstance(given, Mapping) or given.keys() - {"max_retries", "countdown"}:
+        raise InvalidOption(f"Task {task.name}: retry_kwargs takes max_retries and countdown, not {given!r}.")
+    if "max_retries" in given:
+        task.max_retries = given["max_retries"]
+    if given.get("countdown") is not None and "retry_backoff" not in task.__dict__:
+        _check_duration(f"Task {task.name}", "retry_kwargs", given["countdown"])
+        task.retry_backoff, task.default_retry_delay = False, given["countdown"]
 
 
 def check_durations(task: type[Task[Any, Any]]) -> None:
@@ -112,8 +141,10 @@ def _check_counts(where: str, task: Any) -> None:
     soft, hard = task.soft_time_limit, task.time_limit
     if soft is not None and hard is not None and soft >= hard:
         raise InvalidOption(f"{where}: soft_time_limit ({soft:g} s) must be below time_limit ({hard:g} s).")
-    if task.lock is not None and (not isinstance(task.lock, str) or not task.lock):
-        raise InvalidOption(f"{where}: lock must be a name, not {task.lock!r}.")
+    if task.lock is not None and not _storable(task.lock):
+        raise InvalidOption(
+            f"{where}: lock must be a name of at most {_LONGEST_NAME} characters, without NUL, not {task.lock!r:.80}."
+        )
     for option in ("atomic", "retry_jitter"):
         if not isinstance(getattr(task, option), bool):
             raise InvalidOption(f"{where}: {option} must be True or False, not {getattr(task, option)!r}.")
@@ -150,9 +181,15 @@ def _check_parameters(where: str, option: str, value: Any, parameters: Any) -> N
 
 
 _SINGLE = ("subject", "version")
-_CELERYS_SECONDS = ("time_limit", "soft_time_limit", "default_retry_delay")
+_CELERYS_SECONDS = ("time_limit", "soft_time_limit", "default_retry_delay", "retry_kwargs")
+#: What the columns for names hold.
+_LONGEST_NAME = 255
 #: What the column for attempts can count to.
 _MOST_RETRIES = 2**31 - 2
+
+
+def _storable(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and codec.printable(name) == name
 
 
 def is_count(value: Any) -> bool:

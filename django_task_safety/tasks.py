@@ -99,6 +99,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
 
         # Also from here, so that a project which forgot to install the app is told by Django's checks.
         checks.register()
+        task_options.take_retry_kwargs(cls)
         task_options.check_durations(cls)
         if "time_limit" not in cls.given_limits and app.conf.task_time_limit is None:
             cls.time_limit = conf().TIME_LIMIT  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import _state, current_app
 
-from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, idempotent_task, safe_task
+from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, idempotent_task, retries, safe_task
 from tests.testapp.models import Note
 
 
@@ -98,6 +98,8 @@ def test_a_parameter_that_the_task_does_not_have_is_refused(options):
         *({"retention": 1e300}, {"time_limit": 1e300}, {"retry_backoff_max": 1e300}, {"period": timedelta.max}),
         *({"max_retries": 2.5}, {"max_retries": 2**31}, {"time_limit": timedelta(minutes=1)}, {"time_limit": "10"}),
         *({"soft_time_limit": timedelta(minutes=1)}, {"default_retry_delay": timedelta(minutes=1)}),
+        *({"lock": "x" * 256}, {"lock": "a\0"}, {"retry_kwargs": 5}, {"retry_kwargs": {"countdwon": 5}}),
+        *({"retry_kwargs": {"queue": "slow"}}, {"retry_kwargs": {"countdown": -1}}),
         *({"retry_on": 5}, {"retry_on": "ConnectionError"}, {"retry_on": [int]}, {"retry_on": (ValueError, 5)}),
     ],
     ids=str,
@@ -106,6 +108,31 @@ def test_a_value_that_cannot_work_is_refused(options):
     (option,) = options
     with pytest.raises(InvalidOption, match=option):
         define(idempotent_task, **options)
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a\0b", "\ud800"], ids=["long", "NUL", "surrogate"])
+def test_a_name_that_no_database_stores_is_refused(name):
+    def body() -> None: ...
+
+    with pytest.raises(InvalidOption, match="its name must be"):
+        assert safe_task(name=name)(body).max_retries
+
+
+@pytest.mark.parametrize("option", ["key", "match", "subject", "version"])
+def test_a_bound_tasks_self_is_no_parameter(option):
+    def body(self, number): ...
+
+    with pytest.raises(InvalidOption, match="'self', which the task does not have"):
+        define(idempotent_task, body, bind=True, **{option: "self"})
+
+
+def test_celerys_retry_kwargs_are_understood():
+    options = {"max_retries": 7, "countdown": 5}
+    task = define(safe_task, autoretry_for=(OSError,), retry_kwargs=options)
+    assert (task.max_retries, task.retry_backoff, task.default_retry_delay) == (7, False, 5)
+    assert retries.usual(task, 3) == 5
+    task = define(safe_task, autoretry_for=(OSError,), retry_kwargs=options, retry_backoff=3)
+    assert (task.max_retries, task.retry_backoff) == (7, 3)
 
 
 @pytest.mark.parametrize(

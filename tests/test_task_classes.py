@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import Celery, Task, _state, current_app
+from celery import Celery, Task, _state, current_app, shared_task
 
 from django_task_safety import KEEP, PROTECT, InvalidOption, SafeTask, idempotent_task, safe_task
 from django_task_safety.models import Operation
@@ -140,3 +140,21 @@ def test_a_bound_task_gets_itself_first(worker):
     operation = task.enqueue(3)
     worker.drain()
     assert Operation.objects.get().result == [str(operation.pk), 3]
+
+
+@pytest.mark.parametrize("option", [{"key": "number"}, {"rerun": "always"}, {"on_duplicate": "raise"}], ids=str)
+def test_an_option_of_idempotent_tasks_is_not_lost_on_another_one(option):
+    (name,) = option
+    with pytest.raises(InvalidOption, match=f"{name} is an option of idempotent tasks"):
+        define(shared_task, increment, base=SafeTask, **option)
+    task = define(shared_task, increment, base=SafeTask, idempotent=True, **option)
+    assert getattr(task, name) == option[name]
+
+
+def test_a_base_class_may_set_them_for_those_that_are():
+    class House(SafeTask):
+        abstract = True
+        rerun = "never"
+
+    assert not define(safe_task, increment, base=House).idempotent
+    assert define(idempotent_task, increment, base=House).rerun == "never"
