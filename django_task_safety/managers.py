@@ -9,7 +9,8 @@ from django.db import models
 from django.db.models import Q
 
 from django_task_safety.clock import After
-from django_task_safety.conf import conf
+from django_task_safety.conf import LONGEST, conf
+from django_task_safety.errors import InvalidArguments
 from django_task_safety.lock_managers import LockableManager, LockableQuerySet
 from django_task_safety.soft_managers import SoftDeleteManager, SoftDeleteQuerySet
 
@@ -27,6 +28,13 @@ __all__ = [
 ]
 
 
+def _lateness(given: timedelta | float) -> float:
+    number = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= LONGEST:
+        raise InvalidArguments(f"stuck({given!r}): it takes a number of seconds from 0, or a timedelta.")
+    return number
+
+
 class OperationQuerySet(models.QuerySet["Operation"]):
     """A queryset of operations."""
 
@@ -38,7 +46,7 @@ class OperationQuerySet(models.QuerySet["Operation"]):
         """Those whose subject is ``obj``.
 
         Raises:
-            InvalidArguments: If ``obj`` was never saved.
+            InvalidArguments: If ``obj`` is no model instance, or was never saved.
         """
         from django_task_safety.subjects import subject_of
 
@@ -49,10 +57,12 @@ class OperationQuerySet(models.QuerySet["Operation"]):
         """Those that should have moved and did not: due, by more than ``for_``, and nobody took them.
 
         Args:
-            for_: A number of seconds or a timedelta; the default is ``REPUBLISH_AFTER``.
+            for_: A number of seconds from 0 or a timedelta; the default is ``REPUBLISH_AFTER``.
+
+        Raises:
+            InvalidArguments: If ``for_`` is neither.
         """
-        seconds = for_.total_seconds() if isinstance(for_, timedelta) else for_
-        late = After(-(conf().REPUBLISH_AFTER if seconds is None else seconds))
+        late = After(-(conf().REPUBLISH_AFTER if for_ is None else _lateness(for_)))
         queued = Q(state=self.model.State.QUEUED, available_at__lt=late)
         return self.filter(queued | Q(state=self.model.State.RUNNING, due_at__lt=late))
 

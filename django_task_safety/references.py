@@ -38,8 +38,10 @@ class Reference:
         """Return the reference to a saved instance.
 
         Raises:
-            InvalidArguments: If the instance was never saved or is of a model without a table of its own.
+            InvalidArguments: If it is no instance, was never saved, or is of a model without a table of its own.
         """
+        if not isinstance(instance, models.Model):
+            raise InvalidArguments(f"{instance!r:.80} is not a model instance.")
         meta = instance._meta
         if instance.pk is None or instance._state.adding:
             raise InvalidArguments(

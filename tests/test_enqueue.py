@@ -228,6 +228,18 @@ def test_a_signature_is_an_operation(worker):
     assert str(Operation.objects.get().pk) == result.id
 
 
+@pytest.mark.parametrize("late", [float("nan"), float("inf"), 1e300, timedelta.max, "5", True, -1], ids=str)
+def test_how_late_is_stuck_is_a_duration(db, late):
+    with pytest.raises(InvalidArguments, match="stuck"):
+        Operation.objects.stuck(late)
+
+
+def test_what_is_due_is_stuck_at_once_if_one_says_so(worker):
+    operation = record.enqueue("a")
+    worker.pass_time(1)
+    assert list(Operation.objects.stuck(0)) == [operation]
+
+
 def test_pending_and_stuck_operations_are_found(worker):
     old = record.enqueue("old")
     worker.pass_time(61)

@@ -176,6 +176,12 @@ def test_an_instance_without_a_row_has_no_operations(db):
         Operation.objects.for_object(Note())
 
 
+@pytest.mark.parametrize("what", [None, Note, 5], ids=repr)
+def test_what_is_no_object_has_no_operations(db, what):
+    with pytest.raises(InvalidArguments, match="not a model instance"):
+        Operation.objects.for_object(what)
+
+
 def test_send_task_cannot_carry_an_object_but_a_safe_call_in_a_signature_can(worker):
     given = note()
     arrive.signature((given,)).apply_async()
