@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from django_task_safety.conf import conf
 from django_task_safety.duplicates import Verdict
 from django_task_safety.errors import DuplicateOperation, KeyReused, ObjectGone, ObjectLocked, TaskSafetyError
 from django_task_safety.models import Operation
+from django_task_safety.options import is_count
 
 if TYPE_CHECKING:
     from django_task_safety.tasks import SafeTask
@@ -62,12 +64,14 @@ class Message:
     @classmethod
     def of(cls, request: Any, args: Any, kwargs: Any) -> Message:
         """Read the message from Celery's request."""
-        header = dict(getattr(request, outbox.HEADER, None) or (request.headers or {}).get(outbox.HEADER) or {})
+        said = getattr(request, outbox.HEADER, None) or (request.headers or {}).get(outbox.HEADER)
+        header = dict(said) if isinstance(said, Mapping) else {}
         return cls(message_id(request.id), args, kwargs, _uuid(header.get("op")), header)
 
     def hint(self, task: SafeTask) -> Operation | None:
         """Return the row as it was when the message was published, the rest deferred; None if it does not say."""
-        if self.operation_id is None or "att" not in self.header:
+        counts = [self.header.get(name, 0) for name in ("att", "rev", "gen")]
+        if self.operation_id is None or "att" not in self.header or not all(map(is_count, counts)):
             return None
         known = {
             **{"id": self.operation_id, "task": task.name, "state": State.QUEUED, "key": self.header.get("key", "")},

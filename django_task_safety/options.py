@@ -193,7 +193,7 @@ def _storable(name: Any) -> bool:
 
 
 def is_count(value: Any) -> bool:
-    """Return whether a value is a number of retries."""
+    """Return whether a value is one that a column of counts holds: a number of retries, for one."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_RETRIES
 
 

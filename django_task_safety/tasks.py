@@ -259,6 +259,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
             with replacement.capturing(attempt):
                 # Celery runs the replacement right here in eager mode, and returns its value.
                 attempt.eager_value = super().replace(sig)
+            replacement.has_run(attempt)
         finally:
             attempt.replaced = True
         raise Ignore("Replaced, and the replacement has run.")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from celery import chain, chord, group
 
-from django_task_safety import idempotent_task, safe_task
+from django_task_safety import idempotent_task, safe_task, sweeper
 from django_task_safety.models import Operation
 from tests.celery import app
 from tests.testapp.models import Effect
@@ -44,12 +44,26 @@ CANVAS: dict[str, tuple[Callable[[], Any], Any]] = {
     "a group": (lambda: group(add.s(1, 2), add.s(3, 4)), [3, 7]),
     "a chord": (lambda: chord([add.s(1, 2), add.s(3, 4)], total.s()), 10),
 }
+#: How often it calls the plain task itself.
+PLAIN_CALLS = {
+    "a plain task": 1,
+    "a chain that ends without a key": 1,
+    "a chain that begins plainly": 1,
+    "a plain chain": 2,
+}
 #: How it is called, and what the plain task after it gets.
 CALLS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "in a chain": (lambda sig: chain(sig, plain.s())(), lambda value: value),
     "in a chord": (lambda sig: chord([sig, double.s(50)], plain.s())(), lambda value: [value, 100]),
     "with a link": (lambda sig: sig.apply_async(link=plain.s()), lambda value: value),
 }
+
+
+@pytest.fixture
+def eager():
+    app.conf.task_always_eager = True
+    yield
+    app.conf.task_always_eager = False
 
 
 def effects(name: str) -> list[str]:
@@ -144,3 +158,18 @@ def test_a_message_without_a_row_goes_on_in_the_replaced_row_too(worker):
     worker.finish()
     assert (effects("double"), effects("plain")) == (["3"], ["6"])
     assert Operation.objects.get(pk=result.id).result == 6
+
+
+@pytest.mark.parametrize("how", CANVAS)
+@pytest.mark.parametrize("where", CALLS)
+def test_in_eager_mode_too(worker, eager, where, how):
+    call, after = CALLS[where]
+    result = call(swaps.s(how))
+    value = after(CANVAS[how][1])
+    assert result.get(timeout=1) == (CANVAS[how][1] if where == "with a link" else value)
+    app.conf.task_always_eager = False
+    worker.pass_time(100)
+    sweeper.sweep()
+    worker.drain()
+    assert effects("plain")[-1] == str(value)
+    assert len(effects("plain")) == 1 + PLAIN_CALLS.get(how, 0)

@@ -134,3 +134,22 @@ def test_a_duplicate_whose_follower_was_not_published_is_swept(worker, monkeypat
         worker.deliver(message)
     worker.finish()
     assert app.AsyncResult(message.headers["id"]).get(timeout=1) == 8
+
+
+NOISE = ["x", 5, ["op"], {"op": 5}, {"op": "no id"}, {"att": "x"}]
+
+
+@pytest.mark.parametrize("header", NOISE, ids=str)
+def test_a_header_that_says_nothing_is_as_none(worker, header):
+    app.send_task(double.name, (4,), headers={"task_safety": header})
+    worker.drain()
+    assert (Operation.objects.get().state, Operation.objects.get().result) == (State.SUCCEEDED, 8)
+
+
+@pytest.mark.parametrize("said", [{"rev": "x", "att": "y"}, {"rev": None}, {"att": -1, "rev": 10**30}], ids=str)
+def test_a_header_that_says_nonsense_of_its_row_is_not_believed(worker, said):
+    double.delay(4)
+    message = worker.take_one()
+    message.headers["task_safety"] = {**message.headers["task_safety"], **said}
+    worker.deliver(message)
+    assert (Operation.objects.get().state, Operation.objects.get().result) == (State.SUCCEEDED, 8)
