@@ -173,31 +173,20 @@ def _message(
     kwargs: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> None:
-    defaults: Mapping[str, Any] = task._get_exec_options()  # type: ignore[attr-defined]
-    options = {**defaults, "expires": None, **options}
-    ignored = options.pop("ignore_result", None)
-    ignored = task.ignore_result if ignored is None else ignored
-    headers = {**options.pop("headers", {}), HEADER: dict(header), "ignore_result": ignored}
+    options = {**task._get_exec_options(), "expires": None, **options}  # type: ignore[attr-defined]
     options.pop("task_id", None)
+    said = options.pop("ignore_result", None)
+    ignored = task.ignore_result if said is None else said
     if not ignored and isinstance(task.backend, RPCBackend):
         task.backend.on_task_call(producer, task_id)
     shadow_name: Any = task.shadow_name
+    shadow = options.pop("shadow", None) or shadow_name(args, kwargs, options)
+    headers = {**options.pop("headers", {}), HEADER: dict(header), "ignore_result": ignored}
     # "ignore_result=True" keeps send_task from subscribing to the result here, which would block while the result
     # store is down; the header tells the worker the truth. Who waits for a result subscribes then.
-    task.app.send_task(
-        task.name,
-        list(args),
-        dict(kwargs),
-        task_id=task_id,
-        producer=producer,
-        task_type=task,
-        ignore_result=True,
-        headers=headers,
-        retry=False,
-        add_to_parent=False,
-        shadow=options.pop("shadow", None) or shadow_name(args, kwargs, options),
-        **options,
-    )
+    options.update(ignore_result=True, retry=False, add_to_parent=False)
+    addressed = {"task_id": task_id, "producer": producer, "task_type": task, "headers": headers, "shadow": shadow}
+    task.app.send_task(task.name, list(args), dict(kwargs), **{**options, **addressed})
 
 
 def _forget(task: SafeTask, operation: Operation) -> None:

@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from celery import Celery, Task
-from celery.backends.rpc import RPCBackend
 from celery.canvas import Signature
 from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
 
+from django_task_safety import callers
 from django_task_safety import options as task_options
 from django_task_safety.context import current_attempt, plain_call
-from django_task_safety.errors import InvalidArguments
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
@@ -134,29 +133,16 @@ class SafeTask(Task):  # type: ignore[type-arg]
             TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
         """
         named = {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow}
-        options = {**options, **_given(named)}
+        options = {**options, **callers.given(named)}
         if self.app.conf.task_always_eager:
             eager: AsyncResult[Any] = self.apply(args, kwargs, **options)
             return eager
         from django_task_safety import calls, enqueueing
 
-        result_id = enqueueing.enqueue_call(self, calls.make(self, args, kwargs, self._lineage(options)))
+        result_id = enqueueing.enqueue_call(self, calls.make(self, args, kwargs, callers.with_lineage(self, options)))
         result: AsyncResult[Any] = self.AsyncResult(str(result_id))
-        result.ignored = options.get("ignore_result", self.ignore_result)
-        parent = self.app.current_worker_task
-        if parent is not None and options.get("add_to_parent", True):
-            parent.add_trail(result)
+        callers.note_child(self, result, options)
         return result
-
-    def _lineage(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Celery reads the parent and the caller when it publishes; here that may be later, so they are noted now."""
-        if isinstance(self.backend, RPCBackend):
-            options = {"reply_to": self.app.thread_oid, **_given(options)}
-        parent = self.app.current_worker_task
-        if parent is None or parent.request is None or parent.request.called_directly:
-            return options
-        root = parent.request.root_id or parent.request.id
-        return {"root_id": root, "parent_id": parent.request.id, **_given(options)}
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
         """Enqueue and return the operation: the new one, or the one that answers for a duplicate."""
@@ -181,7 +167,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
         """
         from django_task_safety import calls, enqueueing
 
-        made = [calls.make(self, *_split(one), {}) for one in calls_]
+        made = [calls.make(self, *callers.split(one), {}) for one in calls_]
         if self.app.conf.task_always_eager:
             return [self.enqueue(*call.args, **call.kwargs) for call in made]
         return enqueueing.enqueue_many(self, made)
@@ -237,7 +223,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
 
         if retries.spent(attempt, max_retries):
             self._give_up(exc)
-        changes = {"args": args, "kwargs": kwargs, "options": _given(options), "max_retries": max_retries}
+        changes = {"args": args, "kwargs": kwargs, "options": callers.given(options), "max_retries": max_retries}
         signal = retries.ask(attempt, exc, eta, countdown, **changes)
         if throw:
             raise signal
@@ -263,17 +249,3 @@ class SafeTask(Task):  # type: ignore[type-arg]
         finally:
             attempt.replaced = True
         raise Ignore("Replaced, and the replacement has run.")
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _split(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    if isinstance(one, Mapping):
-        return (), one
-    if isinstance(one, Sequence) and not isinstance(one, str | bytes):
-        return one, {}
-    raise InvalidArguments(
-        f"enqueue_many takes tuples of positional arguments or dicts of keyword arguments, not {one!r:.80}."
-    )

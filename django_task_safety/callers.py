@@ -1,0 +1,52 @@
+"""What is to be known of a call before it is made: how its arguments were given, and by which task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from celery.backends.rpc import RPCBackend
+
+from django_task_safety.errors import InvalidArguments
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say something."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def split(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return one of ``enqueue_many``'s calls as args and kwargs.
+
+    Raises:
+        InvalidArguments: If it is neither a sequence of the one nor a mapping of the other.
+    """
+    if isinstance(one, Mapping):
+        return (), one
+    if isinstance(one, Sequence) and not isinstance(one, str | bytes):
+        return one, {}
+    raise InvalidArguments(
+        f"enqueue_many takes tuples of positional arguments or dicts of keyword arguments, not {one!r:.80}."
+    )
+
+
+def with_lineage(task: SafeTask, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the parent and the caller, which Celery reads when it publishes: that may be later."""
+    if isinstance(task.backend, RPCBackend):
+        options = {"reply_to": task.app.thread_oid, **given(options)}
+    parent = task.app.current_worker_task
+    if parent is None or parent.request is None or parent.request.called_directly:
+        return options
+    root = parent.request.root_id or parent.request.id
+    return {"root_id": root, "parent_id": parent.request.id, **given(options)}
+
+
+def note_child(task: SafeTask, result: Any, options: Mapping[str, Any]) -> None:
+    """Note a call in the trail of the task that makes it, as Celery does."""
+    result.ignored = options.get("ignore_result", task.ignore_result)
+    parent = task.app.current_worker_task
+    if parent is not None and options.get("add_to_parent", True):
+        parent.add_trail(result)
