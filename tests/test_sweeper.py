@@ -1,9 +1,11 @@
 """The slow path: a lost message, or a lost worker, costs a delay and never the work."""
 
+import re
 from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
@@ -54,6 +56,21 @@ def test_at_rest_a_sweep_is_one_query(worker):
     with statements() as found:
         assert not sweeper.sweep()
     assert len(found) == 1, found
+
+
+@pytest.mark.skipif(connection.vendor == "mysql", reason="its planner reads the whole of a small table")
+def test_the_query_at_rest_reads_what_is_due_and_no_ended_rows(worker):
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET enable_seqscan = off")
+        with statements() as found:
+            sweeper.sweep()
+        (query,) = found
+        cursor.execute(f"EXPLAIN {'QUERY PLAN ' * (connection.vendor == 'sqlite')}{query}")
+        plan = str(cursor.fetchall())
+        if connection.vendor == "postgresql":
+            cursor.execute("RESET enable_seqscan")
+    assert re.search(r"SEARCH .* USING .*INDEX \w*due_at\w* \(due_at<|Index Cond: \(due_at <=", plan), plan
 
 
 def test_a_lost_message_is_published_again(worker):
