@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Task
 
 from django_task_safety import codec
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.errors import InvalidOption, did_you_mean
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
 
 CANCEL = "cancel"
 PROTECT = "protect"
@@ -28,6 +31,8 @@ _CHOICES = {
     "on_duplicate": ("return", "raise", "replace"),
     "rerun": ("failed", "never", "always"),
 }
+#: Django has constants of the same names.
+_IMPORTED = {"on_delete": " Import CANCEL, PROTECT and KEEP from django_task_safety, not from django.db.models."}
 #: Celery takes these as task options although `Task` has no attribute of the name.
 _CELERY_OPTIONS = {
     *("name", "base", "bind", "shared", "lazy", "filter", "queue", "routing_key", "exchange", "exchange_type"),
@@ -53,7 +58,7 @@ def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iter
             raise InvalidOption(f"Unknown task option {option!r}.{did_you_mean(option, known)}")
 
 
-def check_definition(task: type[Task[Any, Any]]) -> None:
+def check_definition(task: type[SafeTask]) -> None:
     """Validate the options, other than durations, of a task class whose function is known.
 
     Raises:
@@ -66,7 +71,9 @@ def check_definition(task: type[Task[Any, Any]]) -> None:
     for option, choices in _CHOICES.items():
         value = getattr(task, option)
         if value not in choices:
-            raise InvalidOption(f"{where}: {option}={value!r}; it takes one of {', '.join(map(repr, choices))}.")
+            takes = ", ".join(map(repr, choices))
+            raise InvalidOption(f"{where}: {option}={value!r}; it takes one of {takes}.{_IMPORTED.get(option, '')}")
+    _check_function(where, task.run)
     _check_counts(where, task)
     _check_exceptions(where, task)
     parameters = list(inspect.signature(task.run).parameters)
@@ -74,6 +81,8 @@ def check_definition(task: type[Task[Any, Any]]) -> None:
         del parameters[:1]  # self
     for option in ("subject", "key", "match", "version"):
         _check_parameters(where, option, getattr(task, option), parameters)
+    if task.idempotent:
+        _check_outside_key(where, task, parameters)
 
 
 def _check_idempotent(where: str, task: Any) -> None:
@@ -177,6 +186,30 @@ def _check_parameters(where: str, option: str, value: Any, parameters: Any) -> N
             raise InvalidOption(
                 f"{where}: {option} names the parameter {name!r}, which the task does not have."
                 f"{did_you_mean(name, parameters)}"
+            )
+
+
+def _check_function(where: str, function: Any) -> None:
+    """A call must do the work: that of a coroutine function or a generator only makes an object that nobody runs."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidOption(f"{where} is an async function, which a worker does not await. Wrap it in async_to_sync().")
+    if inspect.isgeneratorfunction(function):
+        raise InvalidOption(f"{where} is a generator, which a worker does not iterate. Return a list, or nothing.")
+
+
+def _check_outside_key(where: str, task: Any, parameters: Iterable[str]) -> None:
+    """Two calls with one key must be able to differ in what ``match`` and ``version`` name."""
+    if callable(task.key):
+        return
+    key = parameters if task.key is None else parameter_names(task.key)
+    whole = "all arguments are the key" if task.key is None else "it is part of the key"
+    for option in ("match", "version"):
+        value = getattr(task, option)
+        inside = [] if value is None else [name for name in parameter_names(value) if name in key]
+        if inside:
+            raise InvalidOption(
+                f"{where}: {option} names {inside[0]!r}, but {whole}, so that it never differs for the same key. "
+                f"Name with key= what makes two calls the same work, without {inside[0]!r}."
             )
 
 

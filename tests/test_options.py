@@ -2,12 +2,13 @@
 
 import math
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import _state, current_app
+from django.db import models
 
 from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, idempotent_task, retries, safe_task
 from tests.testapp.models import Note
@@ -54,10 +55,8 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(decorator, option, n
 def test_the_options_of_idempotent_tasks_are_unknown_to_safe_ones(option):
     with pytest.raises(InvalidOption, match=option):
         safe_task(**{option: "number"})
-    define(
-        idempotent_task,
-        **{option: {"on_duplicate": "raise", "rerun": "never", "period": timedelta(1)}.get(option, "number")},
-    )
+    known = {"on_duplicate": "raise", "rerun": "never", "period": timedelta(1)}
+    define(idempotent_task, **{"key": "note", option: known.get(option, "number")})
 
 
 def test_the_error_is_a_type_error_and_a_value_error():
@@ -166,6 +165,40 @@ def test_only_a_function_can_be_made_a_task(decorator, thing):
         decorator(thing)
     with pytest.raises(InvalidOption, match="function"):
         decorator(max_retries=1)(thing)
+
+
+@pytest.mark.parametrize("option", ["match", "version"])
+@pytest.mark.parametrize("key", [None, "number", ["note", "number"]], ids=str)
+def test_what_is_part_of_the_key_cannot_differ_for_one(option, key):
+    with pytest.raises(InvalidOption, match=rf"{option} names 'number', but .*the key.*key="):
+        define(idempotent_task, key=key, **{option: "number"})
+    assert define(idempotent_task, key="note", **{option: "number"}).idempotent
+    assert define(idempotent_task, key=lambda note, number: note, **{option: "number"}).idempotent
+
+
+def test_djangos_constants_of_the_same_name_are_told_from_this_packages():
+    with pytest.raises(InvalidOption, match=r"on_delete=.*Import CANCEL, PROTECT and KEEP from django_task_safety"):
+        define(safe_task, on_delete=models.PROTECT)
+
+
+async def _coroutine(note: Note) -> None: ...
+
+
+async def _async_generator(note: Note) -> AsyncIterator[None]:
+    yield
+
+
+def _generator(note: Note) -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("bind", [False, True])
+@pytest.mark.parametrize(
+    ("body", "advice"), [(_coroutine, "async_to_sync"), (_async_generator, "async_to_sync"), (_generator, "a list")]
+)
+def test_a_function_whose_call_does_no_work_cannot_be_made_a_task(body, advice, bind):
+    with pytest.raises(InvalidOption, match=advice):
+        define(safe_task, body, bind=bind)
 
 
 def test_a_key_is_a_name_several_or_a_function():
