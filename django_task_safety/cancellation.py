@@ -39,6 +39,7 @@ def expire(operation: Operation) -> bool:
 
 
 def _cancel(operation: Operation, found: OperationQuerySet, reason: str) -> bool:
+    reason = str(reason)  # also a translation that waits, or an exception
     if not ledger.cancel(found, reason):
         return False
     operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None
@@ -54,6 +55,7 @@ def cancel_all(found: OperationQuerySet, reason: str) -> int:
 
     The number of statements does not depend on how many there are.
     """
+    reason = str(reason)
     if found.query.is_sliced:
         found = table.rows().filter(pk__in=list(found.values_list("pk", flat=True)))
     pending = found.order_by().pending()

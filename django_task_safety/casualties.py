@@ -42,6 +42,7 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
         return Fate.FAILED if give_up_alone(operation, WorkerLost, reason, told=True) else Fate.NOT_OURS
     if not ledger.take_back(mine.filter(token=operation.token), reason):
         return Fate.NOT_OURS
+    operation.state = State.QUEUED
     announce.transition("requeued", operation, reason)
     failures.tie_to_newer(pk)
     outbox.publish_rows(table.rows().filter(pk=pk))

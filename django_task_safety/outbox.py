@@ -193,8 +193,8 @@ def _forget(task: SafeTask, operation: Operation) -> None:
     """The outcome of an earlier run must not be mistaken for that of the next one."""
     try:
         task.backend.forget(str(operation.pk))
-    except NotImplementedError:
-        return  # this backend keeps nothing to forget
+    except (NotImplementedError, FileNotFoundError):
+        return  # this backend keeps nothing to forget, or (Celery's of files) nothing of this operation
     except Exception:
         logger.warning("operation %s: its old result could not be forgotten", operation.pk, exc_info=True)
 

@@ -45,7 +45,7 @@ class Reference:
         meta = instance._meta
         if instance.pk is None or instance._state.adding:
             raise InvalidArguments(
-                f"An unsaved {meta.label} cannot be passed to a task: the worker loads it from the database. "
+                f"This {meta.label} was never saved: tasks, operations and locks know an object by its row. "
                 "Save it first."
             )
         concrete = meta.concrete_model or type(instance)

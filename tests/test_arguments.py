@@ -101,9 +101,9 @@ def test_what_encodes_but_cannot_be_decoded_is_refused(worker, value):
 
 
 def test_an_unsaved_object_is_refused(worker):
-    with pytest.raises(InvalidArguments, match="unsaved"):
+    with pytest.raises(InvalidArguments, match="never saved"):
         copy_note.delay(Note(title="new"))
-    with pytest.raises(InvalidArguments, match="unsaved"):
+    with pytest.raises(InvalidArguments, match="never saved"):
         arrive.delay({"deep": [Note(pk=5)]})
     assert not Operation.objects.exists()
 

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection
+from django.utils.translation import gettext_lazy
 
 from django_task_safety import OperationCancelled, current_operation, idempotent_task, safe_task, sweeper, track
 from django_task_safety.models import Operation
+from django_task_safety.signals import operation_cancelled
 from tests.celery import app
 from tests.delivering import about_operations, elsewhere, statements, undone
 from tests.factories import NoteFactory
@@ -246,6 +248,24 @@ def test_a_revoke_does_not_need_workers_to_remember(worker):
     app.control.revoke(str(operation.pk))
     worker.deliver(message)
     assert not Effect.objects.exists()
+
+
+@pytest.mark.parametrize("reason", [gettext_lazy("no longer wanted"), ValueError("no longer wanted"), 5], ids=str)
+def test_a_reason_of_another_type_is_kept_as_text(worker, monkeypatch, caplog, reason):
+    heard: list[str] = []
+
+    def receiver(operation: Operation, **kwargs: object) -> None:
+        heard.append(operation.error)
+
+    monkeypatch.setattr(operation_cancelled, "receivers", [])
+    operation_cancelled.connect(receiver)
+    first, second = record.enqueue("a"), record.enqueue("b")
+    first.cancel(reason)
+    Operation.objects.cancel(reason)
+    assert heard == [str(reason)] * 2
+    assert all(type(text) is str for text in [first.error, *heard])
+    assert set(Operation.objects.values_list("error", flat=True)) == {str(reason)}
+    assert app.AsyncResult(str(second.pk)).state == "REVOKED"
 
 
 def test_the_reason_may_be_any_text(worker):

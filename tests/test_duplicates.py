@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from celery.backends.filesystem import FilesystemBackend
 
 from django_task_safety import DuplicateOperation, KeyReused, idempotent_task
 from django_task_safety.models import Operation
@@ -197,6 +198,16 @@ def test_the_last_of_many_with_one_key_replaces_the_others(worker):
     latest.enqueue_many([("a", 3), ("b", 50), *[("a", number) for number in range(10, 20)]])
     worker.drain()
     assert sorted(effects("latest")) == ["19", "50"]
+
+
+def test_a_backend_of_files_has_nothing_to_forget_of_what_never_ran(worker, tmp_path, monkeypatch, caplog):
+    task = latest._get_current_object()
+    monkeypatch.setattr(task, "_backend", FilesystemBackend(app=task.app, url=f"file://{tmp_path}"))
+    latest.delay("a", 1)
+    latest.delay("a", 2)
+    worker.drain()
+    assert effects("latest") == ["2"]
+    assert "could not be forgotten" not in caplog.text
 
 
 def test_apply_reruns_what_failed_and_replays_what_succeeded(worker):

@@ -389,7 +389,7 @@ def test_a_lock_that_cannot_work_is_refused(machine, values):
 
 
 def test_locking_what_is_not_there_is_refused(machine):
-    with pytest.raises(InvalidArguments, match="unsaved"), Machine(name="new").lock():
+    with pytest.raises(InvalidArguments, match="never saved"), Machine(name="new").lock():
         pass
     stale = again(machine)
     machine.delete()

@@ -10,6 +10,7 @@ from kombu.utils.imports import symbol_by_name
 
 from django_task_safety import ledger, owners
 from django_task_safety.models import Operation
+from django_task_safety.signals import operation_requeued
 from tests.celery import app
 from tests.testapp.tasks import record
 
@@ -70,8 +71,16 @@ def test_a_child_that_died_in_the_middle_costs_its_attempt(worker):
     operation = record.enqueue("a")
     message = worker.take_one()
     ledger.claim(operation.pk, owners.me(), 30, None)
+    heard: list[tuple[str, int]] = []
+
+    def receiver(operation: Operation, **kwargs: object) -> None:
+        heard.append((operation.state, operation.attempt))
+
+    operation_requeued.connect(receiver)
     assert lose_the_child(worker, message) == ["acknowledged"]
+    operation_requeued.disconnect(receiver)
     assert Operation.objects.get().state == Operation.State.QUEUED
+    assert heard == [(Operation.State.QUEUED, 1)]
     assert worker.take_one().headers["id"] == message.headers["id"]
 
 

@@ -172,7 +172,7 @@ def test_a_named_subject_that_is_no_object_is_refused(worker):
 
 
 def test_an_instance_without_a_row_has_no_operations(db):
-    with pytest.raises(InvalidArguments, match="unsaved"):
+    with pytest.raises(InvalidArguments, match="never saved"):
         Operation.objects.for_object(Note())
 
 

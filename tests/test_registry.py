@@ -81,7 +81,7 @@ def test_a_child_its_parent_and_a_proxy_are_one_object():
 
 
 def test_an_unsaved_object_has_no_operations_and_says_so():
-    with pytest.raises(InvalidArguments, match="unsaved"):
+    with pytest.raises(InvalidArguments, match="never saved"):
         Page(title="new").operations.all()
 
 
