@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from django_task_safety import PROTECT, safe_task
 from django_task_safety.detaching import Detachment
+from django_task_safety.management.commands.task_safety import Command
 from django_task_safety.purging import soft_models
 from tests.notesapp.models import (
     Attachment,
@@ -106,7 +107,9 @@ def test_a_model_can_be_chosen():
         (["--model", "notesapp.Nothing"], "Nothing"),
         (["--model", "notesapp.Receipt"], "not soft-deletable. Those that are: .*notesapp.Note,"),
         (["--batch", "0"], "1 or more"),
-        (["--batch", "x"], "invalid"),
+        (["--model", "Note"], "--model Note: .*app_label.Model"),
+        (["--batch", "x"], "1 or more, not 'x'"),
+        (["--older-than", "soon"], "0 or more, not 'soon'"),
         (["--older-than=-1"], "0 or more"),
         (["--older-than", "nan"], "0 or more"),
     ],
@@ -117,6 +120,16 @@ def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(CommandError, match=message):
         purge(*arguments)
     assert left() == {note}
+
+
+@pytest.mark.parametrize("action", ["sweep", "purge"])
+@pytest.mark.parametrize(
+    "option", ["--settings=a.b", "--pythonpath=.", "-v2", "--traceback", "--no-color", "--force-color", "--skip-checks"]
+)
+def test_djangos_own_options_may_come_before_the_action_and_after_it(action, option):
+    parser = Command().create_parser("manage.py", "task_safety")
+    before, after, none = (parser.parse_args(words) for words in ([option, action], [action, option], [action]))
+    assert before == after != none
 
 
 def test_what_goes_with_it_is_counted():

@@ -22,8 +22,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
-        actions.add_parser("sweep", help="do once what the keeper of a worker does all the time")
-        purge = actions.add_parser("purge", help="delete for good what was soft-deleted long ago")
+        own = [_djangos_options()]
+        actions.add_parser("sweep", parents=own, help="do once what the keeper of a worker does all the time")
+        purge = actions.add_parser("purge", parents=own, help="delete for good what was soft-deleted long ago")
         purge.add_argument("--older-than", type=_days, default=30.0, metavar="DAYS", help="default: 30")
         purge.add_argument("--model", action="append", metavar="LABEL", help="only this one; may be repeated")
         purge.add_argument("--batch", type=_count, default=500, metavar="N", help="rows per transaction; default: 500")
@@ -55,11 +56,24 @@ class Command(BaseCommand):
             raise CommandError(f"{len(purged.skipped)} protected objects were skipped.", returncode=1)
 
 
+def _djangos_options() -> argparse.ArgumentParser:
+    """Return what lets Django's own options follow the action as well, where they are not given before it."""
+    parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("-v", "--verbosity", type=int, choices=range(4), help=argparse.SUPPRESS)
+    for option in ("--settings", "--pythonpath"):
+        parser.add_argument(option, help=argparse.SUPPRESS)
+    for option in ("--traceback", "--no-color", "--force-color", "--skip-checks"):
+        parser.add_argument(option, action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
 def _soft_model(label: str) -> type[SoftDeleteModel]:
     try:
         model = apps.get_model(label)
-    except (LookupError, ValueError) as exc:
+    except LookupError as exc:
         raise CommandError(f"--model {label}: {exc}") from exc
+    except ValueError as exc:
+        raise CommandError(f"--model {label}: a model is named as app_label.Model.") from exc
     if not issubclass(model, SoftDeleteModel):
         known = ", ".join(sorted(one._meta.label for one in purging.soft_models()))
         raise CommandError(f"--model {label}: it is not soft-deletable. Those that are: {known or 'none'}.")
@@ -67,14 +81,20 @@ def _soft_model(label: str) -> type[SoftDeleteModel]:
 
 
 def _days(text: str) -> float:
-    days = float(text)
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
     if not 0 <= days < 1_000_000:
-        raise argparse.ArgumentTypeError("a number of days, 0 or more")
+        raise argparse.ArgumentTypeError(f"a number of days, 0 or more, not {text!r}")
     return days
 
 
 def _count(text: str) -> int:
-    count = int(text)
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
     if count < 1:
-        raise argparse.ArgumentTypeError("a whole number, 1 or more")
+        raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {text!r}")
     return count
