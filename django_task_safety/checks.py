@@ -13,6 +13,7 @@ from django.db import DatabaseError, connections
 
 from django_task_safety.conf import load
 from django_task_safety.errors import InvalidSetting
+from django_task_safety.model_checks import check_mixins
 from django_task_safety.policy_checks import check_policies
 from django_task_safety.registry import import_tasks
 
@@ -27,7 +28,7 @@ def register() -> None:
     """Register the checks."""
     found = {
         "task_safety": (check_settings, check_broker, check_policies),
-        "models": (check_models,),
+        "models": (check_models, check_mixins),
         "database": (check_database,),
     }
     for check, tag in [(check, tag) for tag, checked in found.items() for check in checked]:

@@ -26,6 +26,11 @@ class LiveUniqueConstraint(models.UniqueConstraint):
     """
 
     def __init__(self, *, fields: Any, name: str, **options: Any) -> None:
+        if "condition" in options:
+            raise TypeError(
+                "LiveUniqueConstraint has its own condition. For a further one use UniqueConstraint with "
+                "condition=Q(is_removed=False) & …, on a database that knows conditions."
+            )
         super().__init__(fields=fields, name=name, condition=models.Q(is_removed=False), **options)
 
     def deconstruct(self) -> Any:

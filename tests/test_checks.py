@@ -14,10 +14,26 @@ from django.core import checks
 from django.core.management import call_command
 from django.db import DatabaseError, connection, models
 from django.test.utils import isolate_apps
+from model_utils.managers import SoftDeletableManager
 
 from django_task_safety import safe_task
 from django_task_safety.checks import check_broker, check_database, check_models, check_settings
-from django_task_safety.models import LiveUniqueConstraint, SoftDeleteModel
+from django_task_safety.lock_managers import LockableQuerySet
+from django_task_safety.model_checks import check_mixins
+from django_task_safety.models import LiveUniqueConstraint, LockableModel, SoftDeleteModel
+from django_task_safety.soft_managers import RemovedManager, SoftDeleteManager, SoftDeleteQuerySet
+
+
+class Slugs(models.QuerySet):
+    """A queryset that knows nothing of the mixins."""
+
+
+class SoftSlugs(SoftDeleteQuerySet):
+    """One that derives from theirs."""
+
+
+class LockableSlugs(LockableQuerySet):
+    """Likewise."""
 
 
 class Level(enum.IntEnum):
@@ -260,3 +276,82 @@ def test_a_base_manager_that_leaves_out_removed_rows_is_warned_of():
 
     (found,) = check_models([SimpleNamespace(get_models=lambda: [Hidden, Seen])])
     assert (found.id, found.obj) == ("task_safety.W007", Hidden)
+
+
+def foreign_managers(*found: type[models.Model]) -> dict[str, list[str]]:
+    """Return the managers that are warned of, by model."""
+    messages = check_mixins([SimpleNamespace(get_models=lambda: found)])
+    assert ids(messages) <= {"task_safety.W008"}
+    assert all("django_task_safety.managers" in message.hint for message in messages)
+    return {
+        model.__name__: [message.msg.split()[0].rpartition(".")[2] for message in messages if message.obj is model]
+        for model in found
+    }
+
+
+@isolate_apps("tests.notesapp")
+def test_a_manager_that_does_not_know_of_removed_rows_is_a_warning():
+    class Foreign(SoftDeleteModel):
+        objects = Slugs.as_manager()
+        plain = models.Manager()
+        theirs = SoftDeletableManager(_emit_deprecation_warnings=False)
+        half = SoftSlugs.as_manager()
+
+        class Meta:
+            app_label = "notesapp"
+
+    class Derived(SoftDeleteModel):
+        objects = SoftDeleteManager.from_queryset(SoftSlugs)()
+        archive = RemovedManager.from_queryset(SoftSlugs)()
+
+        class Meta:
+            app_label = "notesapp"
+
+    class Both(LockableModel, SoftDeleteModel):
+        lock_blocks = frozenset({"save"})
+
+        class Meta:
+            app_label = "notesapp"
+
+    assert foreign_managers(Foreign, Derived, Both) == {
+        "Foreign": ["objects", "plain", "theirs", "half"], "Derived": [], "Both": []
+    }  # fmt: skip
+
+
+@isolate_apps("tests.notesapp")
+def test_a_manager_that_does_not_look_at_the_locks_that_block_saving_is_a_warning():
+    class Foreign(LockableModel):
+        lock_blocks = frozenset({"save"})
+        objects = Slugs.as_manager()
+
+        class Meta:
+            app_label = "notesapp"
+
+    class Derived(LockableModel):
+        lock_blocks = ("save", "delete")
+        objects = LockableSlugs.as_manager()
+
+        class Meta:
+            app_label = "notesapp"
+
+    class Deletes(LockableModel):
+        objects = Slugs.as_manager()
+
+        class Meta:
+            app_label = "notesapp"
+
+    assert foreign_managers(Foreign, Derived, Deletes) == {"Foreign": ["objects"], "Derived": [], "Deletes": []}
+
+
+@pytest.mark.parametrize("blocks", ["save", {"delete", "update"}, ["Save"], {None}, True, None], ids=str)
+@isolate_apps("tests.notesapp")
+def test_what_a_lock_cannot_block_is_an_error(blocks):
+    class Misspelt(LockableModel):
+        lock_blocks = blocks
+
+        class Meta:
+            app_label = "notesapp"
+
+    (error,) = (one for one in check_mixins([SimpleNamespace(get_models=lambda: [Misspelt])]) if one.level >= 40)
+    assert (error.id, error.obj) == ("task_safety.E006", Misspelt)
+    assert repr(blocks) in error.msg

@@ -164,3 +164,8 @@ def test_it_is_added_and_removed_forwards_and_backwards(place):
     assert allowed(state, ("a", False), ("a", False))
     migrate(place, remove, forwards=False)
     assert_unique_among_the_live(after(place))
+
+
+def test_a_further_condition_is_refused_with_the_way_to_write_it():
+    with pytest.raises(TypeError, match=r"UniqueConstraint with condition=Q\(is_removed=False\)"):
+        LiveUniqueConstraint(fields=["slug"], name="live", condition=models.Q(slug="a"))
