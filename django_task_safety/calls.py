@@ -138,6 +138,11 @@ def _tie(task: SafeTask, operation: Operation, subject: references.Reference | N
     if subject is None:
         if task.lock is not None:
             raise InvalidArguments(f"{task.name} locks its object, but no argument of this call is a model instance.")
+        if task.on_delete == PROTECT and task.subject is None:
+            raise InvalidArguments(
+                f"{task.name} protects its object (on_delete=PROTECT), but no argument of this call is a model "
+                "instance. Pass the object instead of its id; where it may be None, name its parameter with subject=."
+            )
         return
     model = apps.get_model(subject.label)
     if task.on_delete == PROTECT and not is_watched(model):

@@ -10,7 +10,7 @@ from django.db import connection, models, transaction
 from django.db.models.deletion import Collector, ProtectedError
 from django.test.utils import CaptureQueriesContext
 
-from django_task_safety import ObjectGone, ObjectLocked
+from django_task_safety import PROTECT, InvalidArguments, ObjectGone, ObjectLocked, safe_task
 from django_task_safety.models import Operation
 from tests.factories import ChapterFactory, CityFactory, FolderFactory, PageFactory, SheetFactory
 from tests.testapp import guarded_tasks as tasks
@@ -247,3 +247,16 @@ def test_what_a_receiver_enqueues_while_the_object_goes_is_looked_at_too(around)
         models.signals.pre_delete.disconnect(reindex)
     assert [one.state for one in Operation.objects.all()] == [State.CANCELLED]
     assert Page.objects.get() == protected
+
+
+def test_protecting_needs_an_object_rather_than_its_id():
+    @safe_task(on_delete=PROTECT)
+    def publish(note): ...
+
+    @safe_task(on_delete=PROTECT, subject="note")
+    def publish_one_or_all(note=None): ...
+
+    with pytest.raises(InvalidArguments, match=r"Pass the object instead of its id.*subject="):
+        publish.delay(PageFactory().pk)
+    assert not Operation.objects.exists()
+    assert publish_one_or_all.enqueue().subject_label == ""
