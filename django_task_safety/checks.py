@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from celery import current_app
@@ -13,7 +12,7 @@ from django.db import DatabaseError, connections
 
 from django_task_safety.conf import load
 from django_task_safety.errors import InvalidSetting
-from django_task_safety.model_checks import check_mixins
+from django_task_safety.model_checks import check_models
 from django_task_safety.policy_checks import check_policies
 from django_task_safety.registry import import_tasks
 
@@ -28,7 +27,7 @@ def register() -> None:
     """Register the checks."""
     found = {
         "task_safety": (check_settings, check_broker, check_policies),
-        "models": (check_models, check_mixins),
+        "models": (check_models,),
         "database": (check_database,),
     }
     for check, tag in [(check, tag) for tag, checked in found.items() for check in checked]:
@@ -106,36 +105,6 @@ def _time_limits() -> list[tuple[str, float | None]]:
         if isinstance(task, SafeTask) and task.acks_late
     ]
     return sorted(found)
-
-
-def check_models(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Removed rows do not hold unique values (W004), and Django finds them (W007)."""
-    from django_task_safety.models import SoftDeleteModel
-
-    configs = apps.get_app_configs() if app_configs is None else app_configs
-    models = [model for config in configs for model in config.get_models() if issubclass(model, SoftDeleteModel)]
-    return [message for model in models if not model._meta.proxy for message in _check_soft(model)]
-
-
-def _check_soft(model: Any) -> Iterator[checks.CheckMessage]:
-    from django_task_safety.held_values import bare
-
-    for names in bare(model):
-        yield checks.Warning(
-            f"{model._meta.label} is unique by {', '.join(names)} among removed rows as well: what is removed goes on "
-            "holding its value, and nobody else can have it.",
-            hint="Use LiveUniqueConstraint instead, or silence this where that is what you want.",
-            obj=model,
-            id="task_safety.W004",
-        )
-    if model._base_manager.all().query.where:
-        yield checks.Warning(
-            f"The base manager of {model._meta.label} leaves out rows: foreign keys do not lead to removed objects, "
-            "which cannot be saved or refreshed, and hard_delete() of a parent leaves its removed children.",
-            hint='Let base_manager_name be "all_objects", or leave it out.',
-            obj=model,
-            id="task_safety.W007",
-        )
 
 
 def _check_isolation(connection: Any) -> list[checks.CheckMessage]:

@@ -16,8 +16,8 @@ from django_task_safety.soft_managers import AllManager, SoftDeleteManager, Soft
 _BLOCKABLE = frozenset({"delete", "save"})
 
 
-def check_mixins(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """``lock_blocks`` names what a lock can block (E006), and managers do what the mixins say of them (W008)."""
+def check_models(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Locks, removed rows and managers are what the mixins promise (E006, W004, W007, W008)."""
     from django_task_safety.models import LockableModel, SoftDeleteModel
 
     configs = apps.get_app_configs() if app_configs is None else app_configs
@@ -28,6 +28,7 @@ def check_mixins(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMes
             problems += _check_locks(model)
         if issubclass(model, SoftDeleteModel):
             problems += _check_soft_managers(model)
+            problems += [] if model._meta.proxy else _check_removed_rows(model)
     return problems
 
 
@@ -43,6 +44,27 @@ def _check_locks(model: Any) -> Iterator[checks.CheckMessage]:
         )
     elif "save" in blocks:
         yield from _check_lock_managers(model)
+
+
+def _check_removed_rows(model: Any) -> Iterator[checks.CheckMessage]:
+    from django_task_safety.held_values import bare
+
+    for names in bare(model):
+        yield checks.Warning(
+            f"{model._meta.label} is unique by {', '.join(names)} among removed rows as well: what is removed goes on "
+            "holding its value, and nobody else can have it.",
+            hint="Use LiveUniqueConstraint instead, or silence this where that is what you want.",
+            obj=model,
+            id="task_safety.W004",
+        )
+    if model._base_manager.all().query.where:
+        yield checks.Warning(
+            f"The base manager of {model._meta.label} leaves out rows: foreign keys do not lead to removed objects, "
+            "which cannot be saved or refreshed, and hard_delete() of a parent leaves its removed children.",
+            hint='Let base_manager_name be "all_objects", or leave it out.',
+            obj=model,
+            id="task_safety.W007",
+        )
 
 
 def _check_soft_managers(model: type[models.Model]) -> Iterator[checks.CheckMessage]:

@@ -17,9 +17,9 @@ from django.test.utils import isolate_apps
 from model_utils.managers import SoftDeletableManager
 
 from django_task_safety import safe_task
-from django_task_safety.checks import check_broker, check_database, check_models, check_settings
+from django_task_safety.checks import check_broker, check_database, check_settings
 from django_task_safety.lock_managers import LockableQuerySet
-from django_task_safety.model_checks import check_mixins
+from django_task_safety.model_checks import check_models
 from django_task_safety.models import LiveUniqueConstraint, LockableModel, SoftDeleteModel
 from django_task_safety.soft_managers import RemovedManager, SoftDeleteManager, SoftDeleteQuerySet
 
@@ -280,7 +280,7 @@ def test_a_base_manager_that_leaves_out_removed_rows_is_warned_of():
 
 def foreign_managers(*found: type[models.Model]) -> dict[str, list[str]]:
     """Return the managers that are warned of, by model."""
-    messages = check_mixins([SimpleNamespace(get_models=lambda: found)])
+    messages = check_models([SimpleNamespace(get_models=lambda: found)])
     assert ids(messages) <= {"task_safety.W008"}
     assert all("django_task_safety.managers" in message.hint for message in messages)
     return {
@@ -352,6 +352,6 @@ def test_what_a_lock_cannot_block_is_an_error(blocks):
         class Meta:
             app_label = "notesapp"
 
-    (error,) = (one for one in check_mixins([SimpleNamespace(get_models=lambda: [Misspelt])]) if one.level >= 40)
+    (error,) = (one for one in check_models([SimpleNamespace(get_models=lambda: [Misspelt])]) if one.level >= 40)
     assert (error.id, error.obj) == ("task_safety.E006", Misspelt)
     assert repr(blocks) in error.msg
