@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -16,6 +17,9 @@ from django.db.models.deletion import Collector
 from django_task_safety import clock, detaching, guards
 from django_task_safety.loaded import Loaded
 from django_task_safety.soft_rows import by_holder, cascades, chunks, holder, is_soft, key_in, rows
+
+#: The removal that is going on.
+_removal: ContextVar[uuid.UUID | None] = ContextVar("django_task_safety_removal", default=None)
 
 
 class SoftRules(Collector):
@@ -90,7 +94,15 @@ class SoftCollector(SoftRules):
                 self.collect(self._roots)
             self.data = {model: sorted(found, key=attrgetter("pk")) for model, found in self.data.items()}
             self.sort()
-            return self._remove() if self._removed_at else (0, {})
+            if self._removed_at is None:
+                return 0, {}
+            # What receivers remove goes together with it.
+            removal = _removal.get() or uuid.uuid4()
+            token = _removal.set(removal)
+            try:
+                return self._remove(removal)
+            finally:
+                _removal.reset(token)
 
     def collect(self, objs: Any, *args: Any, **kwargs: Any) -> None:
         # Locked before it is looked what hangs on them, so that this is what is removed: no child of one that somebody
@@ -98,8 +110,7 @@ class SoftCollector(SoftRules):
         if len(objs) and is_soft(type(objs[0])):
             Collector.collect(self, self._lock(list(objs)), *args, **kwargs)
 
-    def _remove(self) -> tuple[int, dict[str, int]]:
-        removal = uuid.uuid4()
+    def _remove(self, removal: uuid.UUID) -> tuple[int, dict[str, int]]:
         self._send(signals.pre_delete, self._objects())
         for (field, value), groups in self.field_updates.items():
             detaching.detach(removal, field, value, groups, self.using)

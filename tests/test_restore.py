@@ -6,6 +6,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, connection, transaction
+from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 
 from django_task_safety import ObjectGone
@@ -76,6 +77,21 @@ def test_the_instance_knows_that_it_is_back():
     given.title = "b"
     given.save()
     assert fresh(given).title == "b"
+
+
+def test_what_a_receiver_removed_comes_back_with_it():
+    def receive(instance: Note, **kwargs: Any) -> None:
+        pre_delete.disconnect(receive, sender=Note)
+        instance.copies.all().delete()
+        fresh(instance).delete()
+
+    given, copy, page = tree()
+    pre_delete.connect(receive, sender=Note)
+    went = given.delete()
+    assert went == (3, {"notesapp.Note": 1, "notesapp.Copy": 1, "notesapp.Page": 1})
+    assert given.removal == fresh(given).removal
+    assert given.restore() == went
+    assert not any(is_removed(obj) for obj in (given, copy, page))
 
 
 @every_way
