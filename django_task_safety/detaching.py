@@ -12,7 +12,7 @@ from django.db import connections, models
 from django.db.models import Case, Value, When
 from django.db.models.functions import Cast
 
-from django_task_safety.soft_rows import CHUNK, chunks, rows
+from django_task_safety.soft_rows import CHUNK, chunks, holder, rows
 
 
 class Detachment(models.Model):
@@ -77,14 +77,17 @@ def reconnect(removal: uuid.UUID, restored: Sequence[models.Model], using: str) 
         noted.delete()
 
 
-def forget(objs: Iterable[models.Model], using: str) -> None:
-    """Forget what was detached from removed objects that are deleted for good."""
-    removals: dict[uuid.UUID | None, list[models.Model]] = {}
-    for obj in objs:
-        removals.setdefault(vars(obj)["removal"], []).append(obj)
-    for removal, together in removals.items():
-        for _, noted in _noted(removal, together, using) if removal else ():
-            noted.delete()
+def forget(models_there: Iterable[type[models.Model]], using: str) -> None:
+    """Forget what was detached from objects that have been deleted for good since.
+
+    Args:
+        models_there: All soft-deletable models that may have rows there.
+        using: The database alias.
+    """
+    lost = Detachment.objects.using(using)
+    for model in {holder(model) for model in models_there}:
+        lost = lost.exclude(removal__in=rows(model, using).filter(removal__isnull=False).values("removal"))
+    lost.delete()
 
 
 def _noted(

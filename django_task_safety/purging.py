@@ -59,7 +59,8 @@ def purge(
         dry_run: Only count them.
     """
     purged = Purged()
-    for model in soft_models() if chosen is None else chosen:
+    chosen = soft_models() if chosen is None else chosen
+    for model in chosen:
         using = router.db_for_write(model)
         due = model.removed_objects.using(using).filter(removed_at__lte=clock.After(-older_than))
         if dry_run:
@@ -67,6 +68,10 @@ def purge(
         else:
             for objs in _batches(due.order_by("pk"), batch):
                 _purge(objs, using, purged)
+    for using in () if dry_run else {router.db_for_write(model) for model in chosen}:
+        if router.allow_migrate_model(using, detaching.Detachment):
+            there = [model for model in soft_models() if router.allow_migrate_model(using, model)]
+            detaching.forget(there, using)
     purged.deleted += Counter()
     return purged
 
@@ -100,7 +105,6 @@ def _delete(objs: list[Any], using: str) -> dict[str, int]:
     """Delete what is still removed: somebody may have restored one since."""
     rows = type(objs[0]).removed_objects.using(using).filter(pk__in=[obj.pk for obj in objs])
     still = list(rows.select_for_update())
-    detaching.forget(still, using)
     collector = _Collector(using, origin=rows)
     collector.collect(still)
     if collector.live:

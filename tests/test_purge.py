@@ -232,6 +232,20 @@ def test_a_child_by_inheritance_goes_with_its_parents_row():
     assert not PinnedNote.all_objects.exists()
 
 
+@pytest.mark.parametrize("hard_delete", [lambda obj: obj.hard_delete(), lambda obj: obj.notebook.hard_delete()])
+def test_what_was_detached_from_what_is_gone_is_forgotten(hard_delete):
+    note = Note.objects.create(title="a", notebook=Notebook.objects.create(title="n"))
+    Reminder.objects.create(note=note)
+    note.delete()
+    purge()
+    assert Detachment.objects.exists()
+    hard_delete(note)
+    purge("--dry-run")
+    assert Detachment.objects.exists()
+    purge()
+    assert not Detachment.objects.exists()
+
+
 def test_what_was_detached_from_it_is_forgotten():
     note, other = Note.objects.create(title="a"), Note.objects.create(title="b")
     for one in (note, other):
