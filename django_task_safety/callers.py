@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.backends.rpc import RPCBackend
 
+from django_task_safety.context import current_attempt
 from django_task_safety.errors import InvalidArguments
 
 if TYPE_CHECKING:
@@ -50,3 +51,10 @@ def note_child(task: SafeTask, result: Any, options: Mapping[str, Any]) -> None:
     parent = task.app.current_worker_task
     if parent is not None and options.get("add_to_parent", True):
         parent.add_trail(result)
+
+
+def goes_on(task: SafeTask, options: Mapping[str, Any]) -> bool:
+    """Return whether a worker makes the call for a chain, a callback or a chord that goes on: nobody is there to whom
+    an error would be of use. The bodies of plain tasks look the same, where they call a canvas."""
+    outside = current_attempt() is None and task.app.current_worker_task is not None
+    return outside and options.get("task_id") is not None

@@ -6,17 +6,15 @@ import dataclasses
 import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from django_task_safety import calls, codec, followers, ledger, obstacles, outbox, replacement, table
-from django_task_safety.call_options import CANVAS
+from django_task_safety import callers, followers, ledger, obstacles, outbox, replacement, table
 from django_task_safety.calls import Call
-from django_task_safety.clock import After, Now
 from django_task_safety.conf import conf
 from django_task_safety.duplicates import Verdict, decide
-from django_task_safety.errors import InvalidOption, KeyReused, TaskSafetyError
+from django_task_safety.errors import DuplicateOperation, InvalidOption, KeyReused, TaskSafetyError
 from django_task_safety.models import Operation
 from django_task_safety.options import PROTECT
 
@@ -60,7 +58,12 @@ def enqueue(task: SafeTask, call: Call, *, publish: bool = True) -> Enqueued:
 def _enqueue_awaited(task: SafeTask, call: Call, publish: bool) -> Enqueued:
     """The work is another row's; a follower under the call's own id brings its outcome to those who wait."""
     work = followers.without_canvas(call)
-    verdict, operation = resolve(task, work.operation)
+    try:
+        verdict, operation = resolve(task, work.operation)
+    except DuplicateOperation as duplicate:
+        if not callers.goes_on(task, call.options):
+            raise
+        verdict, operation = Verdict.DUPLICATE, duplicate.operation
     if verdict is Verdict.CONTINUED:
         return go_on(task, call, operation, publish=publish)
     if publish:
@@ -78,7 +81,10 @@ def go_on(task: SafeTask, call: Call, replaced: Operation, *, publish: bool = Tr
     with transaction.atomic(using=conf().DATABASE):
         if task.idempotent:
             # The work is done in its key's own row, which this one follows.
-            answer = enqueue(task, replacement.detour(call), publish=publish).operation
+            try:
+                answer = enqueue(task, replacement.detour(call), publish=publish).operation
+            except DuplicateOperation as duplicate:
+                answer = duplicate.operation
             call = followers.in_place_of_replaced(call, answer)
         went = ledger.reopen(replaced, call.operation, new_work=False)
         if not went:
@@ -220,32 +226,3 @@ def _enqueue_batch(task: SafeTask, batch: Sequence[Call], answers: dict[int, Ope
             verdict, answer = resolve(task, call.operation)
             answers[id(call)] = answer
             _publish_after_commit(task, call, verdict, answer)
-
-
-def retry(operation: Operation) -> bool:
-    """Queue a failed or cancelled operation again, as it was asked for.
-
-    Raises:
-        ObjectLocked: If another operation holds the lock that this one needs.
-        ObjectGone: If its object does not exist any more, or is removed.
-    """
-    seen = table.find(pk=operation.pk)
-    if seen is None or seen.is_pending or seen.state == Operation.State.SUCCEEDED or seen.task == obstacles.LOCK:
-        return False
-    asked = table.find(pk=operation.pk)
-    assert asked is not None
-    _due_now(asked)
-    calls.tie_again(asked)
-    options = codec.loads(asked.options) if asked.options else {}
-    asked.delivered = not any(options.get(name) for name in CANVAS)
-    if not ledger.reopen(seen, asked, new_work=False):
-        obstacles.look(asked)
-        return False
-    operation.refresh_from_db()
-    publish: Any = partial(outbox.publish_rows, [operation], forget=True)
-    transaction.on_commit(publish, using=conf().DATABASE, robust=True)
-    return True
-
-
-def _due_now(asked: Operation) -> None:
-    asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)

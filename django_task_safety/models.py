@@ -191,9 +191,9 @@ class Operation(models.Model):
         Returns:
             Whether it was reopened; False when it is pending or succeeded.
         """
-        from django_task_safety import enqueueing
+        from django_task_safety import reopening
 
-        return enqueueing.retry(self)
+        return reopening.retry(self)
 
     def check_cancelled(self) -> None:
         """Raise when the attempt that runs this should stop.

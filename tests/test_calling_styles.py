@@ -9,7 +9,7 @@ from celery.beat import Scheduler
 from celery.schedules import schedule
 from django.utils import timezone
 
-from django_task_safety import idempotent_task, safe_task
+from django_task_safety import DuplicateOperation, idempotent_task, safe_task
 from django_task_safety.models import Operation
 from tests.celery import app
 from tests.testapp.models import Effect
@@ -41,6 +41,12 @@ def heard_of_error_safely(task_id: str) -> None:
 @safe_task
 def fails() -> None:
     raise ValueError("no")
+
+
+@idempotent_task(key="n", on_duplicate="raise")
+def strict(n: int) -> int:
+    effect("strict", n)
+    return n
 
 
 @idempotent_task(key="n", rerun="never")
@@ -187,3 +193,32 @@ def test_apply_of_a_canvas_runs_here(worker):
 def test_a_signature_is_a_plain_call_when_it_is_called(worker):
     assert add.s(1, 2)() == 3
     assert not Operation.objects.exists()
+
+
+@pytest.mark.parametrize("head", [plain, double])
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        lambda head: chain(head.s(4), strict.si(8))(),
+        lambda head: chord([head.s(4)], strict.si(8))(),
+        lambda head: chain(head.s(4), group(strict.si(8), strict.si(8)))(),
+    ],
+    ids=["in a chain", "after a chord", "in a group in a chain"],
+)
+def test_a_pending_duplicate_does_not_break_a_canvas_that_a_worker_goes_on_with(worker, head, canvas):
+    strict.delay(8)
+    (first,) = worker.take()
+    result = canvas(head)
+    for message in worker.take():
+        assert worker.deliver(message).state == "SUCCESS"
+    worker.deliver(first)
+    worker.finish()
+    assert result.get(timeout=1) in (8, [8, 8])
+    assert effects("strict") == ["8"]
+
+
+def test_a_pending_duplicate_is_an_error_to_who_calls_a_canvas(worker):
+    strict.delay(8)
+    for canvas in (chain(strict.s(8), plain.s()), group(strict.s(8), strict.s(9)), chord([strict.s(8)], plain.s())):
+        with pytest.raises(DuplicateOperation):
+            canvas()
