@@ -201,7 +201,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
         exc: Exception | None = None,
         throw: bool = True,
         eta: datetime | None = None,
-        countdown: float | None = None,
+        countdown: float | timedelta | None = None,
         max_retries: int | None = None,
         **options: Any,
     ) -> Retry:
