@@ -66,7 +66,9 @@ def _by_version(task: SafeTask, first: Operation, second: Operation) -> Verdict 
 
 def _while_pending(task: SafeTask, first: Operation) -> Verdict:
     if task.on_duplicate == "raise":
-        raise DuplicateOperation(f"An operation with the key {first.key!r} is pending", first)
+        raise DuplicateOperation(
+            f"An operation with the key {first.key!r} is pending. Wait for it to end, or cancel it.", first
+        )
     return Verdict.AMENDED if task.on_duplicate == "replace" and task.version is None else Verdict.DUPLICATE
 
 
