@@ -83,6 +83,11 @@ def check_definition(task: type[SafeTask]) -> None:
         _check_parameters(where, option, getattr(task, option), parameters)
     if task.idempotent:
         _check_outside_key(where, task, parameters)
+    for option in () if task.idempotent else ("key", "match", "version", "period"):
+        if getattr(task, option) is not None:
+            raise InvalidOption(
+                f"{where}: {option} is for idempotent tasks: say idempotent = True in its class as well."
+            )
 
 
 def _check_idempotent(where: str, task: Any) -> None:

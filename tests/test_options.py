@@ -10,7 +10,7 @@ import pytest
 from celery import _state, current_app
 from django.db import models
 
-from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, idempotent_task, retries, safe_task
+from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, SafeTask, idempotent_task, retries, safe_task
 from tests.testapp.models import Note
 
 
@@ -165,6 +165,17 @@ def test_only_a_function_can_be_made_a_task(decorator, thing):
         decorator(thing)
     with pytest.raises(InvalidOption, match="function"):
         decorator(max_retries=1)(thing)
+
+
+@pytest.mark.parametrize(
+    "options", [{"key": "note"}, {"period": timedelta(1)}, {"key": "note", "match": "number"}], ids=str
+)
+def test_a_class_that_forgot_to_be_idempotent_is_refused(options):
+    base = type("Base", (SafeTask,), {"abstract": True, **options})
+    with pytest.raises(InvalidOption, match=rf"{next(iter(options))} is for idempotent tasks: say idempotent = True"):
+        define(safe_task, base=base)
+    assert define(safe_task, base=type("Base", (base,), {"abstract": True, "idempotent": True})).idempotent
+    assert define(idempotent_task, base=base).idempotent
 
 
 @pytest.mark.parametrize("option", ["match", "version"])
