@@ -45,8 +45,8 @@ class Reference:
         meta = instance._meta
         if instance.pk is None or instance._state.adding:
             raise InvalidArguments(
-                f"This {meta.label} was never saved: tasks, operations and locks know an object by its row. "
-                "Save it first."
+                f"This {meta.label} was never saved, or was deleted: tasks, operations and locks know an object by its "
+                "row. Save it first."
             )
         concrete = meta.concrete_model or type(instance)
         pk = concrete._meta.pk

@@ -13,6 +13,7 @@ from kombu.messaging import Producer
 from django_task_safety import InvalidArguments, InvalidOption
 from django_task_safety.models import Operation
 from tests.delivering import statements, undone
+from tests.factories import MachineFactory
 from tests.testapp.models import Effect, Note
 from tests.testapp.tasks import add, charge, copy_note, record
 
@@ -39,6 +40,15 @@ def test_enqueue_answers_the_row(worker):
     assert operation.is_pending
     assert operation.result is None
     assert operation.created_at <= timezone.now() + timedelta(seconds=5)
+
+
+def test_what_was_enqueued_is_an_instance_of_a_row_and_can_be_an_argument(worker):
+    first, (second,) = record.enqueue("a"), record.enqueue_many([("b",)])
+    with MachineFactory().lock() as third:
+        for operation in (first, second, third):
+            assert (operation._state.adding, operation._state.db) == (False, "default")
+            assert record.delay(operation).id
+            operation.validate_unique()
 
 
 @pytest.mark.parametrize("task", [record, charge])

@@ -36,6 +36,8 @@ def enqueue(operations: Sequence[Operation]) -> list[Operation]:
         )
         new = [operation for operation in operations if operation.pk in present]
     for operation in new:
+        # As a row that was read: it can be an argument of another task.
+        operation._state.adding, operation._state.db = False, conf().DATABASE
         if operation.subject_label:
             enqueued.set(enqueued.get() + 1)
         forget_expressions(operation)
