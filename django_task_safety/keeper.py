@@ -15,7 +15,7 @@ from collections.abc import Callable
 from celery.worker import state
 from django.db import connections
 
-from django_task_safety import heartbeat, sweeper
+from django_task_safety import codec, heartbeat, sweeper
 from django_task_safety.conf import conf
 from django_task_safety.tasks import SafeTask
 
@@ -33,6 +33,8 @@ class _Loop:
         self._stopped = threading.Event()
         self._ticking = threading.Lock()
         self._held = False
+        #: How the last tick failed.
+        self._failure = ""
         self.thread: threading.Thread = threading.Thread(target=self._run, name=name, daemon=True)
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child)
 
@@ -46,10 +48,17 @@ class _Loop:
             with self._ticking:
                 try:
                     self._tick()
-                except Exception:
-                    logger.warning("%s failed and will be tried again", self.thread.name, exc_info=True)
+                    self._failure = ""
+                except Exception as exc:
+                    self._log(codec.describe(exc))
                 finally:
                     connections.close_all()
+
+    def _log(self, failure: str) -> None:
+        # A database that is down would fill the log with the same traceback.
+        again, self._failure = failure == self._failure, failure
+        said = codec.one_line(failure)
+        logger.warning("%s failed and will be tried again: %s", self.thread.name, said, exc_info=not again)
 
     def _before_fork(self) -> None:
         self._held = threading.current_thread() is not self.thread and self._ticking.acquire(timeout=_FORK_WAIT)

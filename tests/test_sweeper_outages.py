@@ -193,3 +193,26 @@ def test_a_message_keeps_its_stamps_and_ignored_result_through_an_outage(worker,
     worker.deliver(message)
     again = worker.take_one().headers
     assert (again["ignore_result"], again["stamps"]) == (True, message.headers["stamps"])
+
+
+def test_the_keeper_says_why_it_failed_each_time_and_shows_where_once(monkeypatch, caplog):
+    outcomes = iter(["no such table", "no such table", None, "no such table", "gone"])
+
+    def tick() -> None:
+        outcome = next(outcomes, "end")
+        if outcome == "end":
+            loop.stop()
+        elif outcome:
+            raise OperationalError(outcome)
+
+    monkeypatch.setattr(keeper.connections, "close_all", lambda: None)
+    loop = keeper._Loop("the sweeper", lambda: 0.0, tick)
+    monkeypatch.setattr(loop, "stop", loop._stopped.set)
+    loop.thread.start()
+    loop.thread.join(10)
+    said = [(record.getMessage(), bool(record.exc_info)) for record in caplog.records]
+    failed = "the sweeper failed and will be tried again: OperationalError: {}".format
+    assert said == [
+        (failed("no such table"), True), (failed("no such table"), False), (failed("no such table"), True),
+        (failed("gone"), True),
+    ]  # fmt: skip
