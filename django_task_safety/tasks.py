@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Compensation = Callable[["Operation", BaseException], Any]
 RetryRule = Callable[[BaseException], "bool | float | timedelta | None"]
 
-
 _LIMITS = frozenset({"time_limit", "soft_time_limit"})
 
 
