@@ -20,7 +20,15 @@ from django_task_safety.errors import (
     OperationSuperseded,
     TimeLimitPassed,
 )
-from django_task_safety.failures import Fenced, fail, foreign_retry, go_round, hand_back, publish_after_commit
+from django_task_safety.failures import (
+    Fenced,
+    fail,
+    foreign_retry,
+    go_round,
+    hand_back,
+    publish_after_commit,
+    tie_to_newer,
+)
 from django_task_safety.heartbeat import heartbeat
 from django_task_safety.models import Operation
 from django_task_safety.options import KEEP
@@ -209,6 +217,7 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
         elif retries.exhausted(operation):
             fail(attempt.task, operation, exc)
         elif ledger.hand_back(operation, 0.0, {"error": repr(exc)}, name="requeued", reason=repr(exc)):
+            tie_to_newer(operation.pk)
             publish_after_commit(operation)
 
 

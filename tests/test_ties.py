@@ -1,6 +1,7 @@
 """An operation stays tied to the object that its attempt works on, through replacements and newer arguments."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -171,7 +172,11 @@ def hung(pk):
     casualties.time_limit_passed(pk, TimeoutError())
 
 
-@pytest.mark.parametrize("ends", [retried, lost_with_its_lease, lost_with_its_child, hung])
+def interrupted(pk):
+    raise SystemExit
+
+
+@pytest.mark.parametrize("ends", [retried, lost_with_its_lease, lost_with_its_child, hung, interrupted])
 def test_they_take_over_also_where_that_attempt_ended_in_another_way(worker, ends):
     first, second = two(Page)
     newest.delay(first, 1)
@@ -182,7 +187,9 @@ def test_they_take_over_also_where_that_attempt_ended_in_another_way(worker, end
         ends(Operation.objects.get().pk)
 
     MEDDLE.append(overtaken)
-    worker.deliver_one()
+    # As in test_endings: Celery makes something else of it here.
+    with pytest.raises((SystemExit, TypeError)) if ends is interrupted else nullcontext():
+        worker.deliver_one()
     operation = Operation.objects.get()
     assert (operation.state, operation.subject) == (State.QUEUED, second)
     first.delete()
