@@ -13,7 +13,7 @@ from django.db import DatabaseError, connections
 from django_task_safety.conf import load
 from django_task_safety.errors import InvalidSetting
 from django_task_safety.model_checks import check_models
-from django_task_safety.policy_checks import check_policies
+from django_task_safety.policy_checks import check_keys, check_policies
 from django_task_safety.registry import import_tasks
 
 #: Seconds for which a transport leaves an unacknowledged message alone before it delivers it again.
@@ -26,7 +26,7 @@ _OLDEST_MARIADB = (10, 5)
 def register() -> None:
     """Register the checks."""
     found = {
-        "task_safety": (check_settings, check_broker, check_policies),
+        "task_safety": (check_settings, check_broker, check_policies, check_keys),
         "models": (check_models,),
         "database": (check_database,),
     }

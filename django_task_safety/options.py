@@ -82,7 +82,7 @@ def check_definition(task: type[SafeTask]) -> None:
     for option in ("subject", "key", "match", "version"):
         _check_parameters(where, option, getattr(task, option), parameters)
     if task.idempotent:
-        _check_outside_key(where, task, parameters)
+        _check_outside_key(where, task)
     for option in () if task.idempotent else ("key", "match", "version", "period"):
         if getattr(task, option) is not None:
             raise InvalidOption(
@@ -202,19 +202,17 @@ def _check_function(where: str, function: Any) -> None:
         raise InvalidOption(f"{where} is a generator, which a worker does not iterate. Return a list, or nothing.")
 
 
-def _check_outside_key(where: str, task: Any, parameters: Iterable[str]) -> None:
+def _check_outside_key(where: str, task: Any) -> None:
     """Two calls with one key must be able to differ in what ``match`` and ``version`` name."""
-    if callable(task.key):
+    if task.key is None or callable(task.key):
         return
-    key = parameters if task.key is None else parameter_names(task.key)
-    whole = "all arguments are the key" if task.key is None else "it is part of the key"
+    key = parameter_names(task.key)
     for option in ("match", "version"):
         value = getattr(task, option)
-        inside = [] if value is None else [name for name in parameter_names(value) if name in key]
-        if inside:
+        if value is not None and all(name in key for name in parameter_names(value)):
             raise InvalidOption(
-                f"{where}: {option} names {inside[0]!r}, but {whole}, so that it never differs for the same key. "
-                f"Name with key= what makes two calls the same work, without {inside[0]!r}."
+                f"{where}: {option}={value!r} is part of the key, so that it never differs for the same key. "
+                "Name with key= what makes two calls the same work, without it."
             )
 
 

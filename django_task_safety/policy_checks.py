@@ -1,4 +1,4 @@
-"""Django system checks: policies of tasks that their objects' models cannot keep."""
+"""Django system checks: options of tasks that cannot keep what they promise."""
 
 from __future__ import annotations
 
@@ -49,13 +49,36 @@ def check_policies(**kwargs: Any) -> list[checks.CheckMessage]:
     return problems
 
 
+def check_keys(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Tasks with ``match`` or ``version`` say what their key is (W009)."""
+    with contextlib.suppress(Exception):
+        import_tasks()
+    return [
+        checks.Warning(
+            f"Task {task.name} has {option}={getattr(task, option)!r}, but all its arguments are the key, so that it "
+            "never differs for the same key.",
+            hint="Name with key= what makes two calls the same work.",
+            id="task_safety.W009",
+        )
+        for task in _safe_tasks()
+        for option in ("match", "version")
+        if task.idempotent and task.key is None and getattr(task, option) is not None
+    ]
+
+
 def _tasks() -> Iterator[tuple[Any, type[models.Model]]]:
     """Yield the safe tasks that say of which model their object is."""
+    for task in _safe_tasks():
+        if (model := _model_of(task)) is not None:
+            yield task, model
+
+
+def _safe_tasks() -> Iterator[Any]:
     from django_task_safety.tasks import SafeTask
 
     for _, task in sorted(current_app.tasks.items()):
-        if isinstance(task, SafeTask) and (model := _model_of(task)) is not None:
-            yield task, model
+        if isinstance(task, SafeTask):
+            yield task
 
 
 def _model_of(task: Any) -> type[models.Model] | None:

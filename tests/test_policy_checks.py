@@ -5,19 +5,24 @@ import sys
 
 import pytest
 
-from django_task_safety import CANCEL, KEEP, PROTECT, safe_task
-from django_task_safety.policy_checks import check_policies
+from django_task_safety import CANCEL, KEEP, PROTECT, idempotent_task, safe_task
+from django_task_safety.policy_checks import check_keys, check_policies
 from tests.celery import app
 from tests.testapp.models import Folder, Machine, Page
 
 
 @pytest.fixture
-def found():
-    """Return what the check says of the tasks that a test defines."""
+def app_tasks():
+    """Return what a check says of the tasks that a test defines."""
     before = set(app.tasks)
-    yield lambda: {(one.id, one.msg.split()[1].rsplit(".", 1)[1]) for one in check_policies()}
+    yield lambda check: {(one.id, one.msg.split()[1].rsplit(".", 1)[1]) for one in check()}
     for name in set(app.tasks) - before:
         del app.tasks[name]
+
+
+@pytest.fixture
+def found(app_tasks):
+    return lambda: app_tasks(check_policies)
 
 
 def test_keeping_what_is_gone_with_a_delete_is_warned_of(found):
@@ -49,6 +54,20 @@ def test_protecting_a_model_whose_deletes_look_at_nothing_is_warned_of(found):
     app.finalize()
     assert ("task_safety.W006", "protects_folder") in found()
     assert "protects_machine" not in {name for _, name in found()}
+
+
+def test_a_version_that_is_part_of_the_default_key_is_warned_of(app_tasks):
+    @idempotent_task(version="number")
+    def versioned(page, number) -> None: ...
+
+    @idempotent_task(key="page", version="number", match="other")
+    def keyed(page, number, other) -> None: ...
+
+    @idempotent_task(match=("page", "number"))
+    def matched(page, number) -> None: ...
+
+    app.finalize()
+    assert app_tasks(check_keys) == {("task_safety.W009", "versioned"), ("task_safety.W009", "matched")}
 
 
 def test_defining_a_task_before_the_apps_are_ready_is_fine():
