@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety import innodb
 from django_task_safety.anchors import Anchor
-from django_task_safety.clock import After, Now, after_sql, now_sql, seconds_param
+from django_task_safety.clock import After, Now, after_sql, now_sql
 from django_task_safety.models import Operation
 from django_task_safety.statements import columns, table
 
@@ -82,8 +82,7 @@ def _values(connection: BaseDatabaseWrapper, operation: Operation, params: list[
         if literal is not None:
             parts.append(literal)
         elif isinstance(value, After):
-            parts.append(after_sql(connection))
-            params.append(seconds_param(connection, value.seconds))
+            parts.append(after_sql(connection, value.seconds))
         elif isinstance(value, Now):
             parts.append(now_sql(connection))
         else:

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.clock import after_sql, now_sql, retained_sql, seconds_param
+from django_task_safety.clock import after_sql, now_sql, retained_sql
 from django_task_safety.models import Operation
 
 Row = tuple[Any, ...]
@@ -22,10 +22,12 @@ _READ = {
 
 #: May this attempt run it now? Queued and due, or running under a lease that ran out (where newer arguments that came
 #: meanwhile need not wait).
-_CLAIMABLE = """(
-        ({state} = 'queued' AND (attempt > 0 OR expires_at IS NULL OR expires_at > {now}))
-        OR ({state} = 'running' AND due_at <= {now} AND (deadline_at IS NULL OR due_at < deadline_at))
-    ) AND available_at <= {now} AND (max_attempts IS NULL OR attempt < max_attempts)"""
+_CLAIMABLE = """CASE
+        WHEN available_at > {now} OR attempt >= max_attempts THEN FALSE
+        WHEN {state} = 'queued' THEN attempt > 0 OR expires_at IS NULL OR expires_at > {now}
+        WHEN {state} = 'running' THEN due_at <= {now} AND (deadline_at IS NULL OR due_at < deadline_at)
+        ELSE FALSE
+    END"""
 
 
 @lru_cache(maxsize=1)
@@ -120,15 +122,15 @@ def _of_task(connection: BaseDatabaseWrapper, task: str | None) -> tuple[str, li
 def _claiming(
     connection: BaseDatabaseWrapper, token: UUID, owner: str, lease: float, limit: float | None
 ) -> tuple[str, list[Any]]:
-    now, after = now_sql(connection), after_sql(connection)
-    deadline, params = ("NULL", []) if limit is None else (after, [seconds_param(connection, limit)])
+    now = now_sql(connection)
+    deadline = "NULL" if limit is None else after_sql(connection, limit)
+    first_look = after_sql(connection, lease if limit is None else min(lease, limit))
     # due_at stands before started_at and attempt last: MySQL assigns from left to right.
     sql = (
-        f"state = 'running', token = %s, owner = %s, due_at = {after}, deadline_at = {deadline}, "
+        f"state = 'running', token = %s, owner = %s, due_at = {first_look}, deadline_at = {deadline}, "
         f"started_at = {now}, progress = NULL, progress_message = '', attempt = attempt + 1"
     )
-    first_look = lease if limit is None else min(lease, limit)
-    return sql, [uuid_param(connection, token), owner, seconds_param(connection, first_look), *params]
+    return sql, [uuid_param(connection, token), owner]
 
 
 def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int, result: str, soon: float) -> bool:
@@ -138,7 +140,7 @@ def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int
         soon: Seconds until its outcome should have been delivered, where callbacks wait for it.
     """
     now = now_sql(connection)
-    due_sql = f"CASE WHEN delivered THEN {retained_sql(connection)} ELSE {after_sql(connection)} END"
+    due_sql = f"CASE WHEN delivered THEN {retained_sql(connection)} ELSE {after_sql(connection, soon)} END"
     sql = f"""
         UPDATE {table(connection)} SET state = 'succeeded', result_payload = %s, error = '', traceback = '',
             exception = '', progress = 1, token = NULL, lock_slot = NULL, ended_at = {now}, due_at = {due_sql},
@@ -146,7 +148,7 @@ def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int
         WHERE {_mine(connection)} AND revision = %s"""
     ids = [uuid_param(connection, pk), uuid_param(connection, token)]
     with connection.cursor() as cursor:
-        cursor.execute(sql, [result, seconds_param(connection, soon), *ids, revision])
+        cursor.execute(sql, [result, *ids, revision])
         return bool(cursor.rowcount)
 
 
