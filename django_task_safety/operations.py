@@ -12,7 +12,7 @@ from django.db.migrations.operations.base import Operation, OperationCategory
 
 from django_task_safety import triggers
 from django_task_safety.conf import conf
-from django_task_safety.errors import GuardImpossible
+from django_task_safety.errors import GuardImpossible, InvalidOption
 from django_task_safety.models import Operation as TaskOperation
 from django_task_safety.subjects import check_identity, pk_field, roots
 
@@ -48,6 +48,8 @@ class GuardDeletes(Operation):
     reversible = True
 
     def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InvalidOption(f"GuardDeletes takes a model's name, as Django's own operations do, not {name!r}.")
         self.name = name
 
     def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:

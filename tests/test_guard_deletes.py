@@ -2,7 +2,7 @@
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
 import pytest
@@ -15,7 +15,7 @@ from django.db.migrations.writer import MigrationWriter
 from django.utils import timezone
 
 from django_task_safety import ObjectGone, ObjectLocked, obstacles
-from django_task_safety.errors import GuardImpossible, InvalidArguments
+from django_task_safety.errors import GuardImpossible, InvalidArguments, InvalidOption
 from django_task_safety.models import Operation
 from django_task_safety.operations import GuardDeletes
 from tests import test_deletes
@@ -235,8 +235,6 @@ class TestDjangosOwnDeletes:
 
     @pytest.fixture
     def around(self, in_transaction):
-        from contextlib import nullcontext
-
         return transaction.atomic if in_transaction else nullcontext
 
     def test_cancel(self, case, around):
@@ -400,6 +398,12 @@ def test_whoever_turns_off_foreign_keys_turns_off_the_guard(guarded):
         raw(page)
     assert not rows(page).exists()
     assert state(operation) == State.QUEUED
+
+
+@pytest.mark.parametrize("given", [Page, "testapp.Page", "", None], ids=repr)
+def test_what_is_no_models_name_is_refused(given):
+    with pytest.raises(InvalidOption, match="takes a model's name"):
+        GuardDeletes(given)
 
 
 def test_the_tables_can_be_flushed(guarded):
