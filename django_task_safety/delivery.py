@@ -20,6 +20,7 @@ from django_task_safety import (
     enqueueing,
     failures,
     followers,
+    kept_connection,
     ledger,
     outbox,
     owners,
@@ -108,7 +109,7 @@ def deliver(task: SafeTask, args: Any, kwargs: Any) -> Any:
     """
     message = Message.of(task.request, args, kwargs)
     try:
-        outcome = _claim(task, message)
+        outcome = kept_connection.using(partial(_claim, task, message))
     except TaskSafetyError:
         raise  # also those that are database errors to Django
     except DatabaseError as exc:

@@ -1,4 +1,4 @@
-"""Where Celery's workers are hooked: identity and keeper at the start, delivered canvases after each task."""
+"""Where Celery's workers are hooked: identity and keeper at the start, canvases and connections after each task."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ def connect() -> None:
     signals.worker_init.connect(_on_init, weak=False, dispatch_uid=_UID)
     signals.worker_ready.connect(_on_ready, weak=False, dispatch_uid=_UID)
     signals.worker_shutdown.connect(_on_shutdown, weak=False, dispatch_uid=_UID)
+    signals.worker_process_shutdown.connect(_on_process_shutdown, weak=False, dispatch_uid=_UID)
     signals.task_success.connect(_on_success, weak=False, dispatch_uid=_UID)
     signals.task_failure.connect(_on_failure, weak=False, dispatch_uid=_UID)
+    # Before Celery's own receiver, connected when a worker starts, which closes all connections.
+    signals.task_postrun.connect(_on_postrun, weak=False, dispatch_uid=_UID)
 
 
 def _on_init(**kwargs: Any) -> None:
@@ -43,6 +46,20 @@ def _on_ready(**kwargs: Any) -> None:
 def _on_shutdown(**kwargs: Any) -> None:
     while _keepers:
         _keepers.pop().stop()
+    _on_process_shutdown()
+
+
+def _on_process_shutdown(**kwargs: Any) -> None:
+    from django_task_safety import kept_connection
+
+    kept_connection.close()
+
+
+def _on_postrun(task: Any = None, **kwargs: Any) -> None:
+    if isinstance(task, SafeTask) and not task.request.is_eager:
+        from django_task_safety import kept_connection
+
+        kept_connection.keep()
 
 
 def _on_success(sender: Any = None, **kwargs: Any) -> None:

@@ -1,0 +1,164 @@
+"""What a worker does with its connection between two tasks: ``CONN_MAX_AGE`` decides, for safe tasks."""
+
+import gc
+import weakref
+
+import pytest
+from celery import shared_task, signals
+from celery.fixups.django import DjangoWorkerFixup
+from django.db import OperationalError, connection, connections, transaction
+
+from django_task_safety import kept_connection, safe_task
+from django_task_safety.models import Operation
+from tests.celery import app
+from tests.delivering import elsewhere
+
+pytestmark = pytest.mark.skipif("config.getoption('db') == 'sqlite'", reason="SQLite's connections are not kept")
+
+#: The server's numbers of the connections that tasks had.
+SEEN: list[int] = []
+NUMBER = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+END = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL %s"}
+
+
+def ask(sql: str, *params: object) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params or None)
+        return cursor.fetchone()[0] if cursor.description else 0
+
+
+def number() -> int:
+    return ask(NUMBER[connection.vendor])
+
+
+@safe_task(max_retries=0)
+def look(raises: bool = False) -> None:
+    SEEN.append(number())
+    if raises:
+        raise ValueError
+
+
+@safe_task(atomic=False)
+def leaves_a_transaction() -> None:
+    SEEN.append(number())
+    transaction.set_autocommit(False)
+
+
+@shared_task
+def plain_look() -> None:
+    SEEN.append(number())
+
+
+@shared_task
+def calls_a_safe_one() -> None:
+    with transaction.atomic():
+        SEEN.append(number())
+        look.apply()
+
+
+@pytest.fixture
+def max_age(worker, monkeypatch):
+    """Set ``CONN_MAX_AGE``, in a worker that closes its connections as Celery's do."""
+    SEEN.clear()
+    celery = DjangoWorkerFixup(app)
+    signals.task_prerun.connect(celery.on_task_prerun)
+    signals.task_postrun.connect(celery.on_task_postrun)
+
+    def set_(age):
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", age)
+        connection.close()
+
+    yield set_
+    signals.task_prerun.disconnect(celery.on_task_prerun)
+    signals.task_postrun.disconnect(celery.on_task_postrun)
+    kept_connection.close()
+    connection.close()
+
+
+def run(worker, *calls) -> list[str]:
+    for call in calls:
+        call.delay()
+    return [delivery.state for delivery in worker.drain()]
+
+
+@pytest.mark.parametrize("age", [None, 600])
+def test_safe_tasks_share_a_connection_for_as_long_as_it_may_live(worker, max_age, age):
+    max_age(age)
+    assert run(worker, look, look, look) == ["SUCCESS"] * 3
+    assert len(set(SEEN)) == 1
+
+
+@pytest.mark.parametrize(("task", "age"), [(look, 0), (look, 1e-9), (plain_look, 600)])
+def test_otherwise_each_task_has_its_own(worker, max_age, task, age):
+    max_age(age)
+    run(worker, task, task, task)
+    assert len(set(SEEN)) == 3
+
+
+def test_a_plain_task_in_between_has_its_own(worker, max_age):
+    max_age(600)
+    run(worker, look, plain_look, look)
+    assert SEEN[0] == SEEN[2] != SEEN[1]
+
+
+def test_a_task_that_failed_leaves_a_good_connection(worker, max_age):
+    max_age(600)
+    look.delay(raises=True)
+    run(worker, look)
+    assert len(SEEN) == 2
+    assert len(set(SEEN)) == 1
+
+
+def test_a_connection_that_a_body_left_in_a_transaction_is_not_kept(worker, max_age):
+    max_age(600)
+    run(worker, leaves_a_transaction, look)
+    assert len(set(SEEN)) == 2
+
+
+def test_a_safe_task_inside_a_plain_task_s_transaction_stays_on_its_connection(worker, max_age):
+    max_age(600)
+    assert run(worker, look, calls_a_safe_one) == ["SUCCESS"] * 2
+    kept, outer, inner = SEEN
+    assert outer == inner != kept
+
+
+def test_a_kept_connection_that_died_costs_one_more_try_and_no_wait(worker, max_age):
+    max_age(600)
+    run(worker, look)
+    elsewhere(lambda: ask(END[connection.vendor], SEEN[0]))
+    assert run(worker, look) == ["SUCCESS"]
+    assert SEEN[0] != SEEN[1]
+    assert set(Operation.objects.values_list("state", "attempt")) == {("succeeded", 1)}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_connection_that_works_or_is_new_is_not_tried_twice(worker, max_age, kept):
+    max_age(600)
+    if kept:
+        run(worker, look)
+    tries = []
+
+    def refused() -> None:
+        tries.append(number())
+        raise OperationalError("deadlock")
+
+    with pytest.raises(OperationalError, match="deadlock"):
+        kept_connection.using(refused)
+    assert len(tries) == 1
+    assert (tries == SEEN) is kept
+
+
+def test_what_a_thread_keeps_ends_when_it_is_told_to_close(worker, max_age):
+    max_age(600)
+    run(worker, look)
+    kept = weakref.ref(kept_connection._kept.connection)
+    signals.worker_process_shutdown.send(sender=None)
+    gc.collect()
+    assert kept() is None
+    assert elsewhere(lambda: _alive(SEEN[0])) is False
+    assert connections["default"].connection is None
+
+
+def _alive(which: int) -> bool:
+    table = {"postgresql": "pg_stat_activity WHERE pid", "mysql": "information_schema.processlist WHERE id"}
+    return bool(ask(f"SELECT COUNT(*) FROM {table[connection.vendor]} = %s", which))
