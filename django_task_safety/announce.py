@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from django_task_safety import codec, signals
+from django_task_safety import signals
 from django_task_safety.conf import conf
+from django_task_safety.values import codec
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation

@@ -15,7 +15,8 @@ class TaskSafetyConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_task_safety import checks, conf, worker
+        from django_task_safety import checks, conf
+        from django_task_safety.running import worker
 
         setting_changed.connect(conf.reset, dispatch_uid="django_task_safety.conf")
         conf.conf()

@@ -9,12 +9,13 @@ from celery import current_app, states
 from celery.backends.base import DisabledBackend
 from django.db import transaction
 
-from django_task_safety import announce, ledger, table
+from django_task_safety import announce, ledger
 from django_task_safety.announce import logger
-from django_task_safety.clock import Now
 from django_task_safety.conf import conf
 from django_task_safety.models import Operation
 from django_task_safety.registry import safe_task_named
+from django_task_safety.storage import table
+from django_task_safety.values.clock import Now
 
 if TYPE_CHECKING:
     from django_task_safety.managers import OperationQuerySet

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.db.models import Q
 
-from django_task_safety.clock import After
 from django_task_safety.conf import LONGEST, conf
 from django_task_safety.errors import InvalidArguments
-from django_task_safety.lock_managers import LockableManager, LockableQuerySet
-from django_task_safety.soft_managers import SoftDeleteManager, SoftDeleteQuerySet
+from django_task_safety.locking.lock_managers import LockableManager, LockableQuerySet
+from django_task_safety.soft_delete.soft_managers import SoftDeleteManager, SoftDeleteQuerySet
+from django_task_safety.values.clock import After
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation  # noqa: F401  (named in the base classes)
@@ -48,7 +48,7 @@ class OperationQuerySet(models.QuerySet["Operation"]):
         Raises:
             InvalidArguments: If ``obj`` is no model instance, or was never saved.
         """
-        from django_task_safety.subjects import subject_of
+        from django_task_safety.values.subjects import subject_of
 
         label, pk = subject_of(obj)
         return self.filter(subject_label=label, subject_id=pk)

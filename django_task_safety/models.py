@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from django_task_safety import codec, ids
-from django_task_safety.detaching import Detachment
-from django_task_safety.live_unique import LiveUniqueConstraint
-from django_task_safety.lockable import LockableModel
+from django_task_safety.locking.lockable import LockableModel
 from django_task_safety.managers import AllRowsManager, OperationManager
-from django_task_safety.pending import PendingOperationsModel
-from django_task_safety.softdelete import SoftDeleteModel
+from django_task_safety.objects.pending import PendingOperationsModel
+from django_task_safety.soft_delete.detaching import Detachment
+from django_task_safety.soft_delete.live_unique import LiveUniqueConstraint
+from django_task_safety.soft_delete.soft_model import SoftDeleteModel
+from django_task_safety.values import codec, ids
 
 if TYPE_CHECKING:
-    from django_task_safety.anchors import Anchor
+    from django_task_safety.storage.anchors import Anchor
 
 __all__ = [
     "Detachment",
@@ -110,7 +110,7 @@ class Operation(models.Model):
     #: Handed over to a replacement: which may continue in this row, or has one of its own, which this one follows.
     replaced = models.BooleanField(default=False)
 
-    #: No column: the object that a row to be inserted holds on to, see `django_task_safety.anchors`.
+    #: No column: the object that a row to be inserted holds on to, see `django_task_safety.storage.anchors`.
     anchor: Anchor | None = None
     #: No column either: for how many seconds inserting it waits for the end of a rival's transaction; None: until then.
     waits: int | None = None
@@ -142,7 +142,7 @@ class Operation(models.Model):
     @property
     def subject(self) -> models.Model | None:
         """The object it is about, freshly loaded; None when there is none or it is gone."""
-        from django_task_safety import subjects
+        from django_task_safety.values import subjects
 
         return subjects.load(self.subject_label, self.subject_id)
 
@@ -191,7 +191,7 @@ class Operation(models.Model):
         Returns:
             Whether it was reopened; False when it is pending or succeeded.
         """
-        from django_task_safety import reopening
+        from django_task_safety.calling import reopening
 
         return reopening.retry(self)
 
@@ -201,7 +201,7 @@ class Operation(models.Model):
         Raises:
             OperationCancelled: If it was cancelled, or if this attempt lost its lease to another one.
         """
-        from django_task_safety import progress
+        from django_task_safety.running import progress
 
         progress.check_cancelled(self)
 
@@ -216,7 +216,7 @@ class Operation(models.Model):
         Raises:
             OperationCancelled: As `check_cancelled` does.
         """
-        from django_task_safety import progress
+        from django_task_safety.running import progress
 
         progress.report(self, current, total, message)
 

@@ -10,11 +10,11 @@ from django.db import models
 from django.db.backends.utils import truncate_name
 from django.db.migrations.operations.base import Operation, OperationCategory
 
-from django_task_safety import triggers
 from django_task_safety.conf import conf
 from django_task_safety.errors import GuardImpossible, InvalidOption
 from django_task_safety.models import Operation as TaskOperation
-from django_task_safety.subjects import check_identity, pk_field, roots
+from django_task_safety.objects import triggers
+from django_task_safety.values.subjects import check_identity, pk_field, roots
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Task
 
-from django_task_safety import codec
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.errors import InvalidOption, did_you_mean
+from django_task_safety.values import codec
 
 if TYPE_CHECKING:
     from django_task_safety.tasks import SafeTask

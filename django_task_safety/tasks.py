@@ -11,8 +11,8 @@ from celery.canvas import Signature
 from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
 
-from django_task_safety import callers
 from django_task_safety import options as task_options
+from django_task_safety.calling import callers
 from django_task_safety.context import current_attempt, plain_call
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
     _orig_run: ClassVar[None] = None
 
     acks_late = True
-    Request = "django_task_safety.request:SafeRequest"
+    Request = "django_task_safety.running.request:SafeRequest"
 
     compensations: list[Compensation]
     given_limits: frozenset[str] = frozenset()
@@ -136,7 +136,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
         if self.app.conf.task_always_eager:
             eager: AsyncResult[Any] = self.apply(args, kwargs, **options)
             return eager
-        from django_task_safety import calls, enqueueing
+        from django_task_safety.calling import calls, enqueueing
 
         result_id = enqueueing.enqueue_call(self, calls.make(self, args, kwargs, callers.with_lineage(self, options)))
         result: AsyncResult[Any] = self.AsyncResult(str(result_id))
@@ -145,7 +145,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
         """Enqueue and return the operation: the new one, or the one that answers for a duplicate."""
-        from django_task_safety import calls, eager, enqueueing
+        from django_task_safety.calling import calls, eager, enqueueing
 
         call = calls.make(self, args, kwargs, {})
         if self.app.conf.task_always_eager:
@@ -164,7 +164,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
         Returns:
             One operation for each, in order.
         """
-        from django_task_safety import calls, enqueueing
+        from django_task_safety.calling import calls, enqueueing
 
         made = [calls.make(self, *callers.split(one), {}) for one in calls_]
         if self.app.conf.task_always_eager:
@@ -175,7 +175,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
         """Run the whole protocol in this process and return Celery's ``EagerResult``; retries do not wait."""
-        from django_task_safety import calls, eager, enqueueing, replacement
+        from django_task_safety.calling import calls, eager, enqueueing, replacement
 
         call = calls.make(self, args, kwargs, {**options, "countdown": None, "eta": None})
         call = replacement.detour(call) if replacement.replaced_by(call) else call
@@ -189,7 +189,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
             with plain_call():
                 return super().__call__(*args, **kwargs)
         request.task_safety_entered = True  # type: ignore[attr-defined]
-        from django_task_safety import delivery
+        from django_task_safety.running import delivery
 
         return delivery.deliver(self, args, kwargs)
 
@@ -218,7 +218,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
             plain_retry: Any = super().retry
             raised: Retry = plain_retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
             return raised
-        from django_task_safety import retries
+        from django_task_safety.running import retries
 
         if retries.spent(attempt, max_retries):
             self._give_up(exc)
@@ -238,7 +238,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
         attempt = current_attempt()
         if attempt is None:
             return super().replace(sig)
-        from django_task_safety import replacement
+        from django_task_safety.calling import replacement
 
         try:
             with replacement.capturing(attempt):

@@ -17,8 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from kombu.message import Message
 from kombu.utils.imports import symbol_by_name
 
-from django_task_safety import sweeper
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.celery import app
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from uuid import UUID
 from django.db import models
 
 from django_task_safety import CANCEL, KEEP, PROTECT, ObjectGone, ObjectLocked
+from django_task_safety.leases.owners import GRACE
 from django_task_safety.models import Operation
-from django_task_safety.owners import GRACE
 from tests.testapp.counted_tasks import LIMIT, RETRY_AFTER, plain
 
 State = Operation.State

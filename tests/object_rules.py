@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from django_task_safety import PROTECT, LockLost, ObjectGone, ObjectLocked
-from django_task_safety.heartbeat import heartbeat
+from django_task_safety.leases.heartbeat import heartbeat
 from django_task_safety.models import LockableModel, Operation
 from tests.delivering import local_worker, undone
 from tests.notesapp.models import Ledger

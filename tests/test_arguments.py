@@ -19,9 +19,9 @@ from django_task_safety import (
     TaskSafetyError,
     idempotent_task,
     safe_task,
-    sweeper,
 )
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.celery import app
 from tests.testapp.models import Note
 from tests.testapp.tasks import add, copy_note, record

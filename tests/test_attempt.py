@@ -7,8 +7,9 @@ from datetime import datetime
 import pytest
 from django.db import connection, transaction
 
-from django_task_safety import current_operation, safe_task, sweeper
+from django_task_safety import current_operation, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.delivering import about_operations, statements
 from tests.testapp.models import Effect
 from tests.testapp.tasks import act, charge, effect, record

@@ -6,8 +6,12 @@ from contextlib import suppress
 import pytest
 from celery import chain, chord, group
 
-from django_task_safety import casualties, idempotent_task, ledger, outbox, owners, references, safe_task, sweeper
+from django_task_safety import idempotent_task, ledger, safe_task
+from django_task_safety.calling import outbox
+from django_task_safety.leases import owners
 from django_task_safety.models import Operation
+from django_task_safety.running import casualties, sweeper
+from django_task_safety.values import references
 from tests.celery import app
 from tests.testapp.guarded import Page
 from tests.testapp.guarded_tasks import numbered

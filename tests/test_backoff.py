@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_task_safety.backoff import RETRY_AFTER_MAX, SHORTEST, exponential, retry_after
+from django_task_safety.values.backoff import RETRY_AFTER_MAX, SHORTEST, exponential, retry_after
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 

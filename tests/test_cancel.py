@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 from django.utils.translation import gettext_lazy
 
-from django_task_safety import OperationCancelled, current_operation, idempotent_task, safe_task, sweeper, track
+from django_task_safety import OperationCancelled, current_operation, idempotent_task, safe_task, track
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from django_task_safety.signals import operation_cancelled
 from tests.celery import app
 from tests.delivering import about_operations, elsewhere, statements, undone

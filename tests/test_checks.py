@@ -17,11 +17,11 @@ from django.test.utils import isolate_apps
 from model_utils.managers import SoftDeletableManager
 
 from django_task_safety import safe_task
-from django_task_safety.checks import check_broker, check_database, check_settings
-from django_task_safety.lock_managers import LockableQuerySet
-from django_task_safety.model_checks import check_models
+from django_task_safety.checks.installation import check_broker, check_database, check_settings
+from django_task_safety.checks.models import check_models
+from django_task_safety.locking.lock_managers import LockableQuerySet
 from django_task_safety.models import LiveUniqueConstraint, LockableModel, SoftDeleteModel
-from django_task_safety.soft_managers import RemovedManager, SoftDeleteManager, SoftDeleteQuerySet
+from django_task_safety.soft_delete.soft_managers import RemovedManager, SoftDeleteManager, SoftDeleteQuerySet
 
 
 class Slugs(models.QuerySet):

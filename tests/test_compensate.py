@@ -3,8 +3,9 @@
 import pytest
 from django.db import connection
 
-from django_task_safety import idempotent_task, ledger, safe_task, sweeper
+from django_task_safety import idempotent_task, ledger, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.celery import app
 from tests.delivering import elsewhere
 from tests.factories import OrderFactory

@@ -6,8 +6,9 @@ import pytest
 from celery.worker import state as worker_state
 from django.db import transaction
 
-from django_task_safety import current_operation, idempotent_task, safe_task, sweeper
+from django_task_safety import current_operation, idempotent_task, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.celery import app
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect, record

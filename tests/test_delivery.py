@@ -223,7 +223,7 @@ def test_a_message_waits_while_the_database_does_not_answer(worker, monkeypatch)
 def test_a_message_is_not_lost_when_the_broker_does_not_answer_either(worker, monkeypatch, publish, fate):
     publish()
     message = worker.take_one()
-    monkeypatch.setattr("django_task_safety.outbox.PAUSE", 0.0)
+    monkeypatch.setattr("django_task_safety.calling.outbox.PAUSE", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "claim", refuse)
         patch.setattr(ledger, "enqueue", refuse)
@@ -253,7 +253,7 @@ def test_a_forked_pool_need_not_import_what_answers_its_first_message():
         "import sys, django; django.setup()\n"
         "from celery.signals import worker_init\n"
         "worker_init.send(sender=None)\n"
-        "sys.exit('django_task_safety.delivery' not in sys.modules)"
+        "sys.exit('django_task_safety.running.delivery' not in sys.modules)"
     )
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT).returncode == 0

@@ -201,7 +201,7 @@ def test_the_drawing_of_the_states_names_every_transition_and_state():
 
 def test_every_check_is_documented():
     ids = r"task_safety\.[EW]\d{3}"
-    source = "".join(path.read_text() for path in Path(django_task_safety.__file__).parent.glob("*.py"))
+    source = "".join(path.read_text() for path in Path(django_task_safety.__file__).parent.rglob("*.py"))
     assert set(re.findall(ids, page("reference/checks"))) == set(re.findall(ids, source))
 
 

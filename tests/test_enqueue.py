@@ -120,7 +120,7 @@ def test_a_broker_that_is_down_costs_a_log_line_and_no_error(worker, monkeypatch
     def refuse(*args, **kwargs):
         raise OperationalError("down")
 
-    monkeypatch.setattr("django_task_safety.outbox.PAUSE", 0.0)
+    monkeypatch.setattr("django_task_safety.calling.outbox.PAUSE", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(Producer, "publish", refuse)
         record.delay("a")

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_task_safety import safe_task, sweeper
+from django_task_safety import safe_task
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.testapp.models import Effect
 from tests.testapp.tasks import act, record
 

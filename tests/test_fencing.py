@@ -6,8 +6,9 @@ import pytest
 from celery.exceptions import Ignore, Reject
 from django.db import connection
 
-from django_task_safety import ledger, safe_task, schedule, table
+from django_task_safety import ledger, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.storage import schedule, table
 from tests.delivering import LocalWorker, elsewhere
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect

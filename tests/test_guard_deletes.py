@@ -14,9 +14,10 @@ from django.db.migrations.state import ModelState, ProjectState
 from django.db.migrations.writer import MigrationWriter
 from django.utils import timezone
 
-from django_task_safety import ObjectGone, ObjectLocked, obstacles
+from django_task_safety import ObjectGone, ObjectLocked
 from django_task_safety.errors import GuardImpossible, InvalidArguments, InvalidOption
 from django_task_safety.models import Operation
+from django_task_safety.objects import obstacles
 from django_task_safety.operations import GuardDeletes
 from tests import test_deletes
 from tests.testapp import guarded_tasks as tasks

@@ -8,8 +8,9 @@ from celery import shared_task, signals
 from celery.fixups.django import DjangoWorkerFixup
 from django.db import OperationalError, connection, connections, transaction
 
-from django_task_safety import kept_connection, safe_task
+from django_task_safety import safe_task
 from django_task_safety.models import Operation
+from django_task_safety.running import kept_connection
 from tests.celery import app
 from tests.delivering import elsewhere
 

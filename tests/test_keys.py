@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_task_safety import InvalidKey, idempotent_task, keys
+from django_task_safety import InvalidKey, idempotent_task
 from django_task_safety.models import Operation
+from django_task_safety.values import keys
 from tests.celery import app
 from tests.testapp.models import Country, Document, Note
 from tests.testapp.tasks import add

@@ -19,11 +19,11 @@ from django_task_safety import (
     ObjectLocked,
     TaskSafetyError,
     lock_all,
-    obstacles,
-    sweeper,
 )
-from django_task_safety.heartbeat import heartbeat
+from django_task_safety.leases.heartbeat import heartbeat
 from django_task_safety.models import Operation
+from django_task_safety.objects import obstacles
+from django_task_safety.running import sweeper
 from tests.factories import MachineFactory, PageFactory, VaultFactory
 from tests.testapp import guarded_tasks as tasks
 from tests.testapp.models import Machine, Vault
@@ -339,7 +339,7 @@ def test_a_task_with_a_lock_needs_an_object():
 def test_a_message_without_a_row_that_meets_a_lock_fails_with_the_reason(machine, worker):
     message_of = tasks.copies.app
     with machine.lock("copy"):
-        from django_task_safety import references
+        from django_task_safety.values import references
 
         message_of.send_task(tasks.copies.name, [references.dump(machine)])
         worker.deliver_one()

@@ -8,7 +8,8 @@ from celery.worker.request import Request, create_request_cls
 from kombu.message import Message
 from kombu.utils.imports import symbol_by_name
 
-from django_task_safety import ledger, owners
+from django_task_safety import ledger
+from django_task_safety.leases import owners
 from django_task_safety.models import Operation
 from django_task_safety.signals import operation_requeued
 from tests.celery import app

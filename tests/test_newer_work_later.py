@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from billiard.exceptions import TimeLimitExceeded
 
-from django_task_safety import casualties, idempotent_task, ledger, owners, sweeper
+from django_task_safety import idempotent_task, ledger
+from django_task_safety.leases import owners
 from django_task_safety.models import Operation
+from django_task_safety.running import casualties, sweeper
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect
 

@@ -11,8 +11,9 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.signals import pre_delete
 
-from django_task_safety import ObjectGone, ObjectLocked, sweeper
+from django_task_safety import ObjectGone, ObjectLocked
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.factories import ChapterFactory, FolderFactory, MachineFactory, PageFactory
 from tests.testapp import guarded_tasks as tasks
 from tests.testapp.models import Folder, Machine, Page
@@ -220,7 +221,7 @@ def test_of_many_who_want_a_lock_one_gets_it():
         outcomes = [future.result(60) for future in [pool.submit(take) for _ in range(6)]]
     taken = [one for one in outcomes if isinstance(one, Operation)]
     assert len(taken) == 1
-    from django_task_safety.heartbeat import heartbeat
+    from django_task_safety.leases.heartbeat import heartbeat
 
     heartbeat.drop(taken[0].pk)
 

@@ -10,7 +10,8 @@ import pytest
 from celery import _state, current_app
 from django.db import models
 
-from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, SafeTask, idempotent_task, retries, safe_task
+from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, SafeTask, idempotent_task, safe_task
+from django_task_safety.running import retries
 from tests.testapp.models import Note
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from django_task_safety import CANCEL, KEEP, PROTECT, idempotent_task, safe_task
-from django_task_safety.policy_checks import check_keys, check_policies
+from django_task_safety.checks.policies import check_keys, check_policies
 from tests.celery import app
 from tests.testapp.models import Folder, Machine, Page
 

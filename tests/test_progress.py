@@ -100,7 +100,7 @@ def test_track_yields_the_items_and_reports_the_first(run):
 
 
 def test_track_reports_once_per_interval(run, monkeypatch):
-    monkeypatch.setattr("django_task_safety.progress.INTERVAL", 0.0)
+    monkeypatch.setattr("django_task_safety.running.progress.INTERVAL", 0.0)
     operation = run(lambda: [seen()[0] for _ in track(range(4))])
     assert operation.result == [0.0, 0.25, 0.5, 0.75]
 
@@ -115,18 +115,18 @@ def test_track_costs_nothing_between_the_reports(run):
 
 
 def test_track_takes_an_iterator_whose_total_is_told(run, monkeypatch):
-    monkeypatch.setattr("django_task_safety.progress.INTERVAL", 0.0)
+    monkeypatch.setattr("django_task_safety.running.progress.INTERVAL", 0.0)
     assert run(lambda: [seen()[0] for _ in track(iter("abcd"), total=4)]).result == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_track_of_unknown_length_counts_and_claims_no_fraction(run, monkeypatch):
-    monkeypatch.setattr("django_task_safety.progress.INTERVAL", 0.0)
+    monkeypatch.setattr("django_task_safety.running.progress.INTERVAL", 0.0)
     operation = run(lambda: [seen() for _ in track(iter("abc"))])
     assert operation.result == [[None, "0"], [None, "1"], [None, "2"]]
 
 
 def test_track_stops_when_the_operation_was_cancelled(worker, monkeypatch):
-    monkeypatch.setattr("django_task_safety.progress.INTERVAL", 0.0)
+    monkeypatch.setattr("django_task_safety.running.progress.INTERVAL", 0.0)
     reached: list[int] = []
 
     def body() -> None:

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from django_task_safety import idempotent_task, sweeper
+from django_task_safety import idempotent_task
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.testapp.tasks import act, record
 
 State = Operation.State

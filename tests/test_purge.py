@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_task_safety import PROTECT, safe_task
-from django_task_safety.detaching import Detachment
 from django_task_safety.management.commands.task_safety import Command
-from django_task_safety.purging import soft_models
+from django_task_safety.soft_delete.detaching import Detachment
+from django_task_safety.soft_delete.purging import soft_models
 from tests.notesapp.models import (
     Attachment,
     Copy,

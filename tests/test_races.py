@@ -8,8 +8,10 @@ from typing import TypeVar
 import pytest
 from django.db import connection, transaction
 
-from django_task_safety import ledger, schedule, sweeper
+from django_task_safety import ledger
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
+from django_task_safety.storage import schedule
 from tests.testapp.models import Effect
 from tests.testapp.tasks import add, charge, double, record
 from tests.workers import until

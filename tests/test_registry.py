@@ -8,7 +8,7 @@ from django.test.utils import isolate_apps
 
 from django_task_safety import InvalidArguments, watch
 from django_task_safety.models import Operation, PendingOperationsModel
-from django_task_safety.relations import is_watched
+from django_task_safety.objects.relations import is_watched
 from tests.factories import ChapterFactory, CityFactory, PageFactory, PinnedPageFactory, SheetFactory
 from tests.testapp.guarded_tasks import cancelled_with, keeps
 from tests.testapp.models import Chapter, Effect, Page, PinnedPage
@@ -92,7 +92,7 @@ def test_they_cannot_be_assigned():
 
 @pytest.fixture
 def watched_group():
-    from django_task_safety import relations
+    from django_task_safety.objects import relations
 
     yield watch(Group)
     Group._meta.private_fields = [

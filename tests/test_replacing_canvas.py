@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from celery import chain, chord, group
 
-from django_task_safety import idempotent_task, safe_task, sweeper
+from django_task_safety import idempotent_task, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.celery import app
 from tests.testapp.models import Effect
 from tests.testapp.tasks import add, double, effect, plain, total

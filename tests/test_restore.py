@@ -10,8 +10,8 @@ from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 
 from django_task_safety import ObjectGone
-from django_task_safety.detaching import Detachment
 from django_task_safety.errors import RestoreConflict
+from django_task_safety.soft_delete.detaching import Detachment
 from tests.notesapp.models import (
     Address,
     Bookmark,

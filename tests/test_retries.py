@@ -11,8 +11,9 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
-from django_task_safety import OperationCancelled, ledger, safe_task, sweeper
+from django_task_safety import OperationCancelled, ledger, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.testapp.models import Effect
 
 State = Operation.State

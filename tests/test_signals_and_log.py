@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from django_task_safety import ledger, signals, sweeper
+from django_task_safety import ledger, signals
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.celery import app
 from tests.delivering import undone
 from tests.testapp.tasks import act, charge, double, record

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import Model, ProtectedError, RestrictedError
 from django.test.utils import CaptureQueriesContext
 
-from django_task_safety.soft_collector import SoftCollector
+from django_task_safety.soft_delete.soft_collector import SoftCollector
 from tests.notesapp.models import (
     Attachment,
     Bookmark,

@@ -10,7 +10,7 @@ from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 
 from django_task_safety import CANCEL, KEEP, PROTECT, ObjectGone, ObjectLocked, safe_task
-from django_task_safety.locks import Lock
+from django_task_safety.locking.locks import Lock
 from django_task_safety.models import Operation
 from tests.notesapp.models import Copy, Note, PinnedNote, Report, Summary
 from tests.notesapp.ways import WAYS, fresh, is_removed

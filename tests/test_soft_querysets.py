@@ -10,8 +10,8 @@ from django.forms import modelform_factory
 from django.test.utils import CaptureQueriesContext
 from model_utils.models import SoftDeletableModel
 
-from django_task_safety.detaching import Detachment
 from django_task_safety.managers import SoftDeleteManager
+from django_task_safety.soft_delete.detaching import Detachment
 from tests.notesapp.models import (
     Attachment,
     Copy,

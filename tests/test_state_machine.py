@@ -19,9 +19,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
-from django_task_safety import KEEP, obstacles, schedule, sweeper
+from django_task_safety import KEEP
 from django_task_safety.models import Operation
-from django_task_safety.subjects import slot
+from django_task_safety.objects import obstacles
+from django_task_safety.running import sweeper
+from django_task_safety.storage import schedule
+from django_task_safety.values.subjects import slot
 from tests.object_model import LEASE, Job, State
 from tests.object_rules import KINDS, ObjectRules, which
 from tests.testapp import counted_tasks
@@ -92,8 +95,8 @@ class Objects(ObjectRules):
             raise Ignore("vanished")
 
         with (
-            mock.patch("django_task_safety.owners.me", return_value=attempt.owner),
-            mock.patch("django_task_safety.attempts.run", run),
+            mock.patch("django_task_safety.leases.owners.me", return_value=attempt.owner),
+            mock.patch("django_task_safety.running.attempts.run", run),
         ):
             self.worker.deliver(message)
         claimed = self.model.claimable(attempt.job)
@@ -135,7 +138,7 @@ class Objects(ObjectRules):
             return
         self.attempts.remove(attempt)
         counted_tasks.endings[:] = [ending]
-        with mock.patch("django_task_safety.delivery._claim", return_value=attempt.operation):
+        with mock.patch("django_task_safety.running.delivery._claim", return_value=attempt.operation):
             self.worker.deliver(attempt.message)
         if owns:
             self.model.ran(attempt.job, ending)

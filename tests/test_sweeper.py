@@ -9,8 +9,10 @@ from django.db import connection
 from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
-from django_task_safety import ledger, safe_task, schedule, sweeper
+from django_task_safety import ledger, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
+from django_task_safety.storage import schedule
 from tests.delivering import about_operations, statements
 from tests.testapp.models import Effect
 from tests.testapp.tasks import add, double, record
@@ -115,7 +117,7 @@ def test_what_was_enqueued_while_the_broker_was_down_comes_soon(worker, monkeypa
     def refuse(*args, **kwargs):
         raise OperationalError("down")
 
-    monkeypatch.setattr("django_task_safety.outbox.PAUSE", 0.0)
+    monkeypatch.setattr("django_task_safety.calling.outbox.PAUSE", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(Producer, "publish", refuse)
         record.delay("a")

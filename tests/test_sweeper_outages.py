@@ -11,19 +11,12 @@ from celery import chord
 from django.db import OperationalError
 from kombu import Producer
 
-from django_task_safety import (
-    attempts,
-    current_operation,
-    heartbeat,
-    keeper,
-    ledger,
-    outbox,
-    owners,
-    safe_task,
-    sweeper,
-)
-from django_task_safety.clock import Now
+from django_task_safety import current_operation, ledger, safe_task
+from django_task_safety.calling import outbox
+from django_task_safety.leases import heartbeat, owners
 from django_task_safety.models import Operation
+from django_task_safety.running import attempts, keeper, sweeper
+from django_task_safety.values.clock import Now
 from tests.testapp.tasks import record, total
 
 State = Operation.State

@@ -7,18 +7,11 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from django_task_safety import (
-    PROTECT,
-    KeyReused,
-    ObjectLocked,
-    casualties,
-    idempotent_task,
-    owners,
-    safe_task,
-    sweeper,
-)
-from django_task_safety.clock import Now
+from django_task_safety import PROTECT, KeyReused, ObjectLocked, idempotent_task, safe_task
+from django_task_safety.leases import owners
 from django_task_safety.models import Operation
+from django_task_safety.running import casualties, sweeper
+from django_task_safety.values.clock import Now
 from tests.testapp import guarded_tasks as tasks
 from tests.testapp.models import Machine, Page
 

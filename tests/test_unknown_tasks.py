@@ -2,8 +2,8 @@
 
 import pytest
 
-from django_task_safety import sweeper
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.testapp.tasks import record
 
 State = Operation.State

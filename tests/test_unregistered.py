@@ -6,8 +6,10 @@ import pytest
 from celery.result import AsyncResult
 from kombu.message import Message
 
-from django_task_safety import idempotent_task, outbox, sweeper
+from django_task_safety import idempotent_task
+from django_task_safety.calling import outbox
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.celery import app
 from tests.delivering import about_operations, statements
 from tests.testapp.models import Effect

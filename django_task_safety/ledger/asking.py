@@ -9,13 +9,14 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from django_task_safety import anchors, announce, inserting, table
-from django_task_safety.clock import After, Now
+from django_task_safety import announce
 from django_task_safety.conf import conf
 from django_task_safety.context import enqueued
 from django_task_safety.ledger.columns import FRESH, TIES, State, forget_expressions, write
 from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
+from django_task_safety.storage import anchors, inserting, table
+from django_task_safety.values.clock import After, Now
 
 
 def enqueue(operations: Sequence[Operation]) -> list[Operation]:

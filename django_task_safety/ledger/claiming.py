@@ -8,10 +8,11 @@ from collections.abc import Callable
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from django_task_safety import announce, statements, table
+from django_task_safety import announce
 from django_task_safety.ledger.columns import State
 from django_task_safety.models import Operation
-from django_task_safety.table import Seen
+from django_task_safety.storage import statements, table
+from django_task_safety.storage.table import Seen
 
 
 def claim(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from django_task_safety import announce, table
-from django_task_safety.clock import After, Now
+from django_task_safety import announce
 from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
+from django_task_safety.storage import table
+from django_task_safety.values.clock import After, Now
 
 State = Operation.State
 

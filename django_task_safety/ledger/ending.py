@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from django_task_safety import announce, codec, schedule, statements, table
-from django_task_safety.clock import Now
+from django_task_safety import announce
 from django_task_safety.conf import conf
 from django_task_safety.ledger.columns import ENDED, UNOWNED, Failure, State, write
 from django_task_safety.managers import OperationQuerySet
 from django_task_safety.models import Operation
+from django_task_safety.storage import schedule, statements, table
+from django_task_safety.values import codec
+from django_task_safety.values.clock import Now
 
 
 def settle(operation: Operation, result: str) -> bool:

@@ -13,7 +13,7 @@ def main() -> None:
     with servers(aliases=("empty", "full")):
         from django.db import connections
 
-        from django_task_safety import statements
+        from django_task_safety.storage import statements
 
         fill(connections["full"])
         functions = {}
@@ -38,15 +38,16 @@ def claim_one(statements, connection, pk) -> None:
 
 def look(connection) -> None:
     """The sweeper's look at a table in which nothing is due."""
-    from django_task_safety.clock import Now
     from django_task_safety.models import Operation
+    from django_task_safety.values.clock import Now
 
     found = Operation.all_rows.using(connection.alias).filter(due_at__lte=Now()).order_by("due_at")
     assert not list(found.values_list("pk", flat=True)[:500])
 
 
 def queue(connection, count: int) -> list[uuid.UUID]:
-    from django_task_safety import calls, inserting
+    from django_task_safety.calling import calls
+    from django_task_safety.storage import inserting
     from tests.testapp.tasks import bench_idempotent
 
     made = [calls.make(bench_idempotent, (n,), {}, {}).operation for n in range(count)]

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.db import transaction
 
-from django_task_safety import sweeper
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.crash import tasks
 from tests.crash.post import Letter, message_of
 from tests.delivering import local_worker

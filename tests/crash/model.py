@@ -3,8 +3,9 @@
 import dataclasses
 import random
 
-from django_task_safety import ledger, sweeper
+from django_task_safety import ledger
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.crash import tasks
 from tests.crash.counting import State
 from tests.crash.post import Letter, letter_of, message_of

@@ -6,9 +6,9 @@ from typing import Any
 
 from kombu.message import Message
 
-from django_task_safety import sweeper
 from django_task_safety.conf import conf
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.delivering import LocalWorker
 
 Letter = dict[str, Any]

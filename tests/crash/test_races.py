@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from django_task_safety import sweeper
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.crash import acts, tasks
 from tests.crash.counting import State, assert_charged_once, assert_never_charged, effects, operation
 from tests.crash.everywhere import meet_everywhere

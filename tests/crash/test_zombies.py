@@ -3,8 +3,9 @@
 import pytest
 from django.db import connection
 
-from django_task_safety import ledger, schedule
+from django_task_safety import ledger
 from django_task_safety.models import Operation
+from django_task_safety.storage import schedule
 from tests.crash import tasks
 from tests.crash.counting import State, assert_charged_once, effects, operation
 from tests.crash.everywhere import meet, meet_everywhere

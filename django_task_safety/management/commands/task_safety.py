@@ -8,9 +8,10 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
-from django_task_safety import purging, sweeper
 from django_task_safety.models import SoftDeleteModel
 from django_task_safety.registry import import_tasks
+from django_task_safety.running import sweeper
+from django_task_safety.soft_delete import purging
 
 DAY = 86_400
 

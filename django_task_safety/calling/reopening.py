@@ -1,0 +1,47 @@
+"""``operation.retry()``: queue an ended operation again, as it was asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+from django_task_safety import ledger
+from django_task_safety.calling import calls, outbox
+from django_task_safety.calling.call_options import CANVAS
+from django_task_safety.conf import conf
+from django_task_safety.models import Operation
+from django_task_safety.objects import obstacles
+from django_task_safety.storage import table
+from django_task_safety.values import codec
+from django_task_safety.values.clock import After, Now
+
+
+def retry(operation: Operation) -> bool:
+    """Queue a failed or cancelled operation again, as it was asked for.
+
+    Raises:
+        ObjectLocked: If another operation holds the lock that this one needs.
+        ObjectGone: If its object does not exist any more, or is removed.
+    """
+    seen = table.find(pk=operation.pk)
+    if seen is None or seen.is_pending or seen.state == Operation.State.SUCCEEDED or seen.task == obstacles.LOCK:
+        return False
+    asked = table.find(pk=operation.pk)
+    assert asked is not None
+    _due_now(asked)
+    calls.tie_again(asked)
+    options = codec.loads(asked.options) if asked.options else {}
+    asked.delivered = not any(options.get(name) for name in CANVAS)
+    if not ledger.reopen(seen, asked, new_work=False):
+        obstacles.look(asked)
+        return False
+    operation.refresh_from_db()
+    publish: Any = partial(outbox.publish_rows, [operation], forget=True)
+    transaction.on_commit(publish, using=conf().DATABASE, robust=True)
+    return True
+
+
+def _due_now(asked: Operation) -> None:
+    asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)

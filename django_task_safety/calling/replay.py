@@ -1,0 +1,130 @@
+"""Answer a message from an operation that has ended, without running anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from celery import states
+from celery.exceptions import Ignore, TaskRevokedError
+
+from django_task_safety.errors import OperationFailed
+from django_task_safety.models import Operation
+from django_task_safety.values import codec
+
+if TYPE_CHECKING:
+    from django_task_safety.ledger import Failure
+    from django_task_safety.tasks import SafeTask
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """An outcome that was stored: a return value, or the exception with which the operation failed."""
+
+    value: Any = None
+    exc: BaseException | None = None
+
+    def get(self) -> Any:
+        """Return the value, or raise the exception."""
+        if self.exc is not None:
+            raise self.exc
+        return self.value
+
+
+def outcome(task: SafeTask, operation: Operation) -> Answer:
+    """Return the stored outcome.
+
+    Raises:
+        Ignore: When it was cancelled; the result backend, and a chord, hear of it as a revoked task.
+    """
+    if operation.state == Operation.State.SUCCEEDED:
+        return Answer(operation.result)
+    if operation.state == Operation.State.CANCELLED:
+        revoke(task, operation)
+        raise Ignore(f"Cancelled: {operation.error}")
+    return Answer(exc=exception_of(task, operation))
+
+
+def revoke(task: SafeTask, operation: Operation) -> None:
+    """Tell the result backend, and a chord that counts on it, that the operation was cancelled."""
+    request = task.request
+    if request.is_eager:
+        return
+    # As a failure with another state, which tells a chord further down the chain as well; mark_as_revoked does not.
+    task.backend.mark_as_failure(
+        str(request.id),
+        TaskRevokedError(operation.error or "cancelled"),
+        request=request,
+        store_result=not task.ignore_result,
+        call_errbacks=False,
+        state=states.REVOKED,
+    )
+    if has_canvas(request):
+        _delivered(operation)
+
+
+def store_failure(task: SafeTask, operation: Operation) -> None:
+    """Tell the result backend once more, and nobody else, how the operation failed."""
+    if not task.request.is_eager and not task.ignore_result:
+        task.backend.store_result(str(task.request.id), exception_of(task, operation), states.FAILURE)
+
+
+def _delivered(operation: Operation) -> None:
+    """Nobody calls back after a task that was ignored, so this is noted here. A chord hears of it at least once."""
+    from django_task_safety.storage import schedule, table
+
+    schedule.look_again(table.rows().filter(pk=operation.pk, delivered=False), delivered=True)
+
+
+def dump_exception(task: SafeTask, exc: BaseException) -> str:
+    """Return an exception as text, in the form in which Celery's result backends keep it."""
+    try:
+        prepared = task.backend.prepare_exception(exc, serializer="json")  # type: ignore[arg-type]
+        return codec.dumps(prepared, "json")
+    except Exception:
+        return ""
+
+
+def exception_of(task: SafeTask, operation: Operation) -> BaseException:
+    """Return the exception with which the operation failed."""
+    if operation.exception:
+        try:
+            restored = task.backend.exception_to_python(codec.loads(operation.exception))
+        except Exception:
+            restored = None
+        if isinstance(restored, Exception):
+            return restored
+    return OperationFailed(operation.error or "It failed", operation)
+
+
+def has_canvas(request: Any) -> bool:
+    """Return whether the message carries callbacks, errbacks, a chain or a chord."""
+    return bool(request.callbacks or request.errbacks or request.chain or request.chord)
+
+
+def routing(request: Any) -> dict[str, Any]:
+    """Return the options by which the message came, to publish one like it."""
+    options = {
+        name: getattr(request, name, None)
+        for name in ("root_id", "parent_id", "group_index", "shadow", "reply_to", "replaced_task_nesting")
+    }
+    options["group_id"] = request.group
+    if request.timelimit and any(request.timelimit):
+        options["time_limit"], options["soft_time_limit"] = request.timelimit
+    delivery = request.delivery_info or {}
+    options["priority"] = delivery.get("priority")
+    exchange, key = delivery.get("exchange"), delivery.get("routing_key")
+    options.update({"queue": key} if not exchange else {"exchange": exchange, "routing_key": key})
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def failure(task: SafeTask, exc: BaseException) -> Failure:
+    """Return what is stored of the exception with which an operation failed."""
+    from django_task_safety.ledger import Failure
+
+    try:
+        text = "".join(traceback.format_exception(exc))
+    except Exception:  # the exception's own __str__ failed
+        text = "".join(traceback.format_tb(exc.__traceback__))
+    return Failure(codec.describe(exc), codec.printable(text), dump_exception(task, exc))

@@ -1,0 +1,138 @@
+"""Django system checks: settings that make the guarantees void."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import current_app
+from django.apps import apps
+from django.conf import settings
+from django.core import checks
+from django.db import DatabaseError, connections
+
+from django_task_safety.conf import load
+from django_task_safety.errors import InvalidSetting
+from django_task_safety.registry import import_tasks
+
+#: Seconds for which a transport leaves an unacknowledged message alone before it delivers it again.
+VISIBILITY_TIMEOUTS = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800, "gcpubsub": 240}
+#: The oldest versions that have what the protocol needs.
+_OLDEST = {"postgresql": (13,), "mysql": (8, 0, 1), "sqlite": (3, 24)}
+_OLDEST_MARIADB = (10, 5)
+
+
+def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """TASK_SAFETY is valid (E001), and the app is installed (E002)."""
+    problems: list[checks.CheckMessage] = []
+    try:
+        load(getattr(settings, "TASK_SAFETY", {}))
+    except InvalidSetting as exc:
+        problems.append(checks.Error(str(exc), id="task_safety.E001"))
+    if not apps.is_installed("django_task_safety"):
+        problems.append(
+            checks.Error(
+                "'django_task_safety' is not in INSTALLED_APPS.",
+                hint="Add it and run migrate; safe tasks keep their operations in its table.",
+                id="task_safety.E002",
+            )
+        )
+    return problems
+
+
+def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
+    """The broker does not deliver a message again while its task may still run (W001).
+
+    Looks at the tasks of the whole project: their modules are imported, and it says so where that fails (W003).
+    """
+    conf = current_app.conf
+    scheme = str(conf.broker_url or "").partition("://")[0].partition("+")[0]
+    if scheme not in VISIBILITY_TIMEOUTS:
+        return []
+    options = conf.broker_transport_options or {}
+    timeout = options.get("visibility_timeout", VISIBILITY_TIMEOUTS[scheme])
+    problems = _import_tasks()
+    for name, limit in _time_limits():
+        if limit is None or limit >= timeout:
+            shown = "no time limit" if limit is None else f"a time limit of {limit:g} s"
+            problems.append(
+                checks.Warning(
+                    f"Task {name} has {shown}, and the broker delivers its message again after {timeout:g} s "
+                    "(visibility_timeout).",
+                    hint="Raise visibility_timeout in broker_transport_options above the time limit, or lower that.",
+                    id="task_safety.W001",
+                )
+            )
+    return problems
+
+
+def _import_tasks() -> list[checks.CheckMessage]:
+    try:
+        import_tasks()
+    except Exception as exc:  # whatever a module may raise; a warning must not stop `migrate`
+        return [
+            checks.Warning(
+                f"Not all modules with tasks can be imported ({type(exc).__name__}: {exc}), so not every time limit "
+                "was compared with the broker's visibility timeout.",
+                hint="Mend the module, or take it out of the worker's reach: a worker imports it when it starts.",
+                id="task_safety.W003",
+            )
+        ]
+    return []
+
+
+def _time_limits() -> list[tuple[str, float | None]]:
+    from django_task_safety.tasks import SafeTask
+
+    tasks = current_app.tasks.values()
+    found = [
+        (task.name, task.time_limit or current_app.conf.task_time_limit)
+        for task in tasks
+        if isinstance(task, SafeTask) and task.acks_late
+    ]
+    return sorted(found)
+
+
+def _check_isolation(connection: Any) -> list[checks.CheckMessage]:
+    level = getattr(connection, "isolation_level", "")
+    # PostgreSQL's is an enumeration, MySQL's a text.
+    level = str(getattr(level, "name", level)).lower().replace("_", " ")
+    if "repeatable" not in level and "serializable" not in level:
+        return []
+    return [
+        checks.Warning(
+            f"The database {connection.alias!r} uses an isolation level above READ COMMITTED: an attempt that lasts "
+            "longer than a third of LEASE cannot commit, since its lease was renewed meanwhile.",
+            hint="Use READ COMMITTED for this database, and lock rows where a task needs more; or raise LEASE above "
+            "three times the longest task, and report no progress in atomic ones.",
+            id="task_safety.W002",
+        )
+    ]
+
+
+def check_database(databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """The operations' database can do it (E003), at an isolation level that fits (W002)."""
+    try:
+        alias = load(getattr(settings, "TASK_SAFETY", {})).DATABASE
+    except InvalidSetting:
+        return []
+    if not databases or alias not in databases:
+        return []
+    connection = connections[alias]
+    oldest = _OLDEST.get(connection.vendor)
+    try:
+        mariadb = getattr(connection, "mysql_is_mariadb", False)
+        version = connection.get_database_version()
+    except DatabaseError:
+        return []
+    if mariadb:
+        oldest = _OLDEST_MARIADB
+    if oldest is not None and version >= oldest and connection.features.supports_transactions:
+        return _check_isolation(connection)
+    return [
+        checks.Error(
+            f"The database {alias!r} ({connection.display_name} {'.'.join(map(str, version))}) cannot hold operations.",
+            hint="Use PostgreSQL 13, MariaDB 10.5, MySQL 8 (InnoDB) or SQLite 3.24, or a newer one, and name it in "
+            "TASK_SAFETY['DATABASE'].",
+            id="task_safety.E003",
+        )
+    ]

@@ -1,0 +1,93 @@
+"""Django system checks: options of tasks that cannot keep what they promise."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from celery import current_app
+from django.core import checks
+from django.db import models
+
+from django_task_safety.objects.relations import is_watched
+from django_task_safety.options import KEEP, PROTECT
+from django_task_safety.registry import import_tasks
+
+
+def check_policies(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Tasks that keep or protect objects have objects that can be kept (W005) and protected (W006).
+
+    Looks at the annotation of the parameter that is the object, where there is one.
+    """
+    from model_utils.models import SoftDeletableModel  # it has models, which need the apps
+
+    with contextlib.suppress(Exception):  # W003 says so, where it matters more
+        import_tasks()
+    problems: list[checks.CheckMessage] = []
+    for task, model in _tasks():
+        if task.on_delete == KEEP and not issubclass(model, SoftDeletableModel):
+            problems.append(
+                checks.Warning(
+                    f"Task {task.name} has on_delete=KEEP, but a {model._meta.label} that is deleted is gone: the "
+                    "task is cancelled all the same.",
+                    hint=f"Derive {model.__name__} from SoftDeleteModel, or use another on_delete.",
+                    id="task_safety.W005",
+                )
+            )
+        if task.on_delete == PROTECT and not is_watched(model):
+            problems.append(
+                checks.Warning(
+                    f"Task {task.name} has on_delete=PROTECT, but deleting a {model._meta.label} looks at no "
+                    "operations, so its calls are refused.",
+                    hint=f"Derive {model.__name__} from PendingOperationsModel, or call watch({model.__name__}).",
+                    id="task_safety.W006",
+                )
+            )
+    return problems
+
+
+def check_keys(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Tasks with ``match`` or ``version`` say what their key is (W009)."""
+    with contextlib.suppress(Exception):
+        import_tasks()
+    return [
+        checks.Warning(
+            f"Task {task.name} has {option}={getattr(task, option)!r}, but all its arguments are the key, so that it "
+            "never differs for the same key.",
+            hint="Name with key= what makes two calls the same work.",
+            id="task_safety.W009",
+        )
+        for task in _safe_tasks()
+        for option in ("match", "version")
+        if task.idempotent and task.key is None and getattr(task, option) is not None
+    ]
+
+
+def _tasks() -> Iterator[tuple[Any, type[models.Model]]]:
+    """Yield the safe tasks that say of which model their object is."""
+    for task in _safe_tasks():
+        if (model := _model_of(task)) is not None:
+            yield task, model
+
+
+def _safe_tasks() -> Iterator[Any]:
+    from django_task_safety.tasks import SafeTask
+
+    for _, task in sorted(current_app.tasks.items()):
+        if isinstance(task, SafeTask):
+            yield task
+
+
+def _model_of(task: Any) -> type[models.Model] | None:
+    try:
+        hints = typing.get_type_hints(task.run)
+    except Exception:  # an annotation that only a type checker can resolve
+        return None
+    names = [task.subject] if task.subject else list(inspect.signature(task.run).parameters)
+    found = (hints.get(name) for name in names)
+    concrete = (hint for hint in found if isinstance(hint, type) and issubclass(hint, models.Model))
+    model = next(concrete, None)
+    return None if model is None or model._meta.abstract else model

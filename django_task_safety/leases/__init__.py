@@ -1,0 +1,1 @@
+"""Who owns what is running or locked, and until when."""

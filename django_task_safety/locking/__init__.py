@@ -1,0 +1,1 @@
+"""Named locks on objects, held by blocks of code."""

@@ -1,0 +1,128 @@
+"""The rows of the locks that blocks of code hold."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.db import models, transaction
+
+from django_task_safety import ledger
+from django_task_safety.conf import conf
+from django_task_safety.context import current_operation
+from django_task_safety.leases import owners
+from django_task_safety.leases.heartbeat import heartbeat
+from django_task_safety.locking.locks import held_here
+from django_task_safety.managers import OperationQuerySet
+from django_task_safety.models import Operation
+from django_task_safety.objects import obstacles
+from django_task_safety.options import KEEP, PROTECT
+from django_task_safety.storage import anchors, schedule, table
+from django_task_safety.values import ids
+from django_task_safety.values.clock import After, Now
+from django_task_safety.values.subjects import pk_text, root_model, slot, subject_of
+
+State = Operation.State
+
+#: How long the row of a lock is kept when it has ended.
+KEPT = timedelta(hours=1)
+#: Seconds that a transaction in which a lock is taken may last before the lock is lost at its commit.
+LONGEST_TRANSACTION = 3600.0
+#: Seconds to wait for a rival's transaction, in as many tries. The first finds out at once who holds the lock; the
+#: second is for a lock that was freed meanwhile, and, on MariaDB, for an object's row that is just being written.
+_PATIENCE = (0, 1)
+
+
+def take(obj: models.Model, name: str, lease: float) -> Operation:
+    """Write the row, or say who has it.
+
+    Raises:
+        ObjectLocked, ObjectGone, InvalidArguments: As `locks.Lock.acquire` says.
+    """
+    asked = _asked(obj, name, lease)
+    for asked.waits in _PATIENCE:
+        if ledger.enqueue([asked]):
+            _keep_alive(asked, lease)
+            return asked
+        obstacles.look(asked)
+    # Whoever has it has not committed yet, so there is no row to be seen.
+    unseen = Operation(
+        **{"task": obstacles.LOCK, "lock": name, "subject_label": asked.subject_label, "subject_id": asked.subject_id},
+        **{"owner": "a transaction that is not committed yet", "state": State.RUNNING, "created_at": table.now()},
+    )
+    raise obstacles.locked([unseen], f"takes no other operation that locks it ({name!r})")
+
+
+def _asked(obj: models.Model, name: str, lease: float) -> Operation:
+    label, pk = subject_of(obj)
+    protects = "delete" in getattr(obj, "lock_blocks", {"delete"})
+    operation = Operation(
+        **{"id": ids.new(), "task": obstacles.LOCK, "state": State.RUNNING, "key": name},
+        **{"subject_label": label, "subject_id": pk, "on_delete": PROTECT if protects else KEEP},
+        **{"lock": name, "lock_slot": slot(label, pk, name), "token": uuid.uuid4(), "owner": owners.me()},
+        **{"attempt": 1, "max_attempts": 1, "retention": KEPT},
+        **{"created_at": Now(), "available_at": Now(), "started_at": Now(), "due_at": After(_first_lease(lease))},
+    )
+    operation.anchor = anchors.of(operation, obj._state.db or conf().DATABASE, type(obj))
+    return operation
+
+
+def _first_lease(lease: float) -> float:
+    """In a transaction the lease is renewed only after its commit, so it must last until then."""
+    return max(lease, LONGEST_TRANSACTION) if table.connection().in_atomic_block else lease
+
+
+def _keep_alive(operation: Operation, lease: float) -> None:
+    """Renew the lease from now on, or from the commit on: before that nobody sees the row."""
+    if not table.connection().in_atomic_block:
+        heartbeat.hold(operation.pk, lease)
+        return
+
+    def begin() -> None:
+        if operation.state == State.RUNNING:  # not given back yet
+            heartbeat.hold(operation.pk, lease)
+            schedule.renew([operation.pk], operation.owner, lease)
+
+    transaction.on_commit(begin, using=conf().DATABASE, robust=True)
+
+
+def give_back(operation: Operation) -> bool:
+    """End the lock if it is still its own; from here on its lease is not renewed any more."""
+    ended = ledger.end(operation, State.SUCCEEDED)
+    heartbeat.drop(operation.pk)
+    return ended
+
+
+def locks_on(model: type[models.Model], pks: Sequence[Any], name: str | None = None) -> OperationQuerySet:
+    """Return the pending operations that hold a lock on one of the rows of a model, by code or by tasks."""
+    root = root_model(model)
+    texts = [pk_text(root, pk) for pk in pks]
+    found = table.rows().filter(subject_label=root._meta.label_lower, subject_id__in=texts)
+    found = found.filter(lock_slot__isnull=False).pending().exclude(obstacles.LAPSED)
+    return found if name is None else found.filter(lock=name)
+
+
+@contextmanager
+def unlocked(model: type[models.Model], pks: Sequence[Any], using: str) -> Iterator[None]:
+    """Run the block in a transaction in which nobody else holds a lock on one of the rows, nor takes one.
+
+    Raises:
+        ObjectLocked: If somebody does; without waiting for whoever writes a row.
+    """
+    _refuse(model, pks)
+    with transaction.atomic(using=using):
+        rows = model._base_manager.using(using).filter(pk__in=pks)
+        list(rows.order_by("pk").select_for_update().values_list("pk"))
+        _refuse(model, pks)
+        yield
+
+
+def _refuse(model: type[models.Model], pks: Sequence[Any]) -> None:
+    mine = set(held_here())
+    if running := current_operation():
+        mine.add(running.pk)
+    if others := list(locks_on(model, pks).exclude(pk__in=mine)[: obstacles.LISTED]):
+        raise obstacles.locked(others, "cannot be saved")

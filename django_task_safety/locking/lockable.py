@@ -1,0 +1,68 @@
+"""The mixin that gives an object its locks."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.db import router
+
+from django_task_safety.locking.locks import Lock
+from django_task_safety.managers import LockableManager
+from django_task_safety.objects.pending import PendingOperationsModel
+from django_task_safety.values.subjects import subject_of
+
+
+class LockableModel(PendingOperationsModel):
+    """A model whose objects can be locked, by blocks of code and by tasks with ``lock=…`` alike."""
+
+    #: What others cannot do to a locked object: "delete", "save", or both.
+    lock_blocks: ClassVar[AbstractSet[str]] = frozenset({"delete"})
+
+    objects = LockableManager()
+
+    class Meta:
+        abstract = True
+
+    def lock(self, name: str = "lock", *, wait: float | timedelta = 0, lease: float | timedelta | None = None) -> Lock:
+        """Return a lock on this object, for a ``with`` statement.
+
+        Args:
+            name: Locks with different names do not exclude each other.
+            wait: Seconds to wait for it.
+            lease: Seconds after which it ends by itself when this process has died; renewed while it lives. The default
+                is the setting ``LEASE``.
+
+        Raises:
+            InvalidOption: For a name, a wait or a lease that cannot work.
+        """
+        return Lock(self, name, wait, lease)
+
+    def is_locked(self, name: str | None = None) -> bool:
+        """Return whether somebody holds the lock ``name``, or any lock, on this object now.
+
+        Raises:
+            InvalidArguments: If it was never saved.
+        """
+        from django_task_safety.locking import lock_rows
+
+        subject_of(self)  # raises where it was never saved
+        return lock_rows.locks_on(type(self), [self.pk], name).exists()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the object, unless somebody else holds a lock on it and ``lock_blocks`` says that this blocks "save".
+
+        Raises:
+            ObjectLocked: Naming the holders.
+        """
+        if "save" not in self.lock_blocks or self._state.adding or self.pk is None:
+            super().save(*args, **kwargs)
+            return
+        from django_task_safety.locking import lock_rows
+
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        with lock_rows.unlocked(type(self), [self.pk], using):
+            super().save(*args, **kwargs)
+
+    save.alters_data = True  # type: ignore[attr-defined]

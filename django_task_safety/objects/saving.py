@@ -1,0 +1,195 @@
+"""``save()`` writes what changed since the instance was loaded, and never brings back a row that is gone.
+
+Django's own ``save()`` writes every column, which reverts what others wrote meanwhile, and inserts the row again where
+its UPDATE finds none. Here the UPDATE is left with the columns that differ from those that were loaded, and where it
+finds no row, that is the answer. Signals, ``update_fields`` and what an INSERT is for stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import connections, models, router, transaction
+
+from django_task_safety.errors import ObjectGone
+from django_task_safety.objects.loaded import Loaded, columns, is_expression, same
+
+#: The positional parameters of ``Model.save()`` in Django 5.2.
+_POSITIONAL = ("force_insert", "force_update", "using", "update_fields")
+#: Field, model, value: what Django is about to write.
+Values = Iterable[tuple[Any, Any, Any]]
+
+
+class _Save:
+    """One call of ``save()``: what it may do, and what it wrote."""
+
+    def __init__(self, instance: SavedModel, options: dict[str, Any], resurrect: bool) -> None:
+        self.instance = instance
+        self.using: str = options.get("using") or router.db_for_write(type(instance), instance=instance)
+        self.loaded = loaded = Loaded.of(instance)
+        self.inserts = instance._state.adding or bool(options.get("force_insert"))
+        self.resurrects = resurrect
+        self.explicit = options.get("update_fields") is not None
+        self.guarded = (
+            not (resurrect or self.inserts)
+            # Where the caller names no database, the router's choice is the same object's.
+            and (options.get("using") or instance._state.db) == instance._state.db
+            and (loaded is None or loaded.describes(instance))
+        )
+        #: The columns of the table that is being written.
+        self.written: dict[str, Any] = {}
+        #: Refused by itself, so that nothing was written.
+        self.refused = False
+
+    def changed(self, values: Values) -> list[tuple[Any, Any, Any]]:
+        """Return what differs from the loaded columns."""
+        known = self.loaded.values if self.loaded else {}
+        return [one for one in values if one[0].attname not in known or not same(one[2], known[one[0].attname])]
+
+    def refuse(self) -> ObjectGone:
+        """Return the error that says that the row is gone."""
+        instance = self.instance
+        self.refused = True
+        return ObjectGone(
+            f"{instance._meta.label} {instance.pk} was deleted or soft-deleted since it was loaded, so save() did not "
+            "write it. refresh_from_db() shows what there is; save(resurrect=True) writes it all the same."
+        )
+
+
+def _tables_above(instance: models.Model) -> bool:
+    """Return whether the instance has columns in a parent's table: multi-table inheritance."""
+    return bool((instance._meta.concrete_model or type(instance))._meta.parents)
+
+
+_saving: ContextVar[_Save | None] = ContextVar("django_task_safety_saving", default=None)
+
+
+class SavedModel(models.Model):
+    """A model whose ``save()`` writes only what changed, and raises `ObjectGone` where the row is gone."""
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, resurrect: bool = False, **kwargs: Any) -> None:
+        """Save what changed since the instance was loaded; all of it where it is new.
+
+        Args:
+            *args: As Django's.
+            resurrect: Write every column, and insert the row where it is gone, as Django does.
+            **kwargs: As Django's.
+
+        Raises:
+            ObjectGone: If the row was deleted since. Nothing was written, and an outer atomic block can go on.
+        """
+        options = dict(zip(_POSITIONAL, args, strict=False)) | kwargs
+        call = _Save(self, options, resurrect)
+        token = _saving.set(call)
+        try:
+            self._save_in_savepoint(call.using, args, kwargs)
+        except ObjectGone:
+            if call.refused and connections[call.using].in_atomic_block:
+                transaction.set_rollback(False, using=call.using)
+            raise
+        finally:
+            _saving.reset(token)
+
+    save.alters_data = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Any, values: Any, **options: Any) -> Any:
+        new = super().from_db(db, field_names, values, **options)
+        names = columns(cls)
+        if len(values) != len(names):
+            names = tuple(name for name in names if name in field_names)
+        Loaded.set(new, dict(zip(names, values, strict=True)))
+        return new
+
+    def refresh_from_db(self, using: Any = None, fields: Any = None, from_queryset: Any = None) -> None:
+        names = None if fields is None else set(fields)
+        before = dict(self.__dict__)
+        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+        fresh = {}
+        for field in self._meta.concrete_fields:
+            name = field.attname
+            asked = names is None or bool(names & {name, field.name})
+            # A queryset of the caller's may have left out some: those still have the object that they had.
+            if (
+                asked
+                and name in self.__dict__
+                and (from_queryset is None or self.__dict__[name] is not before.get(name))
+            ):
+                fresh[name] = self.__dict__[name]
+        Loaded.update(self, fresh)
+
+    async def asave(self, *args: Any, **kwargs: Any) -> None:
+        """As `save`."""
+        await sync_to_async(self.save)(*args, **kwargs)
+
+    asave.alters_data = True  # type: ignore[attr-defined]
+
+    def _save_in_savepoint(self, using: str, args: Any, kwargs: Any) -> None:
+        """What has several tables may have written to one when another one refuses."""
+        if _tables_above(self) and connections[using].in_atomic_block:
+            with transaction.atomic(using=using):
+                super().save(*args, **kwargs)
+        else:
+            super().save(*args, **kwargs)
+
+    def _settled(self, written: dict[str, Any]) -> dict[str, Any]:
+        """What the database has given: primary keys, and what it made of expressions, where Django read it back."""
+        keys = {field.attname for field in self._meta.concrete_fields if field.primary_key}
+        names = keys | {name for name, value in written.items() if is_expression(value)}
+        return {name: self.__dict__[name] for name in names if name in self.__dict__}
+
+    def _save_condition(self, model: type[models.Model], loaded: Loaded | None) -> dict[str, Any]:
+        """Return what must still be so of the row in the table of ``model``, as arguments of ``filter()``."""
+        return {}
+
+    def _save_table(self, *args: Any, **kwargs: Any) -> Any:
+        saved = super()._save_table(*args, **kwargs)  # type: ignore[misc]
+        call = _saving.get()
+        if call is not None and call.instance is self and call.written:
+            # Now, and not when the receivers of post_save have changed the instance, or saved it themselves.
+            written, call.written = call.written, {}
+            Loaded.wrote(self, written | self._settled(written), call.using, call.inserts)
+        return saved
+
+    def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *rest: Any) -> Any:
+        call = _saving.get()
+        if call is None or call.instance is not self or not call.guarded:
+            if call is not None and call.instance is self and not call.resurrects:
+                # A row that is no business of this instance is not brought back either: its primary key is taken.
+                base_qs = base_qs.filter(**self._save_condition(base_qs.model, None))
+            results = super()._do_update(base_qs, using, pk_val, values, update_fields, *rest)
+        else:
+            values = values if call.explicit else call.changed(values)
+            results = self._update_what_is_there(call, base_qs, using, pk_val, values, update_fields, *rest)
+            if not results:
+                raise call.refuse()
+        if call is not None and call.instance is self and results:
+            call.written = {field.attname: value for field, _, value in values}
+        return results
+
+    def _update_what_is_there(
+        self, call: _Save, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *rest: Any
+    ) -> Any:
+        condition = self._save_condition(base_qs.model, call.loaded)
+        rows = base_qs.filter(**condition)
+        if values or (call.explicit and not condition):
+            return super()._do_update(rows, using, pk_val, values, update_fields, *rest)
+        if condition and _tables_above(self):
+            # The condition is for what is written to the other tables next, too.
+            rows = rows.select_for_update()
+        generated: Sequence[Any] = rest[1] if len(rest) > 1 else ()
+        names = [field.attname for field in generated]
+        return list(rows.filter(pk=pk_val).order_by().values_list(*(names or ["pk"])))
+
+    def _do_insert(self, manager: Any, using: Any, fields: Any, returning_fields: Any, raw: Any) -> Any:
+        results = super()._do_insert(manager, using, fields, returning_fields, raw)  # type: ignore[misc]
+        call = _saving.get()
+        if call is not None and call.instance is self:
+            call.written = {field.attname: self.__dict__.get(field.attname) for field in fields}
+        return results

@@ -1,0 +1,232 @@
+"""What a worker does with a message: claim its operation and run it, or step aside at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Ignore, Reject
+from django.db import Error as DatabaseError
+
+from django_task_safety import cancellation, ledger
+from django_task_safety.calling import calls, enqueueing, followers, outbox, replay
+from django_task_safety.calling.calls import Call
+from django_task_safety.calling.duplicates import Verdict
+from django_task_safety.conf import conf
+from django_task_safety.errors import DuplicateOperation, KeyReused, ObjectGone, ObjectLocked, TaskSafetyError
+from django_task_safety.leases import owners
+from django_task_safety.models import Operation
+from django_task_safety.options import is_count
+from django_task_safety.running import attempts, failures, kept_connection
+from django_task_safety.storage import table
+from django_task_safety.values.clock import Now
+
+if TYPE_CHECKING:
+    from django_task_safety.tasks import SafeTask
+
+logger = logging.getLogger("django_task_safety")
+
+State = Operation.State
+#: Ids that are no UUIDs (a caller's own ``task_id``) are mapped into this namespace.
+NAMESPACE = uuid.UUID("6f0b7a51-6f0e-5bd5-9c87-6f3f0c2f7a10")
+#: Seconds before a message comes back while the database does not answer.
+OUTAGE_PAUSE = 5.0
+#: Seconds that a message without a row is held before it goes back to a broker that takes nothing.
+REJECT_PAUSE = 1.0
+#: Seconds before a message comes back whose row changed faster than it could be read.
+CONTENTION_PAUSE = 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """What a delivery says of itself."""
+
+    id: uuid.UUID
+    args: Any
+    kwargs: Any
+    #: The operation that our own publishing named; None for a message of beat, ``send_task`` or another language.
+    operation_id: uuid.UUID | None
+    header: dict[str, Any]
+
+    @classmethod
+    def of(cls, request: Any, args: Any, kwargs: Any) -> Message:
+        """Read the message from Celery's request."""
+        said = getattr(request, outbox.HEADER, None) or (request.headers or {}).get(outbox.HEADER)
+        header = dict(said) if isinstance(said, Mapping) else {}
+        return cls(message_id(request.id), args, kwargs, _uuid(header.get("op")), header)
+
+    def hint(self, task: SafeTask) -> Operation | None:
+        """Return the row as it was when the message was published, the rest deferred; None if it does not say."""
+        counts = [self.header.get(name, 0) for name in ("att", "rev", "gen")]
+        if self.operation_id is None or "att" not in self.header or not all(map(is_count, counts)):
+            return None
+        known = {
+            **{"id": self.operation_id, "task": task.name, "state": State.QUEUED, "key": self.header.get("key", "")},
+            **{"attempt": self.header.get("att", 0), "revision": self.header.get("rev", 0)},
+            **{"follows": _uuid(self.header.get("follows")), "generation": self.header.get("gen", 0)},
+            **{"version": self.header.get("ver"), "max_attempts": self.header.get("max")},
+        }
+        names = [name for name in Operation.column_names() if name in known]
+        return Operation.from_db(conf().DATABASE, names, [known[name] for name in names])
+
+
+def message_id(text: str) -> uuid.UUID:
+    """Return a message's id as a UUID; what is none is mapped to one (version 5)."""
+    return _uuid(text) or uuid.uuid5(NAMESPACE, text)
+
+
+def _uuid(text: Any) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text) if text else None
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
+def deliver(task: SafeTask, args: Any, kwargs: Any) -> Any:
+    """Run the operation that the message asks for, or answer for it.
+
+    Returns:
+        The task's return value: of this run, or of the one that was.
+
+    Raises:
+        Ignore: When there is nothing to do here: another attempt runs it, it was cancelled, or it comes back later.
+        Retry: When the attempt failed and another follows.
+        Exception: The task's own, when it failed for good.
+    """
+    message = Message.of(task.request, args, kwargs)
+    try:
+        outcome = kept_connection.using(partial(_claim, task, message))
+    except TaskSafetyError:
+        raise  # also those that are database errors to Django
+    except DatabaseError as exc:
+        logger.warning("message %s waits: the database does not answer: %s", message.id, exc)
+        raise _come_back(task, message.header, OUTAGE_PAUSE) from exc
+    if isinstance(outcome, Operation):
+        revised = outcome.revision != message.header.get("rev", 0)
+        return attempts.run(task, outcome, None if revised else (args, kwargs))
+    return outcome.get()
+
+
+def _claim(task: SafeTask, message: Message) -> Operation | replay.Answer:
+    if message.operation_id is None:
+        return _claim_unregistered(task, message)
+    limits = owners.limits(task)
+    for _ in range(3):
+        seen = ledger.claim(
+            message.operation_id, owners.me(), *limits, hint=partial(message.hint, task), task=task.name
+        )
+        if seen is None:
+            logger.warning("message %s: its operation is gone (pruned or deleted); dropped", message.id)
+            raise Ignore("The operation is gone.")
+        if seen.claimed:
+            return seen.operation if seen.operation.follows is None else followers.answer(task, seen.operation)
+        answer = _step_aside(task, message, seen)
+        if answer is not None:
+            return answer
+    raise _come_back(task, message.header, CONTENTION_PAUSE)
+
+
+def _claim_unregistered(task: SafeTask, message: Message) -> Operation | replay.Answer:
+    """A message without a row gets one, already running: one statement."""
+    try:
+        call = calls.make(task, message.args, message.kwargs, _options(task, message))
+    except TaskSafetyError as exc:
+        _record_refusal(task, message, exc)
+        raise
+    return _claim_call(task, message, call)
+
+
+def _claim_call(task: SafeTask, message: Message, call: Call) -> Operation | replay.Answer:
+    asked = call.operation
+    running = ledger.started(owners.me(), *owners.limits(task))
+    queued = {name: asked.__dict__[name] for name in running}
+    asked.__dict__.update(running)
+    if ledger.enqueue([asked]):
+        return asked
+    asked.__dict__.update(queued)
+    return _meet(task, message, call)
+
+
+def _meet(task: SafeTask, message: Message, call: Call) -> Operation | replay.Answer:
+    """The row is there already: from an earlier copy of this message, or from another call with the same key."""
+    try:
+        verdict, first = enqueueing.resolve(task, followers.without_canvas(call).operation, sent=True)
+    except DuplicateOperation as duplicate:
+        verdict, first = Verdict.DUPLICATE, duplicate.operation
+    except (KeyReused, ObjectLocked) as exc:
+        _record_refusal(task, message, exc)
+        raise
+    except ObjectGone:
+        # Written all the same, so that it ends as one whose object goes later does: when the object is to be loaded.
+        call.operation.anchor = None
+        return _claim_call(task, message, call)
+    if verdict is Verdict.CONTINUED:
+        enqueueing.go_on(task, call, first)
+    if first.pk != message.id:
+        try:
+            answer = followers.join(task, call, first)
+        finally:
+            if verdict in (Verdict.REOPENED, Verdict.RENEWED):
+                outbox.publish_rows(table.rows().filter(pk=first.pk), forget=True)
+        if answer is not None:
+            return answer
+    return _claim(task, dataclasses.replace(message, operation_id=message.id))
+
+
+def _record_refusal(task: SafeTask, message: Message, exc: TaskSafetyError) -> None:
+    """A call that cannot be made still leaves a failed row, so that somebody sees it."""
+    started = ledger.started(owners.me(), conf().LEASE, None)
+    kept = calls.retention(task)
+    refused = Operation(id=message.id, task=task.name, max_attempts=1, retention=kept, created_at=Now(), **started)
+    if ledger.enqueue([refused]):
+        failures.fail(task, refused, exc)
+
+
+def _options(task: SafeTask, message: Message) -> dict[str, Any]:
+    request = task.request
+    canvas = {"link": request.callbacks, "link_error": request.errbacks, "chain": request.chain, "chord": request.chord}
+    times = {"expires": request.expires}
+    return {**canvas, **times, "task_id": message.id, **replay.routing(request)}
+
+
+def _step_aside(task: SafeTask, message: Message, seen: table.Seen) -> replay.Answer | None:
+    """Answer for an operation that cannot be claimed; None to try once more."""
+    operation = seen.operation
+    if operation.task != task.name:
+        raise Ignore(f"The operation was replaced by {operation.task}.")
+    if operation.state == State.RUNNING:
+        raise Ignore("Another attempt runs it and answers for it.")
+    if operation.state == State.QUEUED:
+        wait = (operation.available_at - seen.now).total_seconds()
+        if wait > conf().MAX_BROKER_DELAY:
+            raise Ignore("It waits in the database.")
+        if wait > 0:
+            raise _come_back(task, message.header, wait)
+        if operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= seen.now:
+            cancellation.expire(operation)
+        return None
+    if operation.replaced and operation.follows is None:
+        raise Ignore("Its replacement answers for it.")
+    if operation.delivered and operation.state == State.FAILED:
+        replay.store_failure(task, operation)
+    elif not operation.delivered or not replay.has_canvas(task.request):
+        return replay.outcome(task, operation)
+    raise Ignore("It has ended, and its outcome was delivered.")
+
+
+def _come_back(task: SafeTask, header: dict[str, Any], delay: float) -> Ignore | Reject:
+    """Publish the message once more, to come back after ``delay`` seconds; the worker slot is free at once."""
+    if task.request.is_eager:
+        return Ignore("It is pending elsewhere.")
+    if outbox.publish_again(task, task.request, header, delay):
+        return Ignore(f"It comes back in {delay:g} s.")
+    if "op" in header:
+        return Ignore("The broker did not take it; its row brings it back.")
+    # Not a synchronisation: what the broker delivers again at once must not spin.
+    time.sleep(REJECT_PAUSE)
+    return Reject("The broker did not take it; back to the queue.", requeue=True)

@@ -1,0 +1,1 @@
+"""Removing without deleting: models and managers, cascades, restoring, purging, uniqueness among live rows."""

@@ -1,0 +1,1 @@
+"""The operations' table: what is read of it, and the SQL by hand. The `ledger` alone changes states."""

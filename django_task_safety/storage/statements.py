@@ -1,0 +1,185 @@
+"""The SQL of the hot path, by hand: one statement each to claim and settle, on every database."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_task_safety.models import Operation
+from django_task_safety.values.clock import after_sql, now_sql, retained_sql
+
+Row = tuple[Any, ...]
+
+#: The columns that a claim reads: what a delivery decides by, and what answers a duplicate. The rest is deferred.
+_READ = {
+    *("id", "task", "state", "key", "version", "result_payload", "error", "exception", "revision", "generation"),
+    *("follows", "replaced", "attempt", "max_attempts", "available_at", "expires_at", "delivered"),
+}
+
+#: May this attempt run it now? Queued and due, or running under a lease that ran out (where newer arguments that came
+#: meanwhile need not wait).
+_CLAIMABLE = """CASE
+        WHEN available_at > {now} OR attempt >= max_attempts THEN FALSE
+        WHEN {state} = 'queued' THEN attempt > 0 OR expires_at IS NULL OR expires_at > {now}
+        WHEN {state} = 'running' THEN due_at <= {now} AND (deadline_at IS NULL OR due_at < deadline_at)
+        ELSE FALSE
+    END"""
+
+
+@lru_cache(maxsize=1)
+def columns() -> tuple[models.Field[Any, Any], ...]:
+    """Return the fields of all columns, in the model's order."""
+    return tuple(Operation._meta.concrete_fields)
+
+
+@lru_cache
+def read_columns() -> tuple[str, ...]:
+    """Return the columns that a claim reads, in the model's order, as ``from_db`` wants them."""
+    return tuple(field.attname for field in columns() if field.attname in _READ)
+
+
+def table(connection: BaseDatabaseWrapper) -> str:
+    """Return the quoted name of the table."""
+    return str(connection.ops.quote_name(Operation._meta.db_table))
+
+
+def _text(connection: BaseDatabaseWrapper, column: str) -> str:
+    """Return a text column as it is compared: PostgreSQL has no operators for varchar, and every new connection would
+    look through all that are named ``=`` for one to take."""
+    return f"{column}::text" if connection.vendor == "postgresql" else column
+
+
+def _claimable(connection: BaseDatabaseWrapper) -> str:
+    return _CLAIMABLE.format(now=now_sql(connection), state=_text(connection, "state"))
+
+
+def uuid_param(connection: BaseDatabaseWrapper, value: UUID | str) -> Any:
+    """Return a UUID as the database's parameter."""
+    return Operation._meta.pk.get_db_prep_value(value, connection)
+
+
+def claim_or_read(
+    connection: BaseDatabaseWrapper,
+    pk: UUID,
+    token: UUID,
+    owner: str,
+    lease: float,
+    limit: float | None,
+    task: str | None = None,
+) -> Row | None:
+    """Claim the operation, or read it where it cannot be claimed: one statement, PostgreSQL only.
+
+    A data-modifying WITH and the SELECT beside it see the same snapshot (PostgreSQL manual, 7.8.4), so the columns
+    are those from before the claim.
+
+    Returns:
+        (whether it was claimed, database time, *`read_columns`), or None where there is no such row.
+    """
+    assert connection.vendor == "postgresql"
+    quoted, now = table(connection), now_sql(connection)
+    assignments, params = _claiming(connection, token, owner, lease, limit)
+    of_task, names = _of_task(connection, task)
+    sql = (
+        f"WITH claimed AS (UPDATE {quoted} SET {assignments} WHERE id = %s{of_task} AND {_claimable(connection)} "
+        f"RETURNING 1) SELECT EXISTS(TABLE claimed), {now}, {', '.join(read_columns())} FROM {quoted} WHERE id = %s"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*params, pk, *names, pk])
+        row: Row | None = cursor.fetchone()
+        return row
+
+
+def claim_seen(
+    connection: BaseDatabaseWrapper,
+    pk: UUID,
+    seen: tuple[int, int],
+    token: UUID,
+    owner: str,
+    lease: float,
+    limit: float | None,
+    task: str | None = None,
+) -> bool:
+    """Claim the operation if its (attempt, revision) are still the ones seen: one statement, every database."""
+    assignments, params = _claiming(connection, token, owner, lease, limit)
+    of_task, names = _of_task(connection, task)
+    sql = f"""
+        UPDATE {table(connection)} SET {assignments}
+        WHERE id = %s{of_task} AND attempt = %s AND revision = %s AND {_claimable(connection)}"""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*params, uuid_param(connection, pk), *names, *seen])
+        return bool(cursor.rowcount)
+
+
+def _of_task(connection: BaseDatabaseWrapper, task: str | None) -> tuple[str, list[str]]:
+    """A row that was replaced is another task's: a copy of the first one's message must not claim it."""
+    return ("", []) if task is None else (f" AND {_text(connection, 'task')} = %s", [task])
+
+
+def _claiming(
+    connection: BaseDatabaseWrapper, token: UUID, owner: str, lease: float, limit: float | None
+) -> tuple[str, list[Any]]:
+    now = now_sql(connection)
+    deadline = "NULL" if limit is None else after_sql(connection, limit)
+    first_look = after_sql(connection, lease if limit is None else min(lease, limit))
+    # due_at stands before started_at and attempt last: MySQL assigns from left to right.
+    sql = (
+        f"state = 'running', token = %s, owner = %s, due_at = {first_look}, deadline_at = {deadline}, "
+        f"started_at = {now}, progress = NULL, progress_message = '', attempt = attempt + 1"
+    )
+    return sql, [uuid_param(connection, token), owner]
+
+
+def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int, result: str, soon: float) -> bool:
+    """Record success, if the attempt still owns the operation and nobody asked for newer work meanwhile.
+
+    Args:
+        soon: Seconds until its outcome should have been delivered, where callbacks wait for it.
+    """
+    now = now_sql(connection)
+    due_sql = f"CASE WHEN delivered THEN {retained_sql(connection)} ELSE {after_sql(connection, soon)} END"
+    sql = f"""
+        UPDATE {table(connection)} SET state = 'succeeded', result_payload = %s, error = '', traceback = '',
+            exception = '', progress = 1, token = NULL, lock_slot = NULL, ended_at = {now}, due_at = {due_sql},
+            succeeded_version = version
+        WHERE {_mine(connection)} AND revision = %s"""
+    ids = [uuid_param(connection, pk), uuid_param(connection, token)]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [result, *ids, revision])
+        return bool(cursor.rowcount)
+
+
+def _mine(connection: BaseDatabaseWrapper) -> str:
+    return f"id = %s AND token = %s AND {_text(connection, 'state')} = 'running'"
+
+
+def owned(connection: BaseDatabaseWrapper, pk: UUID, token: UUID | None) -> bool:
+    """Return whether the attempt with this token still owns the operation."""
+    if token is None:
+        return False
+    with connection.cursor() as cursor:
+        ids = [uuid_param(connection, pk), uuid_param(connection, token)]
+        cursor.execute(f"SELECT 1 FROM {table(connection)} WHERE {_mine(connection)}", ids)
+        return cursor.fetchone() is not None
+
+
+def report(connection: BaseDatabaseWrapper, pk: UUID, token: UUID | None, progress: float | None, message: str) -> bool:
+    """Write an attempt's progress; return whether it still owns the operation."""
+    if token is None:
+        return False
+    with connection.cursor() as cursor:
+        ids = [uuid_param(connection, pk), uuid_param(connection, token)]
+        assignments = "SET progress = %s, progress_message = %s"
+        cursor.execute(f"UPDATE {table(connection)} {assignments} WHERE {_mine(connection)}", [progress, message, *ids])
+        return bool(cursor.rowcount)
+
+
+def outcome(connection: BaseDatabaseWrapper, pk: UUID) -> tuple[str, str] | None:
+    """Return an operation's state and error, or None where its row is gone."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT state, error FROM {table(connection)} WHERE id = %s", [uuid_param(connection, pk)])
+        row: tuple[str, str] | None = cursor.fetchone()
+        return row

@@ -1,0 +1,1 @@
+"""Values: as text, as references, as keys, as identities of objects, and as times."""
