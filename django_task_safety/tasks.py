@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery, Task
-from celery.canvas import Signature
+from celery.canvas import Signature, _chain
 from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
 
@@ -220,18 +220,12 @@ class SafeTask(Task):  # type: ignore[type-arg]
             return raised
         from django_task_safety.running import retries
 
-        if retries.spent(attempt, max_retries):
-            self._give_up(exc)
+        retries.check_left(attempt, max_retries, exc)
         changes = {"args": args, "kwargs": kwargs, "options": callers.given(options), "max_retries": max_retries}
         signal = retries.ask(attempt, exc, eta, countdown, **changes)
         if throw:
             raise signal
         return signal
-
-    def _give_up(self, exc: BaseException | None) -> NoReturn:
-        if exc is not None:
-            raise exc
-        raise self.MaxRetriesExceededError(f"Can't retry {self.name}[{self.request.id}]: its attempts are spent.")
 
     def replace(self, sig: Signature[Any]) -> Any:
         """Replace the running task by ``sig`` under the same id; what the body wrote is kept."""
@@ -248,3 +242,9 @@ class SafeTask(Task):  # type: ignore[type-arg]
         finally:
             attempt.replaced = True
         raise Ignore("Replaced, and the replacement has run.")
+
+    def on_replace(self, sig: Signature[Any]) -> Any:
+        """Go on as the replacement, which calls back once."""
+        if isinstance(sig, _chain):
+            sig.options.pop("link", None)  # it has gone to the last task; before 5.7 Celery leaves it here as well
+        return super().on_replace(sig)

@@ -80,6 +80,7 @@ def test_what_comes_after_the_replaced_task_comes_after_the_canvas(worker, where
     worker.drain()
     value = CANVAS[how][1]
     assert effects("plain")[-1:] == [str(after(value))]
+    assert len(effects("plain")) == 1 + PLAIN_CALLS.get(how, 0)
     assert result.get(timeout=1) == (value if where == "with a link" else after(value))
     assert not Operation.all_rows.exclude(state=State.SUCCEEDED).exists()
 

@@ -120,10 +120,11 @@ def exhausted(operation: Operation) -> bool:
     return operation.max_attempts is not None and operation.attempt >= operation.max_attempts
 
 
-def spent(attempt: Attempt, max_retries: int | None) -> bool:
-    """Return whether ``self.retry(max_retries=…)`` comes too late; if so, this attempt is the last one.
+def check_left(attempt: Attempt, max_retries: int | None, exc: BaseException | None) -> None:
+    """Look whether ``self.retry(exc=…, max_retries=…)`` comes too late; if so, this attempt is the last one.
 
     Raises:
+        MaxRetriesExceededError: Or ``exc``, when the attempts are spent.
         InvalidOption: If ``max_retries`` is no number of retries.
     """
     operation = attempt.operation
@@ -131,9 +132,12 @@ def spent(attempt: Attempt, max_retries: int | None) -> bool:
         raise InvalidOption(f"{attempt.task.name}: retry(max_retries={max_retries!r}) takes a whole number from 0.")
     limit = operation.max_attempts if max_retries is None else max_retries + 1
     if limit is None or operation.attempt < limit:
-        return False
+        return
     operation.max_attempts = operation.attempt
-    return True
+    if exc is not None:
+        raise exc
+    task = attempt.task
+    raise task.MaxRetriesExceededError(f"Can't retry {task.name}[{task.request.id}]: its attempts are spent.")
 
 
 def ask(attempt: Attempt, exc: Exception | None, eta: Any, countdown: Any, **changes: Any) -> Retry:
