@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,8 +31,6 @@ class Attempt:
     replaced: bool = False
     #: Whether the retry was recorded together with what the body wrote.
     handed_back: bool = False
-    #: When the body started, by the monotonic clock.
-    started: float = dataclasses.field(default_factory=time.monotonic)
     #: In eager mode: what the replacement returned.
     eager_value: Any = None
     #: Whether the body runs inside a transaction that this attempt opened.

@@ -1,11 +1,13 @@
 """Every way for an attempt to end, besides returning and raising."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from celery.exceptions import Ignore, Reject
 
-from django_task_safety import current_operation, idempotent_task, safe_task
+from django_task_safety import current_operation, idempotent_task, ledger, safe_task
+from django_task_safety.leases import owners
 from django_task_safety.models import Operation
 from tests.celery import app
 from tests.testapp.models import Effect
@@ -172,3 +174,26 @@ def test_an_attempt_whose_process_is_told_to_go_is_published_again_at_once(worke
     again = worker.deliver_one()
     assert (again.id, again.value) == (message.headers["id"], "another process")
     assert (only().state, only().attempt) == (State.SUCCEEDED, 2)
+
+
+def test_what_a_claim_takes_counts_for_the_hard_time_limit(worker, does_this, monkeypatch):
+    now = 1000.0
+    claim = ledger.claim
+
+    def takes_long(*args, **kwargs):
+        nonlocal now
+        now += 2
+        return claim(*args, **kwargs)
+
+    def body(self):
+        nonlocal now
+        now += 2
+        raise SystemExit
+
+    monkeypatch.setattr(owners, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(ledger, "claim", takes_long)
+    does_this(body)
+    does.apply_async(time_limit=4)
+    with pytest.raises((SystemExit, TypeError)):
+        worker.deliver_one()
+    assert (only().state, only().error) == (State.FAILED, "TimeLimitPassed: The hard time limit passed")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 GRACE = 10.0
 #: Seconds by which a pool may end an attempt before our own clock says so.
 _EARLY = 0.5
+#: Where a delivery's request keeps the moment at which it began (monotonic).
+_BEGUN = "task_safety_begun"
 
 _identity: str = ""
 _identity_pid: int = 0
@@ -56,11 +58,15 @@ def limits(task: SafeTask) -> tuple[float, float | None]:
     return conf().LEASE, None if hard is None else hard + GRACE
 
 
-def ran_out(task: SafeTask, started: float) -> bool:
-    """Return whether an attempt that started then (monotonic) has had its hard time limit."""
-    hard = _hard_limit(task)
-    # The pool counts from a moment before the body started.
-    return hard is not None and time.monotonic() - started >= hard - _EARLY
+def begin(task: SafeTask) -> None:
+    """Start the clock of the delivery that the task runs now: the pool counts from here, and a claim may take long."""
+    vars(task.request)[_BEGUN] = time.monotonic()
+
+
+def ran_out(task: SafeTask) -> bool:
+    """Return whether the delivery that the task runs now has had its hard time limit."""
+    hard, now = _hard_limit(task), time.monotonic()
+    return hard is not None and now - vars(task.request).get(_BEGUN, now) >= hard - _EARLY
 
 
 def _hard_limit(task: SafeTask) -> float | None:

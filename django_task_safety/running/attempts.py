@@ -215,7 +215,7 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
     """The process is told to go in the middle of the body: leave the work to another one. The attempt counts."""
     operation = attempt.operation
     with contextlib.suppress(DatabaseError):
-        if owners.ran_out(attempt.task, attempt.started):
+        if owners.ran_out(attempt.task):
             # The pool's way to enforce the hard time limit; its parent tells callbacks and chord.
             late = TimeLimitPassed("The hard time limit passed", operation)
             fail(attempt.task, operation, late, delivered=True)

@@ -1,4 +1,4 @@
-"""Where Celery's workers are hooked: identity and keeper at the start, canvases and connections after each task."""
+"""Where Celery's workers are hooked: identity and keeper at the start; clock, canvas and connection at each task."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def connect() -> None:
     signals.worker_ready.connect(_on_ready, weak=False, dispatch_uid=_UID)
     signals.worker_shutdown.connect(_on_shutdown, weak=False, dispatch_uid=_UID)
     signals.worker_process_shutdown.connect(_on_process_shutdown, weak=False, dispatch_uid=_UID)
+    signals.task_prerun.connect(_on_prerun, weak=False, dispatch_uid=_UID)
     signals.task_success.connect(_on_success, weak=False, dispatch_uid=_UID)
     signals.task_failure.connect(_on_failure, weak=False, dispatch_uid=_UID)
     # Before Celery's own receiver, connected when a worker starts, which closes all connections.
@@ -53,6 +54,11 @@ def _on_process_shutdown(**kwargs: Any) -> None:
     from django_task_safety.running import kept_connection
 
     kept_connection.close()
+
+
+def _on_prerun(task: Any = None, **kwargs: Any) -> None:
+    if isinstance(task, SafeTask):
+        owners.begin(task)
 
 
 def _on_postrun(task: Any = None, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.celery import app
 from tests.workers import Worker
 
 BROKERS = ["embedded", "redis", "rabbitmq"]
+POOLS = ["prefork", "threads", "solo", "gevent"]
 #: Quick enough for tests; the ratios are those of the defaults.
 QUICK = {"LEASE": 3, "SWEEP_INTERVAL": 0.5, "REPUBLISH_AFTER": 3}
 
@@ -64,6 +66,15 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("TASK_SAFETY_TEST_LOG", str(tmp_path / "worker.log"))
     yield broker
     connect(Broker("memory", "memory://", {}), "cache+memory://")
+
+
+@pytest.fixture(params=POOLS)
+def pool(request: pytest.FixtureRequest) -> str:
+    """The pool of the workers that the test starts."""
+    pool: str = request.param
+    if pool == "gevent" and find_spec("gevent") is None:
+        pytest.skip("gevent is not installed")
+    return pool
 
 
 @pytest.fixture

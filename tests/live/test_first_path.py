@@ -16,7 +16,6 @@ def drained() -> bool:
     return not Operation.objects.pending().exists()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_an_operation_runs_once_and_its_outcome_is_stored(start_worker, pool):
     start_worker(pool=pool)
     note = Note.objects.create(title="a")

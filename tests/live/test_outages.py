@@ -11,7 +11,17 @@ from django.utils import timezone
 from django_task_safety.models import Operation
 from tests.celery import app
 from tests.testapp.models import Effect
-from tests.testapp.tasks import charge_slowly, endless, overlong, poison, record, slow, watched, watched_outside
+from tests.testapp.tasks import (
+    charge_slowly,
+    endless,
+    endless_after_a_slow_start,
+    overlong,
+    poison,
+    record,
+    slow,
+    watched,
+    watched_outside,
+)
 from tests.workers import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
@@ -111,25 +121,29 @@ def test_a_time_limit_ends_the_operation_with_the_reason(start_worker, task, rea
 
 
 @on_embedded
-def test_a_hung_attempt_in_a_pool_that_cannot_kill_ends_too(start_worker):
-    start_worker(pool="threads")
-    operation = endless.enqueue()
+@pytest.mark.parametrize(
+    ("pool", "task"),
+    [("threads", endless), ("gevent", endless), ("gevent", endless_after_a_slow_start)],
+    indirect=["pool"],
+)
+def test_a_hung_attempt_in_a_pool_without_processes_ends_too(start_worker, pool, task):
+    start_worker(pool=pool)
+    operation = task.enqueue()
     until(drained, timeout=90)
     operation.refresh_from_db()
-    assert operation.state == State.FAILED
+    assert (operation.state, operation.attempt) == (State.FAILED, 1)
     assert "time limit" in operation.error
     assert Effect.objects.count() == 0
 
 
 @on_embedded
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 @pytest.mark.parametrize("task", [watched, watched_outside], ids=["atomic", "outside"])
-def test_a_running_operation_is_told_that_it_was_cancelled(start_worker, pool, task):
+def test_a_running_operation_shows_its_progress_and_is_told_that_it_was_cancelled(start_worker, pool, task):
     if task.atomic and connection.vendor == "sqlite":
         pytest.skip("the body's transaction holds SQLite's only write lock")
     start_worker(pool=pool)
     operation = task.enqueue()
-    until(lambda: state_of(operation) == State.RUNNING)
+    until(lambda: Operation.objects.get(pk=operation.pk).progress)
     assert operation.cancel("not needed any more") is True
     # The slot is free again long before the 60 seconds that the body would take.
     after = record.enqueue("after", 1), record.enqueue("after", 2)
@@ -142,8 +156,11 @@ def test_a_running_operation_is_told_that_it_was_cancelled(start_worker, pool, t
 
 
 @on_embedded
-def test_a_long_task_keeps_its_lease(start_worker, quick):
-    start_worker(concurrency=1)
+@pytest.mark.parametrize("pool", ["prefork", "gevent"], indirect=True)
+def test_a_long_task_keeps_its_lease(start_worker, quick, pool):
+    if pool == "gevent" and connection.vendor == "sqlite":
+        pytest.skip("who waits for SQLite's write lock stops all greenlets")
+    start_worker(pool=pool, concurrency=1)
     operation = slow.enqueue("long", seconds=quick["LEASE"] * 2.5)
     until(drained, timeout=60)
     operation.refresh_from_db()

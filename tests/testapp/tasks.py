@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from celery import shared_task
+from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
 from django.db import transaction
 from django.db.models import F
@@ -189,6 +189,19 @@ def poison() -> None:
 
 @safe_task(time_limit=2, soft_time_limit=None, atomic=False)
 def endless() -> None:
+    time.sleep(60)
+    effect("endless")
+
+
+class SlowToStart(Task):
+    abstract = True
+
+    def before_start(self, *args: object) -> None:
+        time.sleep(1.0)
+
+
+@safe_task(base=SlowToStart, time_limit=2, soft_time_limit=None, atomic=False)
+def endless_after_a_slow_start() -> None:
     time.sleep(60)
     effect("endless")
 
