@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models.deletion import ProtectedError
 
 from django_task_safety import (
@@ -516,3 +516,15 @@ def test_a_child_that_is_forked_inside_the_block_leaves_the_lock_to_its_parent(m
     assert machine.is_locked()
     lock.release()
     assert not machine.is_locked()
+
+
+def test_a_lock_that_cannot_be_given_back_ends_with_its_lease(machine, monkeypatch):
+    def away(*args, **kwargs):
+        raise OperationalError("the server closed the connection")
+
+    with pytest.raises(OperationalError), machine.lock(lease=0.6):
+        monkeypatch.setattr("django_task_safety.locking.lock_rows.ledger.end", away)
+    monkeypatch.undo()
+    assert heartbeat._held == {}
+    with again(machine).lock(wait=10):
+        pass

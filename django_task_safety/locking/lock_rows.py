@@ -91,9 +91,10 @@ def _keep_alive(operation: Operation, lease: float) -> None:
 
 def give_back(operation: Operation) -> bool:
     """End the lock if it is still its own; from here on its lease is not renewed any more."""
-    ended = ledger.end(operation, State.SUCCEEDED)
-    heartbeat.drop(operation.pk)
-    return ended
+    try:
+        return ledger.end(operation, State.SUCCEEDED)
+    finally:
+        heartbeat.drop(operation.pk)  # also where the database does not answer: then it ends with its lease
 
 
 def locks_on(model: type[models.Model], pks: Sequence[Any], name: str | None = None) -> OperationQuerySet:
