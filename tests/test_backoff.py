@@ -95,3 +95,14 @@ def test_a_header_object_that_raises_is_no_answer():
             raise RuntimeError
 
     assert retry_after(failed(headers=Headers())) is None
+
+
+def test_an_attribute_may_be_text_as_a_header_is():
+    assert retry_after(failed(retry_after=" 44 ")) == 44
+    assert retry_after(failed(retry_after=format_datetime(NOW + timedelta(seconds=9), usegmt=True)), now=NOW) == 9
+
+
+def test_the_response_of_botocore_is_a_dict():
+    response = {"ResponseMetadata": {"HTTPHeaders": {"retry-after": "7"}}}
+    assert retry_after(failed(response=response)) == 7
+    assert retry_after(failed(response={"Error": {}})) is None

@@ -46,9 +46,9 @@ def exponential(
 def retry_after(exc: BaseException, *, now: datetime | None = None) -> float | None:
     """Return the seconds that a server asked to wait, or None.
 
-    Duck-typed: looks for ``exc.retry_after`` (a number or timedelta), then for a ``Retry-After`` header in
-    ``exc.response.headers`` (requests, httpx, botocore) or ``exc.headers`` (urllib). The header is
-    delay-seconds or an HTTP date (RFC 9110, section 10.2.3).
+    Duck-typed: looks for ``exc.retry_after`` (a number, a timedelta, or text as in the header), then for a
+    ``Retry-After`` header in ``exc.response.headers`` (requests, httpx), in botocore's ``exc.response`` or in
+    ``exc.headers`` (urllib). The header is delay-seconds or an HTTP date (RFC 9110, section 10.2.3).
     """
     try:
         return _asked(exc, now)
@@ -62,7 +62,11 @@ def _asked(exc: BaseException, now: datetime | None) -> float | None:
         return _bounded(value.total_seconds())
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _bounded(float(value))
-    for headers in (getattr(getattr(exc, "response", None), "headers", None), getattr(exc, "headers", None)):
+    if isinstance(value, str):
+        return _parse(value.strip(), now or datetime.now(UTC))
+    response = getattr(exc, "response", None)
+    botocore = response.get("ResponseMetadata", {}).get("HTTPHeaders") if isinstance(response, Mapping) else None
+    for headers in (getattr(response, "headers", None), botocore, getattr(exc, "headers", None)):
         text = _header(headers)
         if text is not None:
             return _parse(text, now or datetime.now(UTC))
