@@ -150,6 +150,14 @@ def test_children_go_before_the_parents_that_they_protect():
     assert purge() == ("deleted notesapp.Note 1, notesapp.Signature 1\n", "")
 
 
+@pytest.mark.parametrize("model", ["notesapp.Page", ["notesapp.Page"]])
+def test_models_are_named_in_code_as_on_the_command_line(model):
+    note = removed(31)
+    out = io.StringIO()
+    call_command("task_safety", "purge", model=model, stdout=out)
+    assert (out.getvalue(), left()) == ("deleted nothing\n", {note})
+
+
 def test_a_protected_one_is_skipped_and_reported_and_stops_nothing():
     notes = [removed(31, title=str(number)) for number in range(7)]
     Receipt.objects.create(note=notes[3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from celery.utils.functional import maybe_list
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
@@ -47,7 +48,7 @@ class Command(BaseCommand):
         )
 
     def _purge(self, older_than: float, model: list[str] | None, batch: int, dry_run: bool, **options: Any) -> None:
-        chosen = None if model is None else [_soft_model(label) for label in model]
+        chosen = None if model is None else [_soft_model(label) for label in maybe_list(model) or ()]
         purged = purging.purge(older_than * DAY, chosen, batch, dry_run)
         for obj, why in purged.skipped:
             self.stderr.write(f"skipped {obj._meta.label} {obj.pk}: {why}")
