@@ -1,6 +1,7 @@
 """Newer work under an old key: versions that only grow, and one run per period."""
 
 from datetime import UTC, date, datetime, timedelta
+from unittest import mock
 
 import pytest
 from celery import current_app
@@ -92,6 +93,15 @@ def test_there_is_one_operation_per_period_and_it_is_aligned_to_the_clock(worker
     assert at(10, 0) == at(10, 59)
     assert at(11, 0) != at(10, 59)
     assert Operation.objects.count() == 2
+
+
+@pytest.mark.parametrize("minute", [0, 59])
+def test_the_clock_is_django_s_and_a_period_begins_at_the_full_hour(worker, minute):
+    def at(*time: int) -> str:
+        with mock.patch("django.utils.timezone.now", return_value=datetime(2040, 1, 1, *time, tzinfo=UTC)):
+            return hourly.delay("a").id
+
+    assert at(10, minute) == at(10, 59, 59) != at(11, 0)
 
 
 def test_a_run_that_is_pending_from_the_last_period_does_not_block_the_next(worker):

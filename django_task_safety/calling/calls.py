@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import models, router
+from django.utils import timezone
 
 from django_task_safety.calling import call_options
 from django_task_safety.conf import conf, seconds
@@ -195,7 +196,7 @@ def _key(
     parts = [task.name, selected]
     text = keys.readable(parts[1])
     if task.period is not None:
-        period = (eta or datetime.now(UTC)).timestamp() // task.period.total_seconds()
+        period = (eta or timezone.now()).timestamp() // task.period.total_seconds()
         parts.append(int(period))
         text += f" @ {datetime.fromtimestamp(period * task.period.total_seconds(), UTC):%Y-%m-%dT%H:%M:%SZ}"
     operation.key = codec.printable(text, 255)
