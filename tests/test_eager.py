@@ -12,7 +12,7 @@ from django_task_safety.models import Operation
 from tests.celery import app
 from tests.delivering import undone
 from tests.testapp.models import Effect, Note
-from tests.testapp.tasks import act, add, charge, copy_note, double, record, total
+from tests.testapp.tasks import ACTIONS, act, add, charge, copy_note, double, record, total
 
 State = Operation.State
 
@@ -181,3 +181,46 @@ def test_a_task_called_from_a_task_in_eager_mode_has_its_own_row(worker, eager):
     act.delay("replace")
     assert ran("replacement") == 1
     assert not Operation.objects.pending().exists()
+
+
+@idempotent_task(key="key", on_duplicate="replace")
+def latest(key: str, value: int) -> int:
+    if value < 3:
+        latest.delay(key, value + 1)
+    return Effect.objects.create(name="latest", key=str(value)) and value
+
+
+@idempotent_task(key="key", version="version")
+def versioned(key: str, version: int) -> int:
+    if version < 3:
+        versioned.delay(key, version + 1)
+    return Effect.objects.create(name="latest", key=str(version)) and version
+
+
+@pytest.mark.parametrize("task", [latest, versioned])
+def test_newer_work_runs_here_as_well(eager, worker, task):
+    task.delay("a", 1)
+    assert list(Effect.objects.order_by("pk").values_list("key", flat=True)) == ["1", "2", "3"]
+    assert (Operation.objects.get().state, Operation.objects.get().result) == (State.SUCCEEDED, 3)
+    assert not worker.take()
+
+
+def test_newer_work_of_a_plain_apply_is_left_to_workers(worker):
+    latest.apply(("a", 1))
+    assert Operation.objects.get().state == State.QUEUED
+    worker.finish()
+    assert Operation.objects.get().result == 3
+
+
+def test_a_retry_of_what_failed_runs_here_as_well(eager, worker, monkeypatch):
+    monkeypatch.setitem(ACTIONS, "raise", _refuse)
+    operation = act.enqueue("raise")
+    assert operation.state == State.FAILED
+    monkeypatch.setitem(ACTIONS, "raise", lambda self: "fine")
+    assert operation.retry() is True
+    assert (operation.state, operation.result) == (State.SUCCEEDED, "fine")
+    assert not worker.take()
+
+
+def _refuse(self):
+    raise ValueError("no")

@@ -8,11 +8,12 @@ from typing import Any
 from django.db import transaction
 
 from django_task_safety import ledger
-from django_task_safety.calling import calls, outbox
+from django_task_safety.calling import calls, eager, outbox
 from django_task_safety.calling.call_options import CANVAS
 from django_task_safety.conf import conf
 from django_task_safety.models import Operation
 from django_task_safety.objects import obstacles
+from django_task_safety.registry import safe_task_named
 from django_task_safety.storage import table
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
@@ -37,6 +38,11 @@ def retry(operation: Operation) -> bool:
     if not ledger.reopen(seen, asked, new_work=False):
         obstacles.look(asked)
         return False
+    task = safe_task_named(seen.task)
+    if task is not None and task.app.conf.task_always_eager:
+        eager.run_again(task, operation)
+        operation.refresh_from_db()
+        return True
     operation.refresh_from_db()
     publish: Any = partial(outbox.publish_rows, [operation], forget=True)
     transaction.on_commit(publish, using=conf().DATABASE, robust=True)
