@@ -46,7 +46,7 @@ class Conf:
     SWEEP_BATCH: int = 500
 
 
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Conf)}
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Conf)}
 _OPTIONAL = {"RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT"}
 
 
@@ -72,9 +72,23 @@ def load(raw: Any) -> Conf:
                 f"TASK_SAFETY[{key!r}] is not a setting.{did_you_mean(str(key).upper(), _DEFAULTS)} Settings: {known}."
             )
         values[key] = _value(key, value)
+    if "SOFT_TIME_LIMIT" not in values:
+        values["SOFT_TIME_LIMIT"] = below(values.get("TIME_LIMIT"), _DEFAULTS["SOFT_TIME_LIMIT"])
+    if "TIME_LIMIT" not in values:
+        values["TIME_LIMIT"] = above(values["SOFT_TIME_LIMIT"], _DEFAULTS["TIME_LIMIT"])
     loaded = Conf(**values)
     _consistent(loaded, values)
     return loaded
+
+
+def below(hard: float | None, soft: float | None) -> float | None:
+    """Return the soft time limit, or a tenth less than the hard one where that is not above it."""
+    return soft if soft is None or hard is None or soft < hard else hard * 0.9
+
+
+def above(soft: float | None, hard: float | None) -> float | None:
+    """Return the hard time limit, or a ninth more than the soft one where that is not below it."""
+    return hard if soft is None or hard is None or soft < hard else soft / 0.9
 
 
 def _value(key: str, value: Any) -> Any:

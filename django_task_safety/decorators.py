@@ -120,7 +120,8 @@ def _decorate(function: Function | None, options: dict[str, Any], own: Iterable[
         if isinstance(body, type) or not callable(body):
             raise InvalidOption(f"A task is made of a function, not of {body!r}. For a class of tasks use base=.")
         compensations: list[Compensation] = []
-        attributes = {name: _plain(value) for name, value in options.items()}
+        attributes = {name: _plain(name, value) for name, value in options.items()}
+        _check(body, base, {**attributes, **fixed})
         make: Any = shared_task
         inner = make(body, base=base, compensations=compensations, **attributes, **fixed)
         proxy = TaskProxy(inner._get_current_object)
@@ -130,8 +131,20 @@ def _decorate(function: Function | None, options: dict[str, Any], own: Iterable[
     return decorator if function is None else decorator(function)
 
 
-def _plain(value: Any) -> Any:
-    """A function that is made a class attribute would be bound to the task when it is read."""
+def _check(body: Function, base: type[Task[Any, Any]], attributes: dict[str, Any]) -> None:
+    """Refuse here what cannot work: an app that is not finalized yet would make the task only when it is first used."""
+    run = body if attributes.get("bind") else staticmethod(body)
+    named = {"name": body.__name__, **attributes, "run": run, "abstract": True}
+    task_options.check(type(body.__name__, (base,), named))
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return an option as a class attribute that Celery can read, too."""
+    if name in ("autoretry_for", "dont_autoretry_for") and isinstance(value, type):
+        return (value,)
+    if name == "retry_backoff_max" and isinstance(value, timedelta):
+        return value.total_seconds()
+    # A function that is made a class attribute would be bound to the task when it is read.
     return staticmethod(value) if callable(value) and not isinstance(value, type) else value
 
 

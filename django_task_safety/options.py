@@ -53,17 +53,21 @@ def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iter
     known -= only_idempotent
     for option in options:
         if option in only_idempotent:
-            raise InvalidOption(f"{option!r} is an option of idempotent_task, not of safe_task.")
+            raise InvalidOption(
+                f"Unknown task option {option!r}: safe_task has no such option, but idempotent_task has."
+            )
         if option not in known:
             raise InvalidOption(f"Unknown task option {option!r}.{did_you_mean(option, known)}")
 
 
-def check_definition(task: type[SafeTask]) -> None:
-    """Validate the options, other than durations, of a task class whose function is known.
+def check(task: type[SafeTask]) -> None:
+    """Validate the options of a task class whose function is known.
 
     Raises:
         InvalidOption: Saying which option is wrong and what it takes.
     """
+    _take_retry_kwargs(task)
+    _check_durations(task)
     where = f"Task {task.name}"
     if not _storable(task.name):
         raise InvalidOption(f"{where:.80}: its name must be text of at most {_LONGEST_NAME} characters, without NUL.")
@@ -97,12 +101,8 @@ def _check_idempotent(where: str, task: Any) -> None:
             raise InvalidOption(f"{where}: {option} is an option of idempotent tasks. Use @idempotent_task.")
 
 
-def take_retry_kwargs(task: Any) -> None:
-    """Take Celery's ``retry_kwargs`` for what they mean: a bound, and a fixed wait where no backoff is given as well.
-
-    Raises:
-        InvalidOption: If they say anything else.
-    """
+def _take_retry_kwargs(task: Any) -> None:
+    """Take Celery's ``retry_kwargs`` for what they mean: a bound, and a fixed wait where no backoff is given."""
     given = task.__dict__.get("retry_kwargs") or {}
     if not isinstance(given, Mapping) or given.keys() - {"max_retries", "countdown"}:
         raise InvalidOption(f"Task {task.name}: retry_kwargs takes max_retries and countdown, not {given!r}.")
@@ -113,12 +113,7 @@ def take_retry_kwargs(task: Any) -> None:
         task.retry_backoff, task.default_retry_delay = False, given["countdown"]
 
 
-def check_durations(task: type[Task[Any, Any]]) -> None:
-    """Validate the durations among a task's options.
-
-    Raises:
-        InvalidOption: Saying which option is wrong and what it takes.
-    """
+def _check_durations(task: type[Task[Any, Any]]) -> None:
     durations = ("period", "retention", "retry_backoff_max", "time_limit", "soft_time_limit", "default_retry_delay")
     for option in (*durations, "expires"):
         _check_duration(f"Task {task.name}", option, getattr(task, option, None))

@@ -93,19 +93,16 @@ class SafeTask(Task):  # type: ignore[type-arg]
         if not cls.name:
             return
         from django_task_safety import checks
-        from django_task_safety.conf import conf
+        from django_task_safety.conf import above, below, conf
 
         # Also from here, so that a project which forgot to install the app is told by Django's checks.
         checks.register()
-        task_options.take_retry_kwargs(cls)
-        task_options.check_durations(cls)
+        task_options.check(cls)
+        limits: Any = cls
         if "time_limit" not in cls.given_limits and app.conf.task_time_limit is None:
-            cls.time_limit = conf().TIME_LIMIT  # type: ignore[assignment]
+            limits.time_limit = above(cls.soft_time_limit, conf().TIME_LIMIT)
         if "soft_time_limit" not in cls.given_limits and app.conf.task_soft_time_limit is None:
-            soft: Any = conf().SOFT_TIME_LIMIT
-            hard = cls.time_limit
-            cls.soft_time_limit = soft if soft is None or hard is None or soft < hard else int(hard * 0.9) or None
-        task_options.check_definition(cls)
+            limits.soft_time_limit = below(cls.time_limit, conf().SOFT_TIME_LIMIT)
 
     def compensate(self, handler: Compensation) -> Compensation:
         """Register ``handler(operation, exc)``, called once, in the transaction that makes the operation FAILED."""

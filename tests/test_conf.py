@@ -153,3 +153,19 @@ def test_a_mistake_stops_the_start(bad):
 
 def test_good_settings_do_not():
     assert start({"LEASE": 10, "KEEPER": False}).stdout == "started\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "limits"),
+    [
+        ({"TIME_LIMIT": 60}, (54, 60)),
+        ({"SOFT_TIME_LIMIT": 3600}, (3600, 4000)),
+        ({"TIME_LIMIT": 7200}, (900, 7200)),
+        ({"SOFT_TIME_LIMIT": 60}, (60, 1200)),
+        ({"TIME_LIMIT": None}, (900, None)),
+        ({"SOFT_TIME_LIMIT": None}, (None, 1200)),
+    ],
+)
+def test_the_time_limit_that_is_not_given_fits_the_other(given, limits):
+    loaded = load(given)
+    assert limits == (loaded.SOFT_TIME_LIMIT, loaded.TIME_LIMIT)

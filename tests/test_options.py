@@ -1,6 +1,9 @@
 """Task options: what is refused when a task is defined, and how tasks can be made."""
 
 import math
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
@@ -13,6 +16,7 @@ from django.db import models
 from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, SafeTask, idempotent_task, safe_task
 from django_task_safety.running import retries
 from tests.testapp.models import Note
+from tests.workers import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -238,3 +242,34 @@ def test_defaults_are_sane():
     assert 0 < task.retry_backoff_max <= 3600
     assert task.on_delete == CANCEL
     assert task.atomic
+
+
+def test_the_hard_limit_of_a_task_with_a_long_soft_one_is_above_it():
+    task = define(safe_task, soft_time_limit=3000)
+    assert task.time_limit > task.soft_time_limit == 3000
+
+
+@pytest.mark.parametrize(
+    ("decorate", "options"),
+    [
+        *((safe_task, one) for one in ({"on_delete": "bogus"}, {"subject": "nope"}, {"max_payload": 0}, {"lock": ""})),
+        *((idempotent_task, one) for one in ({"key": "nope"}, {"on_duplicate": "x"}, {"match": "nope"}, {"period": 1})),
+    ],
+)
+def test_a_definition_is_refused_where_it_is_written_also_before_the_app_is_ready(decorate, options):
+    code = (
+        "import django; django.setup()\n"
+        "from django_task_safety import idempotent_task, safe_task\n"
+        "from celery import current_app\n"
+        "assert not current_app.finalized\n"
+        f"@{decorate.__name__}(**{options!r})\n"
+        "def body(a): ...\n"
+    )
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert f"InvalidOption: Task body: {next(iter(options))}" in ended.stderr.splitlines()[-1]
+
+
+def test_celery_s_retry_options_take_one_class_and_a_timedelta():
+    task = define(safe_task, autoretry_for=ValueError, retry_backoff_max=timedelta(minutes=1))
+    assert (task.autoretry_for, task.retry_backoff_max) == ((ValueError,), 60)
