@@ -135,8 +135,7 @@ class SafeTask(Task):  # type: ignore[type-arg]
             return eager
         from django_task_safety.calling import calls, enqueueing
 
-        result_id = enqueueing.enqueue_call(self, calls.make(self, args, kwargs, callers.with_lineage(self, options)))
-        result: AsyncResult[Any] = self.AsyncResult(str(result_id))
+        result = enqueueing.enqueue_call(self, calls.make(self, args, kwargs, callers.with_lineage(self, options)))
         callers.note_child(self, result, options)
         return result
 

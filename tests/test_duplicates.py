@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery.backends.filesystem import FilesystemBackend
+from celery.exceptions import TaskRevokedError
 
 from django_task_safety import DuplicateOperation, KeyReused, idempotent_task
 from django_task_safety.models import Operation
@@ -222,3 +223,44 @@ def test_apply_runs_what_is_queued_now_and_its_message_replays(worker):
     assert attempt.apply(("a", 2)).get() == 1
     worker.drain()
     assert effects("attempt") == ["1"]
+
+
+def test_the_handle_of_a_finished_duplicate_knows_the_outcome_that_the_backend_forgot(worker):
+    attempt.delay("a", 5)
+    worker.drain()
+    attempt._get_current_object().backend.forget(str(Operation.objects.get().pk))
+    late = attempt.delay("a", 7)
+    assert (late.get(timeout=0.1), late.state, effects("attempt")) == (5, "SUCCESS", ["5"])
+
+
+@idempotent_task(key="key", max_retries=0, rerun="never")
+def once(key: str, fail: bool = False) -> str:
+    if fail:
+        raise ValueError("asked to")
+    return key
+
+
+def test_so_does_that_of_one_that_failed_or_was_cancelled(worker):
+    once.delay("fails", fail=True)
+    once.enqueue("cancelled").cancel("not needed")
+    worker.drain()
+    failed, cancelled = once.delay("fails"), once.delay("cancelled")
+    for late in (failed, cancelled):
+        once._get_current_object().backend.forget(late.id)
+    with pytest.raises(ValueError, match="asked to"):
+        failed.get(timeout=0.1)
+    with pytest.raises(TaskRevokedError, match="not needed"):
+        cancelled.get(timeout=0.1)
+    assert (failed.state, cancelled.state) == ("FAILURE", "REVOKED")
+
+
+def test_the_handle_of_a_pending_duplicate_knows_nothing_yet(worker):
+    attempt.delay("a", 5)
+    assert attempt.delay("a", 7).state == "PENDING"
+
+
+def test_a_result_that_cannot_be_read_any_more_is_left_to_the_backend(worker):
+    attempt.delay("a", 5)
+    worker.drain()
+    Operation.objects.update(result_payload="!application/unknown!utf-8!AAAA")
+    assert attempt.delay("a", 7).get(timeout=0.1) == 5

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 #: Calling options that make other tasks hear of the outcome.
 CANVAS = ("link", "link_error", "chain", "chord")
+#: And those that say to which group the outcome belongs.
+GROUP = ("group_id", "group_index")
+#: All that says who waits.
+AWAITED = (*CANVAS, *GROUP, "root_id", "parent_id")
 #: Of no use once the caller has gone: they are for one publish, now.
 _NOT_STORED = {"producer", "connection", "publisher", "retry", "retry_policy", "router", "result_cls", "add_to_parent"}
 _KINDS: dict[str, type] = {

@@ -6,12 +6,13 @@ import dataclasses
 import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from celery.result import AsyncResult
 from django.db import transaction
 
 from django_task_safety import ledger
-from django_task_safety.calling import callers, followers, outbox, replacement
+from django_task_safety.calling import callers, followers, outbox, replacement, replay
 from django_task_safety.calling.calls import Call
 from django_task_safety.calling.duplicates import Verdict, decide
 from django_task_safety.conf import conf
@@ -20,8 +21,10 @@ from django_task_safety.models import Operation
 from django_task_safety.objects import obstacles
 from django_task_safety.options import PROTECT
 from django_task_safety.storage import table
+from django_task_safety.values import codec
 
 if TYPE_CHECKING:
+    from django_task_safety.context import Attempt
     from django_task_safety.tasks import SafeTask
 
 #: How often a decision is taken again because the row changed between reading and writing.
@@ -111,14 +114,22 @@ def _is_awaited(call: Call) -> bool:
     return not call.operation.delivered or call.options.get("task_id") is not None
 
 
-def enqueue_call(task: SafeTask, call: Call) -> uuid.UUID:
-    """Enqueue a call of ``apply_async`` and return the id under which its caller hears of it."""
+def enqueue_call(task: SafeTask, call: Call) -> AsyncResult[Any]:
+    """Enqueue a call of ``apply_async`` and return the handle by which its caller hears of the outcome."""
     attempt = replacement.replaced_by(call)
-    if attempt is None:
-        return enqueue(task, call).result_id
+    if attempt is not None:
+        return task.AsyncResult(str(_enqueue_replacement(task, call, attempt)))
+    answer = enqueue(task, call)
+    handle = task.AsyncResult(str(answer.result_id))
+    if answer.verdict is Verdict.DUPLICATE and answer.result_id == answer.operation.pk:
+        replay.fill(handle, task, answer.operation)
+    return handle
+
+
+def _enqueue_replacement(task: SafeTask, call: Call, attempt: Attempt) -> uuid.UUID:
     own = call.operation.pk
     if task.idempotent:
-        # A replacement with a key runs, or ran, in the key's own row; this one follows it, unless that is this one.
+        # It runs, or ran, in the key's own row; this one follows that, unless it is the same.
         answer = table.find(digest=call.operation.key_digest)
         if answer is None or own not in (answer.pk, answer.follows):
             replacement.follow(attempt, call, enqueue(task, replacement.detour(call)).operation)
@@ -164,6 +175,7 @@ def _same_id(first: Operation, asked: Operation, sent: bool) -> Verdict:
 
 
 def _carry_out(verdict: Verdict, first: Operation, asked: Operation) -> bool:
+    asked = followers.waited_for_like(first, asked)
     if verdict is Verdict.AMENDED:
         _may_wait(first, asked)
         return ledger.amend(first, asked)
@@ -192,6 +204,9 @@ def _in_transaction() -> bool:
 def _publish_after_commit(task: SafeTask, call: Call, verdict: Verdict, operation: Operation) -> None:
     if verdict is Verdict.DUPLICATE or (verdict is Verdict.AMENDED and operation.state == Operation.State.RUNNING):
         return
+    if verdict is not Verdict.CREATED and operation.options:
+        # Of the row, for those who wait may have been there before this call.
+        call = dataclasses.replace(call, options={**call.options, **codec.loads(operation.options)})
     publish = partial(outbox.publish_call, task, call, operation, forget=verdict is not Verdict.CREATED)
     transaction.on_commit(publish, using=conf().DATABASE, robust=True)
 

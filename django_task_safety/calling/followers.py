@@ -15,7 +15,7 @@ from celery.exceptions import Ignore
 
 from django_task_safety import ledger
 from django_task_safety.calling import outbox, replay
-from django_task_safety.calling.call_options import CANVAS
+from django_task_safety.calling.call_options import AWAITED, CANVAS, GROUP
 from django_task_safety.calling.calls import Call
 from django_task_safety.conf import conf
 from django_task_safety.leases import owners
@@ -40,11 +40,26 @@ def without_canvas(call: Call) -> Call:
     """Return the call without what waits for it: the work alone."""
     row = copy.copy(call.operation)
     row.delivered = True
-    drop = (*CANVAS, "group_id", "group_index")
+    drop = (*CANVAS, *GROUP)
     options = {name: value for name, value in call.options.items() if name not in drop}
     kept = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
     row.options = codec.dumps(kept, "json") if kept else ""
     return dataclasses.replace(call, operation=row, options=options)
+
+
+def waited_for_like(older: Operation, asked: Operation) -> Operation:
+    """Return the row that a newer call asks for, with those who wait for the older call in the same row.
+
+    They have heard nothing as long as that has not ended; so they are to hear of what comes of the newer one.
+    """
+    if older.delivered or older.state in (State.SUCCEEDED, State.FAILED):
+        return asked
+    options = codec.loads(asked.options) if asked.options else {}
+    before = codec.loads(older.options) if older.options else {}
+    options.update({name: value for name, value in before.items() if name in AWAITED})
+    together = copy.copy(asked)
+    together.options, together.delivered = codec.dumps(options, "json"), False
+    return together
 
 
 def follow(call: Call, followed: Operation) -> Call:

@@ -7,13 +7,16 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from celery import states
+from celery.backends.rpc import RPCBackend
 from celery.exceptions import Ignore, TaskRevokedError
 
-from django_task_safety.errors import OperationFailed
+from django_task_safety.errors import InvalidPayload, OperationFailed
 from django_task_safety.models import Operation
 from django_task_safety.values import codec
 
 if TYPE_CHECKING:
+    from celery.result import AsyncResult
+
     from django_task_safety.ledger import Failure
     from django_task_safety.tasks import SafeTask
 
@@ -68,6 +71,34 @@ def store_failure(task: SafeTask, operation: Operation) -> None:
     """Tell the result backend once more, and nobody else, how the operation failed."""
     if not task.request.is_eager and not task.ignore_result:
         task.backend.store_result(str(task.request.id), exception_of(task, operation), states.FAILURE)
+
+
+def fill(handle: AsyncResult[Any], task: SafeTask, operation: Operation) -> None:
+    """Let a duplicate's result handle know how the operation ended, which result backends do not keep as long."""
+    if operation.is_pending:
+        return
+    state: str = states.SUCCESS
+    try:
+        value = operation.result
+    except InvalidPayload:
+        return
+    if operation.state == Operation.State.CANCELLED:
+        state, value = states.REVOKED, TaskRevokedError(operation.error or "cancelled")
+    elif operation.state == Operation.State.FAILED:
+        state, value = states.FAILURE, exception_of(task, operation)
+    known: Any = handle
+    known._maybe_set_cache({"status": state, "result": value, "traceback": operation.traceback or None})
+
+
+def leave_to_newer(task: SafeTask) -> None:
+    """Tell nobody of this run: who waits hears of the newer work that follows it in the same row.
+
+    Result backends would keep the success that they are told first. With RPC the caller of this run is told, for the
+    newer work's caller is another one.
+    """
+    request: Any = task.request
+    request.callbacks = request.errbacks = request.chain = request.chord = None
+    request.ignore_result = request.ignore_result or not isinstance(task.backend, RPCBackend)
 
 
 def _delivered(operation: Operation) -> None:

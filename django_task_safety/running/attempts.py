@@ -140,6 +140,7 @@ def _settle(attempt: Attempt, value: Any) -> None:
     counts = {} if operation.version is None else {"succeeded_version": operation.version}
     if not go_round(task, operation, **counts):
         raise Fenced
+    replay.leave_to_newer(task)
 
 
 def encode_result(task: SafeTask, value: Any) -> str:
