@@ -6,7 +6,7 @@ import time
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 
 from django_task_safety import current_operation, idempotent_task, safe_task, track
@@ -125,6 +125,14 @@ def add(a: int, b: int = 0) -> int:
 def total(numbers: list[int]) -> int:
     effect("total", numbers)
     return sum(numbers)
+
+
+@safe_task
+def connected() -> None:
+    """Write down which of the server's connections this is."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()" if connection.vendor == "postgresql" else "SELECT CONNECTION_ID()")
+        effect("connected", cursor.fetchone()[0])
 
 
 @shared_task
