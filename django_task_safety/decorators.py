@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, overload
 
@@ -142,6 +142,8 @@ def _plain(name: str, value: Any) -> Any:
     """Return an option as a class attribute that Celery can read, too."""
     if name in ("autoretry_for", "dont_autoretry_for") and isinstance(value, type):
         return (value,)
+    if isinstance(value, Iterator):
+        return tuple(value)
     if name == "retry_backoff_max" and isinstance(value, timedelta):
         return value.total_seconds()
     # A function that is made a class attribute would be bound to the task when it is read.

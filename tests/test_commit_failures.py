@@ -5,6 +5,7 @@ from django.contrib.auth.models import Permission
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 
 from django_task_safety import DuplicateOperation, TaskSafetyError, idempotent_task, ledger, safe_task
+from django_task_safety.calling import replay
 from django_task_safety.models import Operation
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect, record
@@ -104,6 +105,7 @@ def test_a_copy_of_what_failed_by_a_database_error_answers_at_once(worker):
     worker.deliver(message)
     worker.take()
     Operation.objects.filter(pk=pk).update(delivered=False)
+    worker.pass_time(replay.TELLING)
     assert worker.deliver(message).state == "FAILURE"
     assert [again for again in worker.take() if again.headers["id"] == pk] == []
 

@@ -1,7 +1,6 @@
 """What a worker does with its connection between two tasks: ``CONN_MAX_AGE`` decides, for safe tasks."""
 
-import gc
-import weakref
+import contextlib
 
 import pytest
 from celery import shared_task, signals
@@ -13,12 +12,17 @@ from django_task_safety.models import Operation
 from django_task_safety.running import kept_connection
 from tests.celery import app
 from tests.delivering import elsewhere
+from tests.workers import until
 
 pytestmark = pytest.mark.skipif("config.getoption('db') == 'sqlite'", reason="SQLite's connections are not kept")
 
 #: The server's numbers of the connections that tasks had.
 SEEN: list[int] = []
 NUMBER = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+READ_ONLY = {
+    "postgresql": "SET default_transaction_read_only = on",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+}
 END = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL %s"}
 
 
@@ -149,15 +153,98 @@ def test_a_connection_that_works_or_is_new_is_not_tried_twice(worker, max_age, k
     assert (tries == SEEN) is kept
 
 
+@safe_task
+def whose() -> str:
+    return getattr(connections["default"], "tenant", "")
+
+
+def test_what_is_said_of_the_connection_before_a_task_holds_in_it(worker, max_age):
+    max_age(600)
+    tenants = iter("ab")
+
+    def tell(**kwargs: object) -> None:
+        connections["default"].tenant = next(tenants)
+
+    signals.task_prerun.connect(tell)
+    operations = [whose.enqueue(), whose.enqueue()]
+    try:
+        worker.drain()
+    finally:
+        signals.task_prerun.disconnect(tell)
+        del connections["default"].tenant
+    assert [Operation.objects.get(pk=operation.pk).result for operation in operations] == ["a", "b"]
+
+
+@safe_task(atomic=False, max_retries=0)
+def begins(raises: bool) -> None:
+    ask("BEGIN")
+    if raises:
+        raise ValueError
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_transaction_begun_by_hand_does_not_go_on_in_the_next_task(worker, max_age, raises):
+    max_age(600)
+    begins.delay(raises)
+    worker.drain()
+    assert run(worker, look, look) == ["SUCCESS"] * 2
+
+
+@safe_task(atomic=False, max_retries=0)
+def loses_its_role() -> None:
+    ask(READ_ONLY[connection.vendor])
+
+
+def test_a_server_that_takes_no_writes_any_more_is_left_at_once_by_an_attempt(worker, max_age):
+    max_age(600)
+    run(worker, loses_its_role, look)
+    assert Operation.objects.get(task=look.name).state == "succeeded"
+
+
+def test_and_by_a_claim(worker, max_age):
+    max_age(600)
+    run(worker, look)
+    kept_connection.using(loses_its_role.run)
+    kept_connection.keep()
+    assert run(worker, look) == ["IGNORED", "SUCCESS"]
+
+
+def test_another_database_gets_none_of_this_one_s_connections(worker, max_age, settings):
+    max_age(600)
+    run(worker, look)
+    settings.TASK_SAFETY = {"DATABASE": "other"}
+    assert kept_connection.using(lambda: connections["other"].alias) == "other"
+    assert connections["other"].connection is None
+
+
+def test_what_a_plain_task_left_behind_does_not_matter(worker, max_age):
+    max_age(600)
+    run(worker, look)
+    with contextlib.suppress(ValueError), transaction.atomic():
+        number()
+        connection.close()
+        raise ValueError
+    assert connection.closed_in_transaction
+    assert run(worker, look) == ["SUCCESS"]
+    assert len(set(SEEN)) == 1
+
+
 def test_what_a_thread_keeps_ends_when_it_is_told_to_close(worker, max_age):
     max_age(600)
     run(worker, look)
-    kept = weakref.ref(kept_connection._kept.connection)
     signals.worker_process_shutdown.send(sender=None)
-    gc.collect()
-    assert kept() is None
-    assert elsewhere(lambda: _alive(SEEN[0])) is False
-    assert connections["default"].connection is None
+    until(lambda: elsewhere(lambda: not _alive(SEEN[0])))
+
+
+def test_what_a_thread_keeps_ends_with_it(worker, max_age):
+    max_age(600)
+
+    def work() -> None:
+        run(worker, look)
+        assert _alive(SEEN[0])
+
+    elsewhere(work)
+    until(lambda: not _alive(SEEN[0]))
 
 
 def _alive(which: int) -> bool:

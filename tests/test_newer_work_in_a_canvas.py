@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 from celery import chain, chord
+from django.db import transaction
 
-from django_task_safety import idempotent_task, ledger
+from django_task_safety import idempotent_task, ledger, safe_task
+from django_task_safety.calling import replay
 from django_task_safety.models import Operation
 from django_task_safety.running import sweeper
 from tests.celery import app
@@ -40,6 +42,26 @@ def stumbles(key: str, value: int) -> int:
     if value == 1:
         raise ValueError("one")
     return value
+
+
+@idempotent_task(key="key", on_duplicate="replace", max_retries=0)
+def fragile(key: str, value: int) -> int:
+    return run(value)
+
+
+@idempotent_task(key="key", rerun="always")
+def always(key: str, value: int) -> int:
+    return run(value)
+
+
+@safe_task(atomic=False)
+def slow(value: int) -> int:
+    return run(value)
+
+
+@idempotent_task(key="key", bind=True)
+def becomes_six(self, key: str) -> None:
+    raise self.replace(chain(add.s(1, 2), add.s(3)))
 
 
 #: Where the call is, and what the end is when the outcome of the newer one, 2, counts there.
@@ -159,3 +181,93 @@ def test_newer_work_that_came_before_a_sweep_is_swept_with_those_who_wait(worker
     sweeper.sweep()
     worker.finish()
     assert result.get(timeout=1) == 12
+
+
+def passes(worker, seconds: float) -> None:
+    worker.pass_time(seconds)
+    sweeper.sweep()
+    worker.finish()
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_the_newer_message_that_comes_while_the_older_one_calls_back_tells_nobody_again(worker, where):
+    call, value = PLACES[where]
+    result = call(latest.s("a", 1))
+    latest.delay("a", 2)
+    pk = str(Operation.objects.get(task=latest.name).pk)
+    messages = worker.take()
+    newer = [message for message in messages if message.headers["id"] == pk][1]
+    meanwhile(lambda: transaction.on_commit(lambda: worker.deliver(newer)))
+    for message in messages:
+        if message is not newer:
+            worker.deliver(message)
+    worker.finish()
+    assert result.get(timeout=1) == value
+    assert (runs(), went_on(where)) == (["2"], 1)
+
+
+def test_who_waits_for_what_died_in_its_last_attempt_hears_of_newer_work(worker):
+    result = chain(fragile.s("a", 1), add.s(10))()
+    worker.take()
+    assert ledger.claim(Operation.objects.get().pk, "a worker that dies", 30, None).claimed
+    worker.pass_time(31)
+    sweeper.sweep()
+    operation = Operation.objects.get()
+    assert (operation.state, operation.delivered) == (State.FAILED, False)
+    worker.pass_time(replay.TELLING)
+    fragile.delay("a", 2)
+    worker.finish()
+    passes(worker, 3600)
+    assert (result.get(timeout=1), went_on("in a chain")) == (12, 1)
+
+
+def test_who_waits_for_what_succeeded_as_its_worker_died_hears_of_the_next_run(worker):
+    result = chain(always.s("a", 1), add.s(10))()
+    worker.take()
+    seen = ledger.claim(Operation.objects.get().pk, "a worker that dies", 30, None)
+    assert ledger.settle(seen.operation, "1")
+    worker.pass_time(replay.TELLING)
+    always.delay("a", 2)
+    worker.finish()
+    passes(worker, 3600)
+    assert (result.get(timeout=1), went_on("in a chain")) == (12, 1)
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_an_attempt_that_was_overtaken_tells_nobody_again(worker, where):
+    call, value = PLACES[where]
+    result = call(slow.s(2))
+
+    def overtaken():
+        worker.pass_time(31)
+        sweeper.sweep()
+        for message in worker.take():
+            worker.deliver(message)
+
+    meanwhile(overtaken)
+    worker.finish()
+    assert result.get(timeout=1) == value
+    assert went_on(where) == 1
+
+
+def test_a_call_keeps_its_canvas_where_what_was_in_its_way_goes(worker, monkeypatch):
+    enqueue, tries = ledger.enqueue, []
+
+    def at_second(operations):
+        tries.append(operations)
+        return enqueue(operations) if len(tries) > 1 else []
+
+    monkeypatch.setattr(ledger, "enqueue", at_second)
+    result = chain(latest.s("a", 1), add.s(10))()
+    monkeypatch.undo()
+    assert not Operation.objects.get().delivered
+    worker.finish()
+    assert result.get(timeout=1) == 11
+
+
+def test_the_handle_of_what_replaced_itself_waits_for_the_replacement(worker):
+    becomes_six.delay("a")
+    worker.deliver_one()
+    early = becomes_six.delay("a")
+    worker.finish()
+    assert early.get(timeout=1) == becomes_six.delay("a").get(timeout=1) == 6

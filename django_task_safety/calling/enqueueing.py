@@ -65,7 +65,7 @@ def _enqueue_awaited(task: SafeTask, call: Call, publish: bool) -> Enqueued:
     """The work is another row's; a follower under the call's own id brings its outcome to those who wait."""
     work = followers.without_canvas(call)
     try:
-        verdict, operation = resolve(task, work.operation)
+        verdict, operation = resolve(task, work.operation, new=call.operation)
     except DuplicateOperation as duplicate:
         if not callers.goes_on(task, call.options):
             raise
@@ -73,7 +73,7 @@ def _enqueue_awaited(task: SafeTask, call: Call, publish: bool) -> Enqueued:
     if verdict is Verdict.CONTINUED:
         return go_on(task, call, operation, publish=publish)
     if publish:
-        _publish_after_commit(task, work, verdict, operation)
+        _publish_after_commit(task, call if verdict is Verdict.CREATED else work, verdict, operation)
     if operation.pk == call.operation.pk:
         return Enqueued(operation, verdict, operation.pk)
     follower = followers.follow(call, operation)
@@ -138,12 +138,15 @@ def _enqueue_replacement(task: SafeTask, call: Call, attempt: Attempt) -> uuid.U
     return own
 
 
-def resolve(task: SafeTask, asked: Operation, *, sent: bool = False) -> tuple[Verdict, Operation]:
+def resolve(
+    task: SafeTask, asked: Operation, *, new: Operation | None = None, sent: bool = False
+) -> tuple[Verdict, Operation]:
     """Return what becomes of a call whose id or key is taken, and the row that answers for it.
 
     Args:
         task: The task.
         asked: The row that the call asks for.
+        new: What is written instead where nothing is in the way any more: the row with those who wait.
         sent: Whether it came as a message, which may be a copy of one that was answered.
 
     Raises:
@@ -155,8 +158,8 @@ def resolve(task: SafeTask, asked: Operation, *, sent: bool = False) -> tuple[Ve
         first = table.find(pk=asked.pk, digest=asked.key_digest, lock=attempt > 0 and _in_transaction())
         if first is None:
             obstacles.look(asked)
-            if ledger.enqueue([asked]):
-                return Verdict.CREATED, asked
+            if ledger.enqueue([new or asked]):
+                return Verdict.CREATED, new or asked
             continue
         verdict = _same_id(first, asked, sent) if first.pk == asked.pk else decide(task, first, asked)
         if _carry_out(verdict, first, asked):

@@ -50,9 +50,10 @@ def without_canvas(call: Call) -> Call:
 def waited_for_like(older: Operation, asked: Operation) -> Operation:
     """Return the row that a newer call asks for, with those who wait for the older call in the same row.
 
-    They have heard nothing as long as that has not ended; so they are to hear of what comes of the newer one.
+    Unless the attempt that ended it is telling them, they have heard nothing; so they are to hear of what comes of
+    the newer one.
     """
-    if older.delivered or older.state in (State.SUCCEEDED, State.FAILED):
+    if older.delivered or (not older.is_pending and replay.telling(older, table.now())):
         return asked
     options = codec.loads(asked.options) if asked.options else {}
     before = codec.loads(older.options) if older.options else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from celery import states
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
     from django_task_safety.ledger import Failure
     from django_task_safety.tasks import SafeTask
+
+
+#: Seconds for which an attempt may be telling callbacks, chain and chord how its operation ended.
+TELLING = 5.0
+_TOLD = (Operation.State.SUCCEEDED, Operation.State.FAILED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +73,14 @@ def revoke(task: SafeTask, operation: Operation) -> None:
         _delivered(operation)
 
 
+def telling(operation: Operation, now: datetime) -> float:
+    """Return for how many seconds those who wait are still left to the attempt that ended the operation, and tells
+    them; 0.0 where they were told, or nobody seems to tell them."""
+    if operation.delivered or operation.state not in _TOLD or operation.ended_at is None:
+        return 0.0
+    return max(0.0, TELLING - (now - operation.ended_at).total_seconds())
+
+
 def store_failure(task: SafeTask, operation: Operation) -> None:
     """Tell the result backend once more, and nobody else, how the operation failed."""
     if not task.request.is_eager and not task.ignore_result:
@@ -75,8 +89,8 @@ def store_failure(task: SafeTask, operation: Operation) -> None:
 
 def fill(handle: AsyncResult[Any], task: SafeTask, operation: Operation) -> None:
     """Let a duplicate's result handle know how the operation ended, which result backends do not keep as long."""
-    if operation.is_pending:
-        return
+    if operation.is_pending or (operation.replaced and operation.follows is None):
+        return  # the latter's replacement answers for it
     state: str = states.SUCCESS
     try:
         value = operation.result

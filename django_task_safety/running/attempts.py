@@ -25,7 +25,7 @@ from django_task_safety.leases import owners
 from django_task_safety.leases.heartbeat import heartbeat
 from django_task_safety.models import Operation
 from django_task_safety.options import KEEP
-from django_task_safety.running import retries, savepoints
+from django_task_safety.running import kept_connection, retries, savepoints
 from django_task_safety.running.failures import (
     Fenced,
     fail,
@@ -72,6 +72,7 @@ def _conclude(attempt: Attempt, exc: BaseException) -> Any:
         if problem is exc:
             raise  # the task's own, and recorded
         logger.exception("operation %s: its end could not be recorded; its lease will run out", attempt.operation.pk)
+        kept_connection.abandon()
         raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
 
 
@@ -244,4 +245,6 @@ def _adopt(attempt: Attempt, *, own_cancel: bool = False, problem: BaseException
     if seen is None or seen.operation.is_pending:
         logger.warning("operation %s: another attempt took over; nothing was written", operation.pk)
         raise Ignore("Another attempt took over.")
+    if seen.operation.delivered and replay.has_canvas(attempt.task.request):
+        raise Ignore("Another attempt took over, and its outcome was delivered.")
     return replay.outcome(attempt.task, seen.operation).get()

@@ -105,6 +105,7 @@ def deliver(task: SafeTask, args: Any, kwargs: Any) -> Any:
         raise  # also those that are database errors to Django
     except DatabaseError as exc:
         logger.warning("message %s waits: the database does not answer: %s", message.id, exc)
+        kept_connection.abandon()
         raise _come_back(task, message.header, OUTAGE_PAUSE) from exc
     if isinstance(outcome, Operation):
         revised = outcome.revision != message.header.get("rev", 0)
@@ -155,7 +156,8 @@ def _claim_call(task: SafeTask, message: Message, call: Call) -> Operation | rep
 def _meet(task: SafeTask, message: Message, call: Call) -> Operation | replay.Answer:
     """The row is there already: from an earlier copy of this message, or from another call with the same key."""
     try:
-        verdict, first = enqueueing.resolve(task, followers.without_canvas(call).operation, sent=True)
+        alone = followers.without_canvas(call).operation
+        verdict, first = enqueueing.resolve(task, alone, new=call.operation, sent=True)
     except DuplicateOperation as duplicate:
         verdict, first = Verdict.DUPLICATE, duplicate.operation
     except (KeyReused, ObjectLocked) as exc:
@@ -212,6 +214,8 @@ def _step_aside(task: SafeTask, message: Message, seen: table.Seen) -> replay.An
         return None
     if operation.replaced and operation.follows is None:
         raise Ignore("Its replacement answers for it.")
+    if replay.has_canvas(task.request) and (wait := replay.telling(operation, seen.now)):
+        raise _come_back(task, message.header, wait)
     if operation.delivered and operation.state == State.FAILED:
         replay.store_failure(task, operation)
     elif not operation.delivered or not replay.has_canvas(task.request):

@@ -6,22 +6,43 @@ its claim and its settling together: the server starts a process for it, which r
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from kombu.utils.compat import detect_environment
 
-from django_task_safety.conf import conf
 from django_task_safety.storage import table
 
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(slots=True)
+class _Session:
+    """The driver's own connection: Django's object stays, with what others tell it before the next task."""
+
+    alias: str
+    driver: Any
+    close_at: float | None
+
+    def close(self) -> None:
+        """Close the connection, unless Django's object has it again."""
+        driver, self.driver = self.driver, None
+        if driver is not None:
+            driver.close()
+
+    def __del__(self) -> None:
+        # Its thread has ended.
+        with contextlib.suppress(Exception):
+            self.close()
+
+
 class _Kept(threading.local):
-    connection: BaseDatabaseWrapper | None = None
+    session: _Session | None = None
 
 
 _kept = _Kept()
@@ -30,12 +51,14 @@ _kept = _Kept()
 def keep() -> None:
     """Put this thread's connection where Celery does not close it, unless Django would close it too."""
     connection = table.connection()
-    if not _lasting(connection) or connection.in_atomic_block or _kept.connection is not None:
+    if not _lasting(connection) or connection.in_atomic_block or _kept.session is not None:
         return
     connection.close_if_unusable_or_obsolete()
     if connection.connection is not None:
-        _kept.connection = connection
-        del connections[connection.alias]
+        # What was begun by hand would go on in the next task.
+        connection.rollback()
+        _kept.session = _Session(connection.alias, connection.connection, connection.close_at)
+        connection.connection = None
 
 
 def _lasting(connection: BaseDatabaseWrapper) -> bool:
@@ -63,25 +86,30 @@ def using(call: Callable[[], T]) -> T:
 
 def _take() -> BaseDatabaseWrapper | None:
     """Make the kept connection this thread's again; None where there is none, or it is too old."""
-    connection = _kept.connection
-    if connection is None or _in_use(conf().DATABASE):
+    session = _kept.session
+    if session is None:
         return None
-    _kept.connection = None
+    connection = connections[session.alias]
+    if connection.connection is not None or connection.in_atomic_block:
+        return None  # another one is open meanwhile, as the body of a plain task may have it
+    _kept.session = None
+    connection.connection, connection.close_at, session.driver = session.driver, session.close_at, None
+    # As after connecting, whatever became of another one meanwhile.
+    connection.autocommit = connection.settings_dict["AUTOCOMMIT"]
+    connection.errors_occurred = connection.closed_in_transaction = connection.needs_rollback = False
     connection.close_if_unusable_or_obsolete()
-    if connection.connection is None:
-        return None
-    connections[conf().DATABASE] = connection
-    return connection
+    return connection if connection.connection is not None else None
 
 
-def _in_use(alias: str) -> bool:
-    """Return whether this thread has another connection open meanwhile, as the body of a plain task may."""
-    opened = (found for found in connections.all(initialized_only=True) if found.alias == alias)
-    return any(found.connection is not None or found.in_atomic_block for found in opened)
+def abandon() -> None:
+    """Leave a connection on which a write failed: a server that lost its role still answers, but takes none."""
+    connection = table.connection()
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def close() -> None:
     """Close what this thread keeps."""
-    connection, _kept.connection = _kept.connection, None
-    if connection is not None:
-        connection.close()
+    if _kept.session is not None:
+        _kept.session.close()
+        _kept.session = None

@@ -17,7 +17,7 @@ Row = tuple[Any, ...]
 #: The columns that a claim reads: what a delivery decides by, and what answers a duplicate. The rest is deferred.
 _READ = {
     *("id", "task", "state", "key", "version", "result_payload", "error", "exception", "revision", "generation"),
-    *("follows", "replaced", "attempt", "max_attempts", "available_at", "expires_at", "delivered"),
+    *("follows", "replaced", "attempt", "max_attempts", "available_at", "expires_at", "ended_at", "delivered"),
 }
 
 #: May this attempt run it now? Queued and due, or running under a lease that ran out (where newer arguments that came
