@@ -124,7 +124,16 @@ def test_a_task_that_is_acknowledged_early_is_not_delivered_again(broker):
 def test_a_task_without_a_time_limit_is_a_warning(broker, monkeypatch):
     broker("redis://")
     monkeypatch.setattr(hundred_seconds._get_current_object(), "time_limit", None)
-    assert any(f"{hundred_seconds.name} has no time limit" in message.msg for message in check_broker())
+    (message,) = [message for message in check_broker() if hundred_seconds.name in message.msg]
+    assert "no time limit" in message.msg
+
+
+def test_one_warning_names_all_tasks_with_the_same_limit(broker):
+    broker("redis://", visibility_timeout=60)
+    messages = check_broker()
+    assert ids(messages) == {"task_safety.W001"}
+    limits = [re.search(r"(no time limit|time limit of \S+)", message.msg)[1] for message in messages]
+    assert len(limits) == len(set(limits)) > 1
 
 
 @pytest.mark.parametrize(("broker_url", "fires"), [("redis://", True), ("amqp://", False)])
@@ -138,7 +147,8 @@ def test_a_fresh_process_looks_at_the_tasks_of_all_apps(broker_url, fires):
         text=True,
         check=True,
     )
-    assert ("(task_safety.W001) Task tests.testapp.tasks.charge has" in ended.stderr) is fires
+    warned = [line for line in ended.stderr.splitlines() if "(task_safety.W001)" in line]
+    assert any("tests.testapp.tasks.charge," in line for line in warned) is fires
     assert "Traceback" not in ended.stderr
 
 
@@ -148,7 +158,7 @@ def test_tasks_in_modules_that_the_project_names_are_looked_at(broker, settings,
     monkeypatch.syspath_prepend(tmp_path)
     broker("redis://", visibility_timeout=60)
     settings.CELERY_IMPORTS = ["named_by_the_project"]
-    assert any("Task named_by_the_project.far has" in message.msg for message in check_broker())
+    assert any("named_by_the_project.far" in message.msg for message in check_broker())
 
 
 def test_a_module_that_cannot_be_imported_is_a_warning_and_the_other_tasks_are_checked(broker, settings):

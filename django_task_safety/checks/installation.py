@@ -51,12 +51,13 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
     options = conf.broker_transport_options or {}
     timeout = options.get("visibility_timeout", VISIBILITY_TIMEOUTS[scheme])
     problems = _import_tasks()
-    for name, limit in _time_limits():
+    for limit, names in _time_limits().items():
         if limit is None or limit >= timeout:
             shown = "no time limit" if limit is None else f"a time limit of {limit:g} s"
+            which = f"Task {names[0]} has" if len(names) == 1 else f"Tasks {', '.join(names)} have"
             problems.append(
                 checks.Warning(
-                    f"Task {name} has {shown}, and the broker delivers its message again after {timeout:g} s "
+                    f"{which} {shown}, and the broker delivers a message again after {timeout:g} s "
                     "(visibility_timeout).",
                     hint="Raise visibility_timeout in broker_transport_options above the time limit, or lower that.",
                     id="task_safety.W001",
@@ -80,16 +81,15 @@ def _import_tasks() -> list[checks.CheckMessage]:
     return []
 
 
-def _time_limits() -> list[tuple[str, float | None]]:
+def _time_limits() -> dict[float | None, list[str]]:
+    """Return the names of the tasks that are acknowledged late, by time limit."""
     from django_task_safety.tasks import SafeTask
 
-    tasks = current_app.tasks.values()
-    found = [
-        (task.name, task.time_limit or current_app.conf.task_time_limit)
-        for task in tasks
-        if isinstance(task, SafeTask) and task.acks_late
-    ]
-    return sorted(found)
+    found: dict[float | None, list[str]] = {}
+    for name, task in sorted(current_app.tasks.items()):
+        if isinstance(task, SafeTask) and task.acks_late:
+            found.setdefault(task.time_limit or current_app.conf.task_time_limit, []).append(name)
+    return found
 
 
 def _check_isolation(connection: Any) -> list[checks.CheckMessage]:
