@@ -87,7 +87,7 @@ def test_what_was_removed_at_an_unknown_time_stays():
 
 def test_a_dry_run_only_counts():
     note = removed(31)
-    assert purge("--dry-run") == ("would delete notesapp.Note 1\n", "")
+    assert purge("--dry-run") == ("due, protected ones included: notesapp.Note 1\n", "")
     assert left() == {note}
 
 
@@ -162,7 +162,7 @@ def test_a_protected_one_is_skipped_and_reported_and_stops_nothing():
     notes = [removed(31, title=str(number)) for number in range(7)]
     Receipt.objects.create(note=notes[3])
     out, err = io.StringIO(), io.StringIO()
-    with pytest.raises(CommandError, match="1 protected objects were skipped") as raised:
+    with pytest.raises(CommandError, match="Objects skipped: 1") as raised:
         call_command("task_safety", "purge", stdout=out, stderr=err)
     assert raised.value.returncode == 1
     assert out.getvalue() == "deleted notesapp.Note 6\n"

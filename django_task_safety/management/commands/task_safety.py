@@ -53,9 +53,10 @@ class Command(BaseCommand):
         for obj, why in purged.skipped:
             self.stderr.write(f"skipped {obj._meta.label} {obj.pk}: {why}")
         counts = ", ".join(f"{label} {count}" for label, count in sorted(purged.deleted.items()))
-        self.stdout.write(f"{'would delete' if dry_run else 'deleted'} {counts or 'nothing'}")
+        done = "due, protected ones included:" if dry_run else "deleted"
+        self.stdout.write(f"{done} {counts or 'nothing'}")
         if purged.skipped:
-            raise CommandError(f"{len(purged.skipped)} protected objects were skipped.", returncode=1)
+            raise CommandError(f"Objects skipped: {len(purged.skipped)}; why, is said above.", returncode=1)
 
 
 def _djangos_options() -> argparse.ArgumentParser:
