@@ -9,8 +9,7 @@ from celery import current_app, states
 from celery.backends.base import DisabledBackend
 from django.db import transaction
 
-from django_task_safety import announce, ledger
-from django_task_safety.announce import logger
+from django_task_safety import announce, ledger, results
 from django_task_safety.conf import conf
 from django_task_safety.models import Operation
 from django_task_safety.registry import safe_task_named
@@ -87,12 +86,7 @@ def _tell(operations: list[Operation], reason: str) -> None:
     """Who waits for a result hears of it now; chords and callbacks do when the message reaches a worker."""
     for operation in operations:
         task = safe_task_named(operation.task)
-        if task is None or task.ignore_result:
-            continue
-        try:
-            task.backend.store_result(str(operation.pk), _revoked(reason), states.REVOKED)
-        except Exception:
-            logger.warning("operation %s: the result backend was not told", operation.pk, exc_info=True)
+        if task is not None and not results.tell(task, operation, _revoked(reason), states.REVOKED):
             return
 
 

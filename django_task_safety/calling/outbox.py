@@ -19,6 +19,7 @@ from celery.backends.rpc import RPCBackend
 from kombu import Producer
 from kombu.exceptions import SerializationError, SerializerNotInstalled
 
+from django_task_safety import results
 from django_task_safety.calling import broker
 from django_task_safety.calling.calls import Call
 from django_task_safety.conf import conf
@@ -61,7 +62,7 @@ def publish_call(task: SafeTask, call: Call, operation: Operation, *, forget: bo
         forget: Whether the result backend may still hold the outcome of an earlier run.
     """
     if forget:
-        _forget(task, operation)
+        results.forget(task, operation)
     _guarded([operation], lambda producer: _send(task, producer, operation, call.args, call.kwargs, call.options))
 
 
@@ -130,7 +131,7 @@ def _send_row(producer: Producer, operation: Operation, forget: bool) -> bool:
         return False
     # Reopened, and perhaps the process that did it died before it could publish.
     if forget or (operation.attempt == 0 and operation.revision > 0):
-        _forget(task, operation)
+        results.forget(task, operation)
     args, kwargs = codec.loads(operation.payload, task.app)
     options = codec.loads(operation.options) if operation.options else {}
     if operation.attempt == 0 and operation.expires_at is not None:
@@ -191,20 +192,15 @@ def _message(
     task.app.send_task(task.name, list(args), dict(kwargs), **{**options, **addressed})
 
 
-def _forget(task: SafeTask, operation: Operation) -> None:
-    """The outcome of an earlier run must not be mistaken for that of the next one."""
-    try:
-        task.backend.forget(str(operation.pk))
-    except (NotImplementedError, FileNotFoundError):
-        return  # this backend keeps nothing to forget, or (Celery's of files) nothing of this operation
-    except Exception:
-        logger.warning("operation %s: its old result could not be forgotten", operation.pk, exc_info=True)
-
-
 def _guarded(operations: Sequence[Operation], send: Callable[[Producer], None]) -> None:
     """Call ``send`` with a producer; where that fails leave the operations to the sweeper."""
     app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
-    outlet = broker.outlet_of(app)
+    try:
+        outlet = broker.outlet_of(app)
+    except Exception as exc:  # the transport's library is not there
+        logger.exception("publishing failed")
+        _leave_to_sweeper(operations, f"publishing failed: {exc!r}")
+        return
     if time.monotonic() < outlet.paused_until:
         _leave_to_sweeper(operations, "the broker failed a moment ago", logging.DEBUG)
         return

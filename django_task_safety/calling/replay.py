@@ -122,6 +122,20 @@ def _delivered(operation: Operation) -> None:
     schedule.look_again(table.rows().filter(pk=operation.pk, delivered=False), delivered=True)
 
 
+def dump_result(task: SafeTask, value: Any) -> str:
+    """Return the result as text; what cannot be stored is dropped where the task ignores its result.
+
+    Raises:
+        InvalidPayload: If the result cannot be serialised.
+    """
+    try:
+        return codec.dumps(value, task.backend.serializer)  # type: ignore[attr-defined]
+    except InvalidPayload:
+        if vars(task.request).get("ignore_result", task.ignore_result):
+            return "null"
+        raise
+
+
 def dump_exception(task: SafeTask, exc: BaseException) -> str:
     """Return an exception as text, in the form in which Celery's result backends keep it."""
     try:

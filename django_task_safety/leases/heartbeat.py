@@ -16,6 +16,7 @@ from django_task_safety.conf import conf
 from django_task_safety.leases import owners
 from django_task_safety.models import Operation
 from django_task_safety.storage import schedule, table
+from django_task_safety.values import codec
 
 logger = logging.getLogger("django_task_safety")
 
@@ -104,8 +105,8 @@ def renew(pks: list[uuid.UUID], lease: float) -> list[uuid.UUID]:
             return []
         running = table.rows().filter(pk__in=pks, state=Operation.State.RUNNING).values_list("pk", flat=True)
         return list(set(pks) - set(running))
-    except Exception:
-        logger.warning("%d lease(s) could not be renewed", len(pks), exc_info=True)
+    except Exception as exc:
+        logger.warning("%d lease(s) could not be renewed: %s", len(pks), codec.describe(exc))
         return []
     finally:
         connections.close_all()

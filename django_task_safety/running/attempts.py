@@ -15,7 +15,6 @@ from django_task_safety.calling import outbox, replay
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt, RetryRequest, running
 from django_task_safety.errors import (
-    InvalidPayload,
     ObjectGone,
     OperationCancelled,
     OperationSuperseded,
@@ -71,7 +70,10 @@ def _conclude(attempt: Attempt, exc: BaseException) -> Any:
     except DatabaseError as problem:
         if problem is exc:
             raise  # the task's own, and recorded
-        logger.exception("operation %s: its end could not be recorded; its lease will run out", attempt.operation.pk)
+        why = codec.describe(problem)
+        logger.error(
+            "operation %s: its end could not be recorded; its lease will run out: %s", attempt.operation.pk, why
+        )
         kept_connection.abandon()
         raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
 
@@ -135,27 +137,13 @@ def _open_transaction(attempt: Attempt, stack: contextlib.ExitStack) -> None:
 
 def _settle(attempt: Attempt, value: Any) -> None:
     task, operation = attempt.task, attempt.operation
-    if ledger.settle(operation, encode_result(task, value)):
+    if ledger.settle(operation, replay.dump_result(task, value)):
         return
     # Somebody asked for newer work meanwhile: this run counts, and the row goes round once more.
     counts = {} if operation.version is None else {"succeeded_version": operation.version}
     if not go_round(task, operation, **counts):
         raise Fenced
     replay.leave_to_newer(task)
-
-
-def encode_result(task: SafeTask, value: Any) -> str:
-    """Return the result as text; what cannot be stored is dropped where the task ignores its result.
-
-    Raises:
-        InvalidPayload: If the result cannot be serialised.
-    """
-    try:
-        return codec.dumps(value, task.backend.serializer)  # type: ignore[attr-defined]
-    except InvalidPayload:
-        if vars(task.request).get("ignore_result", task.ignore_result):
-            return "null"
-        raise
 
 
 def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
@@ -215,7 +203,7 @@ def _cancelled(attempt: Attempt, reason: str) -> Any:
 
 def _interrupted(attempt: Attempt, exc: BaseException) -> None:
     """The process is told to go in the middle of the body: leave the work to another one. The attempt counts."""
-    operation = attempt.operation
+    operation, why = attempt.operation, f"Its process was told to go: {exc!r}"
     with contextlib.suppress(DatabaseError):
         if owners.ran_out(attempt.task):
             # The pool's way to enforce the hard time limit; its parent tells callbacks and chord.
@@ -223,7 +211,7 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
             fail(attempt.task, operation, late, delivered=True)
         elif retries.exhausted(operation):
             fail(attempt.task, operation, exc)
-        elif ledger.hand_back(operation, 0.0, {"error": repr(exc)}, name="requeued", reason=repr(exc)):
+        elif ledger.hand_back(operation, 0.0, {"error": why}, name="requeued", reason=why):
             tie_to_newer(operation.pk)
             publish_after_commit(operation)
 

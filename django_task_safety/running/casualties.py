@@ -10,8 +10,7 @@ from functools import partial
 from celery import states
 from django.db import transaction
 
-from django_task_safety import announce, cancellation, ledger
-from django_task_safety.announce import logger
+from django_task_safety import announce, cancellation, ledger, results
 from django_task_safety.calling import outbox
 from django_task_safety.conf import conf
 from django_task_safety.errors import OperationError, OperationFailed, TimeLimitPassed, WorkerLost
@@ -164,10 +163,7 @@ def _tell(operations: Sequence[Operation], error: str) -> None:
     """Who waits for a result hears of it now; callbacks and chords do when the sweeper publishes the outcome."""
     for operation in operations:
         task = safe_task_named(operation.task)
-        if task is None or task.ignore_result or not operation.delivered:
+        if task is None or not operation.delivered:
             continue
-        try:
-            task.backend.store_result(str(operation.pk), OperationFailed(error, operation), states.FAILURE)
-        except Exception:
-            logger.warning("operation %s: the result backend was not told", operation.pk, exc_info=True)
+        if not results.tell(task, operation, OperationFailed(error, operation), states.FAILURE):
             return
