@@ -209,6 +209,32 @@ def test_and_by_a_claim(worker, max_age):
     assert run(worker, look) == ["IGNORED", "SUCCESS"]
 
 
+@safe_task(atomic=False)
+def is_cut_off() -> None:
+    SEEN.append(number())
+    CUT.append(SEEN[-1])
+
+
+#: Connections that are ended between a task and what follows it.
+CUT: list[int] = []
+
+
+def test_a_connection_that_dies_after_its_last_statement_disturbs_nothing(worker, max_age, caplog):
+    max_age(600)
+
+    def cut(**kwargs: object) -> None:
+        elsewhere(lambda: ask(END[connection.vendor], CUT.pop()))
+
+    signals.task_success.connect(cut, sender=is_cut_off._get_current_object())
+    try:
+        assert run(worker, is_cut_off) == ["SUCCESS"]
+    finally:
+        signals.task_success.disconnect(cut, sender=is_cut_off._get_current_object())
+    assert run(worker, look) == ["SUCCESS"]
+    assert len(set(SEEN)) == 2
+    assert "Traceback" not in caplog.text
+
+
 def test_another_database_gets_none_of_this_one_s_connections(worker, max_age, settings):
     max_age(600)
     run(worker, look)

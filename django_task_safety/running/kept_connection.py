@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from kombu.utils.compat import detect_environment
 
@@ -54,9 +54,7 @@ def keep() -> None:
     if not _lasting(connection) or connection.in_atomic_block or _kept.session is not None:
         return
     connection.close_if_unusable_or_obsolete()
-    if connection.connection is not None:
-        # What was begun by hand would go on in the next task.
-        connection.rollback()
+    if connection.connection is not None and _ended(connection):
         _kept.session = _Session(connection.alias, connection.connection, connection.close_at)
         connection.connection = None
 
@@ -65,6 +63,15 @@ def _lasting(connection: BaseDatabaseWrapper) -> bool:
     # A SQLite file is opened in no time, and a database in memory is its connection. A greenlet ends with its task.
     wanted = connection.settings_dict["CONN_MAX_AGE"] != 0 and connection.vendor != "sqlite"
     return wanted and detect_environment() == "default"
+
+
+def _ended(connection: BaseDatabaseWrapper) -> bool:
+    """End a transaction that was begun by hand, which would go on in the next task; return whether the server did."""
+    try:
+        connection.rollback()
+    except DatabaseError:
+        return False
+    return True
 
 
 def using(call: Callable[[], T]) -> T:
