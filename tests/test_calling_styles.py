@@ -11,11 +11,13 @@ from django.utils import timezone
 
 from django_task_safety import DuplicateOperation, idempotent_task, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.running import sweeper
 from tests.celery import app
 from tests.testapp.models import Effect
 from tests.testapp.tasks import add, double, effect, plain, total
 
 State = Operation.State
+HOUR = 3600
 
 
 @safe_task
@@ -125,6 +127,17 @@ def test_an_errback_hears_of_the_failure_and_a_link_does_not(worker):
     assert effects("error") == ["no"]
     assert effects("heard") == []
     assert Operation.objects.get(pk=result.id).state == State.FAILED
+
+
+@pytest.mark.parametrize("last", [heard, heard_plainly])
+def test_the_last_task_of_a_chain_is_called_once_whatever_time_passes(worker, last):
+    chain(add.s(1, 2), last.s())()
+    worker.finish()
+    worker.drain()
+    worker.pass_time(HOUR)
+    assert not sweeper.sweep()
+    assert worker.take() == []
+    assert effects("heard") == ["(3,)"]
 
 
 def test_a_chain_goes_on_with_plain_tasks_between(worker):

@@ -14,6 +14,8 @@ from django_task_safety.tasks import SafeTask
 logger = logging.getLogger("django_task_safety")
 
 _UID = "django_task_safety"
+#: Where a request keeps whether callbacks, chain or chord wait for it.
+_AWAITED = "task_safety_awaited"
 _keepers: list[Any] = []
 
 
@@ -58,7 +60,11 @@ def _on_process_shutdown(**kwargs: Any) -> None:
 
 def _on_prerun(task: Any = None, **kwargs: Any) -> None:
     if isinstance(task, SafeTask):
+        from django_task_safety.calling import replay
+
         owners.begin(task)
+        # Before Celery 5.6 a chain's last task is taken off the request when it is published.
+        vars(task.request)[_AWAITED] = replay.has_canvas(task.request)
 
 
 def _on_postrun(task: Any = None, **kwargs: Any) -> None:
@@ -81,12 +87,11 @@ def _note_delivery(task: Any, state: str) -> None:
     """The outcome was passed to callbacks, chain and chord: note that, so that a copy does not do it again."""
     if not isinstance(task, SafeTask):
         return
-    from django_task_safety.calling import replay
     from django_task_safety.running.delivery import message_id
     from django_task_safety.storage import schedule, table
 
     request = task.request
-    if not request.id or not replay.has_canvas(request):
+    if not request.id or not vars(request).get(_AWAITED):
         return
     try:
         found = table.rows().filter(pk=message_id(str(request.id)), state=state, delivered=False)
