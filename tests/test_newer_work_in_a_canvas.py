@@ -11,6 +11,7 @@ from django_task_safety.calling import replay
 from django_task_safety.models import Operation
 from django_task_safety.running import sweeper
 from tests.celery import app
+from tests.delivering import statements
 from tests.testapp.models import Effect
 from tests.testapp.tasks import add, effect, total
 
@@ -271,3 +272,12 @@ def test_the_handle_of_what_replaced_itself_waits_for_the_replacement(worker):
     early = becomes_six.delay("a")
     worker.finish()
     assert early.get(timeout=1) == becomes_six.delay("a").get(timeout=1) == 6
+
+
+def test_a_duplicate_of_what_calls_back_is_two_statements_as_any_other(worker):
+    chain(latest.s("a", 1), add.s(10))()
+    worker.finish()
+    Operation.objects.filter(task=latest.name).update(delivered=False)
+    with statements() as found:
+        latest.enqueue("a", 2)
+    assert len(found) <= 2

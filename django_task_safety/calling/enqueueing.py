@@ -178,13 +178,13 @@ def _same_id(first: Operation, asked: Operation, sent: bool) -> Verdict:
 
 
 def _carry_out(verdict: Verdict, first: Operation, asked: Operation) -> bool:
-    asked = followers.waited_for_like(first, asked)
+    if verdict not in (Verdict.AMENDED, Verdict.REOPENED, Verdict.RENEWED):
+        return True
+    together = followers.waited_for_like(first, asked)
     if verdict is Verdict.AMENDED:
         _may_wait(first, asked)
-        return ledger.amend(first, asked)
-    if verdict in (Verdict.REOPENED, Verdict.RENEWED):
-        return ledger.reopen(first, asked, new_work=verdict is Verdict.RENEWED)
-    return True
+        return ledger.amend(first, together)
+    return ledger.reopen(first, together, new_work=verdict is Verdict.RENEWED)
 
 
 def _may_wait(first: Operation, asked: Operation) -> None:
