@@ -260,7 +260,7 @@ def test_what_a_thread_keeps_ends_when_it_is_told_to_close(worker, max_age):
     max_age(600)
     run(worker, look)
     signals.worker_process_shutdown.send(sender=None)
-    until(lambda: elsewhere(lambda: not _alive(SEEN[0])))
+    assert until(lambda: elsewhere(lambda: not _alive(SEEN[0])))
 
 
 def test_what_a_thread_keeps_ends_with_it(worker, max_age):
@@ -271,7 +271,7 @@ def test_what_a_thread_keeps_ends_with_it(worker, max_age):
         assert _alive(SEEN[0])
 
     elsewhere(work)
-    until(lambda: not _alive(SEEN[0]))
+    assert until(lambda: not _alive(SEEN[0]))
 
 
 def _alive(which: int) -> bool:
