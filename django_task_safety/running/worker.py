@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 from typing import Any
@@ -36,6 +37,10 @@ def _on_init(**kwargs: Any) -> None:
     # Before the pool is made: its children inherit the identity, and what would keep their first message waiting.
     owners.become_worker()
     importlib.import_module("django_task_safety.running.delivery")
+    # All that the project imported lives as long as the worker. Where a child's collector looked through it, it would
+    # copy every page that it shares with its parent, and a message would hold its slot for as long as that takes.
+    gc.collect()
+    gc.freeze()
 
 
 def _on_ready(**kwargs: Any) -> None:
