@@ -1,4 +1,4 @@
-"""What a worker does with its connection between two tasks: ``CONN_MAX_AGE`` decides, for safe tasks."""
+"""What a worker does with its connection between two safe tasks: ``CONN_MAX_AGE`` decides, and ``CONN_MAX_IDLE``."""
 
 import contextlib
 
@@ -8,6 +8,7 @@ from celery.fixups.django import DjangoWorkerFixup
 from django.db import OperationalError, connection, connections, transaction
 
 from django_task_safety import safe_task
+from django_task_safety.leases import owners
 from django_task_safety.models import Operation
 from django_task_safety.running import kept_connection
 from tests.celery import app
@@ -65,6 +66,7 @@ def calls_a_safe_one() -> None:
 def max_age(worker, monkeypatch):
     """Set ``CONN_MAX_AGE``, in a worker that closes its connections as Celery's do."""
     SEEN.clear()
+    monkeypatch.setattr(owners, "_worker", "this one")
     celery = DjangoWorkerFixup(app)
     signals.task_prerun.connect(celery.on_task_prerun)
     signals.task_postrun.connect(celery.on_task_postrun)
@@ -93,11 +95,19 @@ def test_safe_tasks_share_a_connection_for_as_long_as_it_may_live(worker, max_ag
     assert len(set(SEEN)) == 1
 
 
-@pytest.mark.parametrize(("task", "age"), [(look, 0), (look, 1e-9), (plain_look, 600)])
-def test_otherwise_each_task_has_its_own(worker, max_age, task, age):
+@pytest.mark.parametrize(("task", "age"), [(look, 0), (look, 1e-9), (plain_look, 600), (plain_look, 0)])
+def test_otherwise_each_task_has_its_own(worker, max_age, settings, task, age):
+    settings.TASK_SAFETY = {"CONN_MAX_IDLE": 0 if task is look else 60}
     max_age(age)
     run(worker, task, task, task)
     assert len(set(SEEN)) == 3
+
+
+def test_outside_a_worker_nothing_is_kept(worker, max_age, monkeypatch):
+    max_age(600)
+    monkeypatch.setattr(owners, "_worker", "")
+    run(worker, look, look)
+    assert len(set(SEEN)) == 2
 
 
 def test_a_plain_task_in_between_has_its_own(worker, max_age):

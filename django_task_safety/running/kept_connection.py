@@ -1,77 +1,106 @@
-"""Between two safe tasks a worker keeps its database connection for as long as ``CONN_MAX_AGE`` says.
+"""Between two safe tasks a worker keeps its database connection.
 
-Celery closes every connection before and after each task, whatever that setting says. A new one costs a task more than
-its claim and its settling together: the server starts a process for it, which reads the catalogue from the beginning.
+Celery closes every connection before and after each task, whatever ``CONN_MAX_AGE`` says. A new one costs a task more
+than its claim and its settling together: the server starts a process for it, which reads the catalogue from the
+beginning.
+
+Where the project set ``CONN_MAX_AGE``, that is how long a connection lives, and it stays as the last task left it, as
+Django's do. Where it did not, a connection to PostgreSQL waits ``CONN_MAX_IDLE`` seconds for the next task; what the
+last one did to its session is undone, as connection poolers do, and Django sets it up as it does a new one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import Error, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from kombu.utils.compat import detect_environment
 
+from django_task_safety.conf import conf
+from django_task_safety.leases import owners
+from django_task_safety.running import sessions
+from django_task_safety.running.sessions import Session
 from django_task_safety.storage import table
 
 T = TypeVar("T")
 
-
-@dataclasses.dataclass(slots=True)
-class _Session:
-    """The driver's own connection: Django's object stays, with what others tell it before the next task."""
-
-    alias: str
-    driver: Any
-    close_at: float | None
-
-    def close(self) -> None:
-        """Close the connection, unless Django's object has it again."""
-        driver, self.driver = self.driver, None
-        if driver is not None:
-            driver.close()
-
-    def __del__(self) -> None:
-        # Its thread has ended.
-        with contextlib.suppress(Exception):
-            self.close()
+#: Seconds that a connection goes from task to task where it is reset in between: what a balancer points elsewhere, or
+#: grew large, is left within them.
+MAX_LIFETIME = 60.0
 
 
 class _Kept(threading.local):
-    session: _Session | None = None
+    session: Session | None = None
+    #: The connection that was reset last, and when it was opened.
+    reset: tuple[Any, float] = (None, 0.0)
 
 
 _kept = _Kept()
 
 
 def keep() -> None:
-    """Put this thread's connection where Celery does not close it, unless Django would close it too."""
+    """Put this thread's connection where Celery does not close it, if it may live on."""
     connection = table.connection()
-    if not _lasting(connection) or connection.in_atomic_block or _kept.session is not None:
+    if connection.in_atomic_block or _kept.session is not None or not _may_last(connection):
         return
-    connection.close_if_unusable_or_obsolete()
-    if connection.connection is not None and _ended(connection):
-        _kept.session = _Session(connection.alias, connection.connection, connection.close_at)
+    session = _as_it_is(connection) if connection.settings_dict["CONN_MAX_AGE"] != 0 else _as_new(connection)
+    if session is not None:
         connection.connection = None
+        _kept.session = session
 
 
-def _lasting(connection: BaseDatabaseWrapper) -> bool:
+def _may_last(connection: BaseDatabaseWrapper) -> bool:
     # A SQLite file is opened in no time, and a database in memory is its connection. A greenlet ends with its task.
-    wanted = connection.settings_dict["CONN_MAX_AGE"] != 0 and connection.vendor != "sqlite"
-    return wanted and detect_environment() == "default"
+    lasting = connection.connection is not None and connection.vendor != "sqlite"
+    return lasting and owners.in_worker() and detect_environment() == "default"
+
+
+def _as_it_is(connection: BaseDatabaseWrapper) -> Session | None:
+    connection.close_if_unusable_or_obsolete()
+    if connection.connection is None or not _ended(connection):
+        return None
+    return Session(connection.alias, connection.connection, close_at=connection.close_at)
 
 
 def _ended(connection: BaseDatabaseWrapper) -> bool:
     """End a transaction that was begun by hand, which would go on in the next task; return whether the server did."""
     try:
         connection.rollback()
-    except DatabaseError:
+    except Error:
         return False
     return True
+
+
+def _as_new(connection: BaseDatabaseWrapper) -> Session | None:
+    """Undo what was done to the server's session: settings, roles, advisory locks, temporary tables."""
+    driver, patience = connection.connection, conf().CONN_MAX_IDLE
+    known, opened = _kept.reset
+    opened = opened if known is driver else time.monotonic()
+    if not patience or time.monotonic() - opened > MAX_LIFETIME or not _resettable(connection):
+        return None
+    try:
+        connection.rollback()
+        # Refused inside a transaction. Not through Django's cursor: this is no statement of the project's.
+        with connection.wrap_database_errors:
+            driver.cursor().execute("DISCARD ALL")
+    except Error:
+        return None
+    session = Session(connection.alias, driver, opened=opened)
+    sessions.close_if_idle(session, patience)
+    return session
+
+
+def _resettable(connection: BaseDatabaseWrapper) -> bool:
+    """Elsewhere than on PostgreSQL a new connection costs little, and Django's own pool keeps what it is given back.
+    A driver that prepares statements by itself would not learn that they are gone."""
+    pooled = connection.settings_dict["OPTIONS"].get("pool")
+    prepares = getattr(connection.connection, "prepare_threshold", None) is not None
+    return connection.vendor == "postgresql" and not pooled and not prepares
 
 
 def using(call: Callable[[], T]) -> T:
@@ -83,11 +112,9 @@ def using(call: Callable[[], T]) -> T:
     try:
         return call()
     except (OperationalError, InterfaceError):
-        if connection is None:
+        if connection is None or connection.is_usable():
             raise
-        connection.close_if_unusable_or_obsolete()
-        if connection.connection is not None:
-            raise
+        connection.close()
     return call()
 
 
@@ -100,12 +127,37 @@ def _take() -> BaseDatabaseWrapper | None:
     if connection.connection is not None or connection.in_atomic_block:
         return None  # another one is open meanwhile, as the body of a plain task may have it
     _kept.session = None
-    connection.connection, connection.close_at, session.driver = session.driver, session.close_at, None
+    driver = session.take()
+    if driver is None:
+        return None  # it waited too long
+    if session.opened is None:
+        _go_on(connection, driver, session.close_at)
+    else:
+        _kept.reset = (driver, session.opened)
+        _set_up(connection, driver)
+    return connection if connection.connection is not None else None
+
+
+def _go_on(connection: BaseDatabaseWrapper, driver: Any, close_at: float | None) -> None:
+    connection.connection, connection.close_at = driver, close_at
     # As after connecting, whatever became of another one meanwhile.
     connection.autocommit = connection.settings_dict["AUTOCOMMIT"]
     connection.errors_occurred = connection.closed_in_transaction = connection.needs_rollback = False
     connection.close_if_unusable_or_obsolete()
-    return connection if connection.connection is not None else None
+
+
+def _set_up(connection: BaseDatabaseWrapper, driver: Any) -> None:
+    """Let Django connect, with this one as the new connection: time zone, role, and who listens to
+    ``connection_created`` have their turn."""
+    vars(connection)["get_new_connection"] = lambda params: driver
+    try:
+        connection.connect()
+    except Exception:
+        # It died meanwhile; what else is wrong a really new one shows as well.
+        with contextlib.suppress(Error):
+            connection.close()
+    finally:
+        del vars(connection)["get_new_connection"]
 
 
 def abandon() -> None:
@@ -116,7 +168,8 @@ def abandon() -> None:
 
 
 def close() -> None:
-    """Close what this thread keeps."""
+    """Close what this thread keeps, and what waits in others for a task that does not come any more."""
+    sessions.close_all()
     if _kept.session is not None:
         _kept.session.close()
         _kept.session = None
