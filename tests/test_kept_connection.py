@@ -1,6 +1,7 @@
 """What a worker does with its connection between two safe tasks: ``CONN_MAX_AGE`` decides, and ``CONN_MAX_IDLE``."""
 
 import contextlib
+from unittest.mock import Mock
 
 import pytest
 from celery import shared_task, signals
@@ -11,6 +12,7 @@ from django_task_safety import safe_task
 from django_task_safety.leases import owners
 from django_task_safety.models import Operation
 from django_task_safety.running import kept_connection
+from django_task_safety.running.sessions import Session
 from tests.celery import app
 from tests.delivering import elsewhere
 from tests.workers import until
@@ -163,6 +165,23 @@ def test_a_connection_that_works_or_is_new_is_not_tried_twice(worker, max_age, k
     assert (tries == SEEN) is kept
 
 
+@pytest.mark.parametrize("checked", [True, False])
+def test_while_the_server_is_away_the_message_comes_back(worker, max_age, monkeypatch, checked):
+    max_age(600)
+    monkeypatch.setitem(connection.settings_dict, "CONN_HEALTH_CHECKS", checked)
+    run(worker, look)
+    look.delay()
+    elsewhere(lambda: ask(END[connection.vendor], SEEN[0]))
+
+    def refused(self) -> None:
+        raise OperationalError("the server is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(connections["default"]), "connect", refused)
+        assert [worker.deliver(message).state for message in worker.take()] == ["IGNORED"]
+    assert [delivery.state for delivery in worker.drain()] == ["SUCCESS"]
+
+
 @safe_task
 def whose() -> str:
     return getattr(connections["default"], "tenant", "")
@@ -264,6 +283,18 @@ def test_what_a_plain_task_left_behind_does_not_matter(worker, max_age):
     assert connection.closed_in_transaction
     assert run(worker, look) == ["SUCCESS"]
     assert len(set(SEEN)) == 1
+
+
+def test_what_a_process_keeps_is_not_its_children_s(monkeypatch):
+    driver = Mock()
+    kept = Session("default", driver)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.getpid", lambda: 0)
+        assert kept.take() is None
+        kept.close()
+        kept.__del__()
+    driver.close.assert_not_called()
+    assert kept.take() is driver
 
 
 def test_what_a_thread_keeps_ends_when_it_is_told_to_close(worker, max_age):

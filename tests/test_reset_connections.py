@@ -4,12 +4,14 @@ import threading
 
 import pytest
 from celery import signals
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.signals import connection_created
+from psycopg import IsolationLevel
+from psycopg.rows import dict_row
 
 from django_task_safety import safe_task
 from django_task_safety.models import Operation
-from django_task_safety.running import kept_connection
+from django_task_safety.running import kept_connection, reset_session, sessions
 from tests.delivering import elsewhere
 from tests.test_kept_connection import SEEN, _alive, ask, begins, leaves_a_transaction, look, max_age, number, run
 from tests.workers import until
@@ -159,7 +161,7 @@ def test_and_when_the_worker_goes(worker, resetting):
 
 def test_and_when_it_went_from_task_to_task_for_long_enough(worker, resetting, monkeypatch):
     run(worker, look, look)
-    monkeypatch.setattr(kept_connection, "MAX_LIFETIME", 0.0)
+    monkeypatch.setattr(reset_session, "MAX_LIFETIME", 0.0)
     run(worker, look, look)
     assert len(set(SEEN)) == 2
     assert SEEN[0] == SEEN[2] != SEEN[3]
@@ -177,7 +179,7 @@ def test_one_that_died_costs_one_more_try_and_no_wait(worker, resetting):
 def test_one_that_cannot_be_set_up_is_left_for_a_new_one(worker, resetting):
     run(worker, look)
     look.delay()
-    refusals = iter([RuntimeError])
+    refusals = iter([OperationalError])
 
     def refuse(**kwargs: object) -> None:
         for refusal in refusals:
@@ -189,6 +191,97 @@ def test_one_that_cannot_be_set_up_is_left_for_a_new_one(worker, resetting):
     finally:
         connection_created.disconnect(refuse)
     assert len(set(SEEN)) == 2
+
+
+def test_a_backend_of_the_project_s_sees_it_close_and_connect(worker, resetting, monkeypatch):
+    """One that notes in Django's object what it set, as for tenants, and one that configures what it connects."""
+    backend = type(connections["default"])
+    seen = []
+    real_close, real_new = backend.close, backend.get_new_connection
+
+    def close(self) -> None:
+        if self.connection is not None:
+            seen.append("close")
+        real_close(self)
+
+    def get_new_connection(self, params):
+        found = real_new(self, params)
+        seen.append("connect")
+        return found
+
+    look.delay()
+    look.delay()
+    monkeypatch.setattr(backend, "close", close)
+    monkeypatch.setattr(backend, "get_new_connection", get_new_connection)
+    connection.close()
+    seen.clear()
+    worker.drain()
+    assert seen == ["connect", "close"] * 2
+    assert len(set(SEEN)) == 1
+
+
+def test_one_that_a_backend_does_not_take_is_closed(worker, resetting, monkeypatch):
+    run(worker, look)
+    look.delay()
+    backend = type(connections["default"])
+    real_module = backend.Database
+    monkeypatch.setattr(backend, "get_new_connection", lambda self, params: real_module.connect(**params))
+    worker.drain()
+    assert len(set(SEEN)) == 2
+    assert not _alive(SEEN[0])
+
+
+def test_one_to_another_place_than_is_wanted_is_closed(worker, resetting, monkeypatch):
+    run(worker, look)
+    monkeypatch.setitem(connection.settings_dict, "HOST", "localhost")
+    run(worker, look)
+    assert len(set(SEEN)) == 2
+    assert not _alive(SEEN[0])
+
+
+@safe_task
+def changes_the_driver_s(attribute: str) -> None:
+    SEEN.append(number())
+    driver = connections["default"].connection
+    transaction.on_commit(lambda: CHANGES[attribute](driver))
+
+
+CHANGES = {
+    "read_only": lambda driver: setattr(driver, "read_only", True),
+    "deferrable": lambda driver: setattr(driver, "deferrable", True),
+    "isolation_level": lambda driver: setattr(driver, "isolation_level", IsolationLevel.SERIALIZABLE),
+    "row_factory": lambda driver: setattr(driver, "row_factory", dict_row),
+    "prepare_threshold": lambda driver: setattr(driver, "prepare_threshold", 5),
+    "notices": lambda driver: driver.add_notice_handler(print),
+    "notifications": lambda driver: driver.add_notify_handler(print),
+}
+
+
+@pytest.mark.parametrize("attribute", CHANGES)
+def test_one_whose_driver_would_remember_something_is_closed(worker, resetting, attribute):
+    changes_the_driver_s.delay(attribute)
+    worker.drain()
+    run(worker, look)
+    assert len(set(SEEN)) == 2
+    assert not _alive(SEEN[0])
+
+
+def test_one_of_a_backend_that_is_not_django_s_own_is_left_to_it(worker, resetting, monkeypatch):
+    own = type(connections["default"])
+    monkeypatch.setattr(connections["default"], "__class__", type("Pooling", (own,), {}))
+    run(worker, look, look)
+    assert len(set(SEEN)) == 2
+
+
+def test_one_that_goes_through_pgbouncer_is_left_to_it(worker, resetting, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+    run(worker, look, look)
+    assert len(set(SEEN)) == 2
+
+
+def test_those_that_wait_are_not_more_than_the_threads(worker, resetting):
+    run(worker, *[look] * 20)
+    assert len(sessions._closer._waiting) <= 2
 
 
 @pytest.mark.parametrize("option", [{"pool": {"min_size": 1}}, {"prepare_threshold": 5}])

@@ -5,15 +5,13 @@ than its claim and its settling together: the server starts a process for it, wh
 beginning.
 
 Where the project set ``CONN_MAX_AGE``, that is how long a connection lives, and it stays as the last task left it, as
-Django's do. Where it did not, a connection to PostgreSQL waits ``CONN_MAX_IDLE`` seconds for the next task; what the
-last one did to its session is undone, as connection poolers do, and Django sets it up as it does a new one.
+Django's do. Where it did not, a connection to PostgreSQL waits ``CONN_MAX_IDLE`` seconds for the next task, which finds
+it as new (`reset_session`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,23 +19,16 @@ from django.db import Error, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from kombu.utils.compat import detect_environment
 
-from django_task_safety.conf import conf
 from django_task_safety.leases import owners
-from django_task_safety.running import sessions
+from django_task_safety.running import reset_session, sessions
 from django_task_safety.running.sessions import Session
 from django_task_safety.storage import table
 
 T = TypeVar("T")
 
-#: Seconds that a connection goes from task to task where it is reset in between: what a balancer points elsewhere, or
-#: grew large, is left within them.
-MAX_LIFETIME = 60.0
-
 
 class _Kept(threading.local):
     session: Session | None = None
-    #: The connection that was reset last, and when it was opened.
-    reset: tuple[Any, float] = (None, 0.0)
 
 
 _kept = _Kept()
@@ -48,10 +39,8 @@ def keep() -> None:
     connection = table.connection()
     if connection.in_atomic_block or _kept.session is not None or not _may_last(connection):
         return
-    session = _as_it_is(connection) if connection.settings_dict["CONN_MAX_AGE"] != 0 else _as_new(connection)
-    if session is not None:
-        connection.connection = None
-        _kept.session = session
+    lasting = connection.settings_dict["CONN_MAX_AGE"] != 0
+    _kept.session = _as_it_is(connection) if lasting else reset_session.put_away(connection)
 
 
 def _may_last(connection: BaseDatabaseWrapper) -> bool:
@@ -64,7 +53,9 @@ def _as_it_is(connection: BaseDatabaseWrapper) -> Session | None:
     connection.close_if_unusable_or_obsolete()
     if connection.connection is None or not _ended(connection):
         return None
-    return Session(connection.alias, connection.connection, close_at=connection.close_at)
+    session = Session(connection.alias, connection.connection, close_at=connection.close_at)
+    connection.connection = None
+    return session
 
 
 def _ended(connection: BaseDatabaseWrapper) -> bool:
@@ -76,33 +67,6 @@ def _ended(connection: BaseDatabaseWrapper) -> bool:
     return True
 
 
-def _as_new(connection: BaseDatabaseWrapper) -> Session | None:
-    """Undo what was done to the server's session: settings, roles, advisory locks, temporary tables."""
-    driver, patience = connection.connection, conf().CONN_MAX_IDLE
-    known, opened = _kept.reset
-    opened = opened if known is driver else time.monotonic()
-    if not patience or time.monotonic() - opened > MAX_LIFETIME or not _resettable(connection):
-        return None
-    try:
-        connection.rollback()
-        # Refused inside a transaction. Not through Django's cursor: this is no statement of the project's.
-        with connection.wrap_database_errors:
-            driver.cursor().execute("DISCARD ALL")
-    except Error:
-        return None
-    session = Session(connection.alias, driver, opened=opened)
-    sessions.close_if_idle(session, patience)
-    return session
-
-
-def _resettable(connection: BaseDatabaseWrapper) -> bool:
-    """Elsewhere than on PostgreSQL a new connection costs little, and Django's own pool keeps what it is given back.
-    A driver that prepares statements by itself would not learn that they are gone."""
-    pooled = connection.settings_dict["OPTIONS"].get("pool")
-    prepares = getattr(connection.connection, "prepare_threshold", None) is not None
-    return connection.vendor == "postgresql" and not pooled and not prepares
-
-
 def using(call: Callable[[], T]) -> T:
     """Make a call that may be repeated, on the kept connection if there is one; once more on a new one if it is dead.
 
@@ -112,7 +76,7 @@ def using(call: Callable[[], T]) -> T:
     try:
         return call()
     except (OperationalError, InterfaceError):
-        if connection is None or connection.is_usable():
+        if connection is None or (connection.connection is not None and connection.is_usable()):
             raise
         connection.close()
     return call()
@@ -130,11 +94,10 @@ def _take() -> BaseDatabaseWrapper | None:
     driver = session.take()
     if driver is None:
         return None  # it waited too long
-    if session.opened is None:
+    if session.params is None:
         _go_on(connection, driver, session.close_at)
     else:
-        _kept.reset = (driver, session.opened)
-        _set_up(connection, driver)
+        reset_session.set_up(connection, driver, session.params)
     return connection if connection.connection is not None else None
 
 
@@ -144,20 +107,6 @@ def _go_on(connection: BaseDatabaseWrapper, driver: Any, close_at: float | None)
     connection.autocommit = connection.settings_dict["AUTOCOMMIT"]
     connection.errors_occurred = connection.closed_in_transaction = connection.needs_rollback = False
     connection.close_if_unusable_or_obsolete()
-
-
-def _set_up(connection: BaseDatabaseWrapper, driver: Any) -> None:
-    """Let Django connect, with this one as the new connection: time zone, role, and who listens to
-    ``connection_created`` have their turn."""
-    vars(connection)["get_new_connection"] = lambda params: driver
-    try:
-        connection.connect()
-    except Exception:
-        # It died meanwhile; what else is wrong a really new one shows as well.
-        with contextlib.suppress(Error):
-            connection.close()
-    finally:
-        del vars(connection)["get_new_connection"]
 
 
 def abandon() -> None:

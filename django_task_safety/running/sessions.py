@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -16,16 +17,24 @@ class Session:
         alias: Of its database.
         driver: The connection.
         close_at: Django's own limit to its age, of `time.monotonic`; None for none.
-        opened: When it was opened, if it was reset and is to be set up again; None if it is as the last task left it.
+        params: With which it was opened, if it was reset and is to be set up again; None if it is as it was left.
     """
 
-    def __init__(self, alias: str, driver: Any, *, close_at: float | None = None, opened: float | None = None) -> None:
+    def __init__(
+        self,
+        alias: str,
+        driver: Any,
+        *,
+        close_at: float | None = None,
+        params: dict[str, Any] | None = None,
+    ) -> None:
         self.alias = alias
         self.close_at = close_at
-        self.opened = opened
+        self.params = params
         self.idle_until = float("inf")
         # Whoever takes it out has it: the thread that put it here, or the one that closes.
         self._driver = [driver]
+        self._pid = os.getpid()
 
     @property
     def taken(self) -> bool:
@@ -33,7 +42,9 @@ class Session:
         return not self._driver
 
     def take(self) -> Any:
-        """Return the connection, once; then None."""
+        """Return the connection, once; then None, as in a process that was forked meanwhile, whose it is not."""
+        if self._pid != os.getpid():
+            return None
         try:
             return self._driver.pop()
         except IndexError:
@@ -49,6 +60,12 @@ class Session:
     def __del__(self) -> None:
         # Its thread has ended.
         self.close()
+        if self._driver:
+            _parents.append(self._driver)
+
+
+#: In a forked process: what its parent has open, which would tell the server to close if it went away here.
+_parents: list[Any] = []
 
 
 class _Closer:
@@ -62,10 +79,12 @@ class _Closer:
 
     def add(self, session: Session) -> None:
         with self._changed:
-            self._waiting.append(session)
+            while self._waiting and self._waiting[0].taken:
+                self._waiting.popleft()
             if not self._runs:
                 threading.Thread(target=self._run, name="task-safety-idle-connections", daemon=True).start()
                 self._runs = True
+            self._waiting.append(session)
 
     def close_all(self) -> None:
         with self._changed:

@@ -23,6 +23,7 @@ _keepers: list[Any] = []
 def connect() -> None:
     """Connect the receivers; once per process, from `AppConfig.ready`."""
     signals.worker_init.connect(_on_init, weak=False, dispatch_uid=_UID)
+    signals.celeryd_after_setup.connect(_on_setup, weak=False, dispatch_uid=_UID)
     signals.worker_ready.connect(_on_ready, weak=False, dispatch_uid=_UID)
     signals.worker_shutdown.connect(_on_shutdown, weak=False, dispatch_uid=_UID)
     signals.worker_process_shutdown.connect(_on_process_shutdown, weak=False, dispatch_uid=_UID)
@@ -37,10 +38,14 @@ def _on_init(**kwargs: Any) -> None:
     # Before the pool is made: its children inherit the identity, and what would keep their first message waiting.
     owners.become_worker()
     importlib.import_module("django_task_safety.running.delivery")
+
+
+def _on_setup(instance: Any, **kwargs: Any) -> None:
     # All that the project imported lives as long as the worker. Where a child's collector looked through it, it would
     # copy every page that it shares with its parent, and a message would hold its slot for as long as that takes.
-    gc.collect()
-    gc.freeze()
+    if instance.pool_cls.__module__ == "celery.concurrency.prefork":
+        gc.collect()
+        gc.freeze()
 
 
 def _on_ready(**kwargs: Any) -> None:
