@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from django.core.management import call_command
 from django.db import connections
+from django.db.models.signals import post_migrate
 from django.db.utils import ConnectionHandler
+from pytest_django import DjangoDbBlocker
 
 from tests.delivering import LocalWorker, local_worker
 from tests.servers import Database, MariaDB, PostgreSQL, RabbitMQ, Redis, Server
@@ -89,8 +92,12 @@ def remove_sqlite_files(database: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """Tell the processes that tests start where the test database is."""
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Tell the processes that tests start where the test database is, and spare the tests its permissions."""
+    # They are made anew for every model after each flush, which takes longer than most tests.
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    with django_db_blocker.unblock():
+        call_command("flush", verbosity=0, interactive=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TASK_SAFETY_TEST_DATABASE", json.dumps(connections["default"].settings_dict))
         yield

@@ -5,7 +5,9 @@ import sys
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
@@ -143,6 +145,7 @@ def test_deleting_for_good_asks_first(admin_client, notes):
 
 
 def staff(client: Client, *permissions: str) -> Client:
+    create_permissions(apps.get_app_config("notesapp"))
     user = User.objects.create_user("staff", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client.force_login(user)

@@ -58,10 +58,11 @@ class Session:
                 driver.close()
 
     def __del__(self) -> None:
-        # Its thread has ended.
-        self.close()
-        if self._driver:
-            _parents.append(self._driver)
+        # Its thread has ended, or the interpreter ends.
+        with contextlib.suppress(Exception):
+            self.close()
+            if self._driver:
+                _parents.append(self._driver)
 
 
 #: In a forked process: what its parent has open, which would tell the server to close if it went away here.
