@@ -1,8 +1,8 @@
 """Between two safe tasks a worker keeps its database connection.
 
-Celery closes every connection before and after each task, whatever ``CONN_MAX_AGE`` says. A new one costs a task more
-than its claim and its settling together: the server starts a process for it, which reads the catalogue from the
-beginning.
+Celery closes every connection before and after each task, since 5.6 whatever ``CONN_MAX_AGE`` says. A new one costs a
+task more than its claim and its settling together: the server starts a process for it, which reads the catalogue from
+the beginning.
 
 Where the project set ``CONN_MAX_AGE``, that is how long a connection lives, and it stays as the last task left it, as
 Django's do. Where it did not, a connection to PostgreSQL waits ``CONN_MAX_IDLE`` seconds for the next task, which finds
