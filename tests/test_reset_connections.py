@@ -56,8 +56,7 @@ def leaves_a_trace(trace: str) -> None:
 
 
 def leave(statement: str, question: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
+    ask(statement)
     FOUND.append(bool(ask(question)))
 
 
@@ -77,65 +76,51 @@ def test_the_next_task_finds_no_trace_of_the_last_one(worker, resetting, trace):
     assert len(set(SEEN)) == 1
 
 
-@pytest.mark.parametrize("trace", TRACES)
-def test_which_is_gone_as_soon_as_the_task_is(worker, resetting, trace):
-    leaves_a_trace.delay(trace)
+def test_which_is_gone_as_soon_as_the_task_is(worker, resetting):
+    leaves_a_trace.delay("an advisory lock")
     worker.drain()
     assert kept_connection._kept.session is not None
-    if trace == "an advisory lock":
-        assert not ask(TRACES[trace][1])
+    assert not ask(TRACES["an advisory lock"][1])
 
 
 def test_django_sets_it_up_as_a_new_one(worker, resetting):
     """What listens to ``connection_created`` configures the session of each task."""
 
-    def configure(connection, **kwargs: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SET statement_timeout = '4321ms'")
+    def configure(**kwargs: object) -> None:
+        ask("SET statement_timeout = '4321ms'")
 
     connection_created.connect(configure)
-    TIMEOUTS.clear()
+    SHOWN.clear()
     try:
-        run(worker, reads_its_timeout, reads_its_timeout)
+        run(worker, shows_its_session, shows_its_session)
     finally:
         connection_created.disconnect(configure)
-    assert TIMEOUTS == ["4321ms"] * 2
-
-
-TIMEOUTS: list[str] = []
-
-
-@safe_task
-def reads_its_timeout() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        TIMEOUTS.extend(cursor.fetchone())
+    assert [timeout for timeout, _ in SHOWN] == ["4321ms"] * 2
 
 
 def test_in_the_project_s_time_zone(worker, resetting, monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "TIME_ZONE", "Asia/Tokyo")
     forget_the_zone()
-    ZONES.clear()
+    SHOWN.clear()
     try:
-        run(worker, reads_its_zone, reads_its_zone)
+        run(worker, shows_its_session, shows_its_session)
     finally:
         forget_the_zone()
-    assert ZONES == ["Asia/Tokyo"] * 2
+    assert [zone for _, zone in SHOWN] == ["Asia/Tokyo"] * 2
 
 
-ZONES: list[str] = []
+#: The statement timeout and the time zone that each task found.
+SHOWN: list[tuple[object, object]] = []
+
+
+@safe_task
+def shows_its_session() -> None:
+    SHOWN.append((ask("SHOW statement_timeout"), ask("SHOW timezone")))
 
 
 def forget_the_zone() -> None:
     for name in ("timezone", "timezone_name"):
         vars(connections["default"]).pop(name, None)
-
-
-@safe_task
-def reads_its_zone() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW timezone")
-        ZONES.extend(cursor.fetchone())
 
 
 def test_it_is_closed_when_no_task_comes(worker, max_age, settings):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from django.db import Error
@@ -12,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety.conf import conf
 from django_task_safety.running import sessions
+from django_task_safety.running.instead import instead
 from django_task_safety.running.sessions import Session
 
 #: Seconds that a connection goes from task to task: what a balancer points elsewhere, or grew large, is left in time.
@@ -42,7 +42,7 @@ def put_away(connection: BaseDatabaseWrapper) -> Session | None:
     except Error:
         return None
     # All that closing does but the end of the session itself.
-    with _instead(connection, "_close", lambda: None):
+    with instead(connection, _close=lambda: None):
         connection.close()
     session = Session(connection.alias, driver, params=params)
     sessions.close_if_idle(session, patience)
@@ -76,16 +76,6 @@ def _untouched(driver: Any, options: dict[str, Any]) -> bool:
     return not handlers and set_ == (None, None, None) and level is None and driver.row_factory.__name__ == "tuple_row"
 
 
-@contextlib.contextmanager
-def _instead(connection: BaseDatabaseWrapper, name: str, value: Any) -> Iterator[None]:
-    """Give Django's object another attribute for a while."""
-    vars(connection)[name] = value
-    try:
-        yield
-    finally:
-        del vars(connection)[name]
-
-
 class _Driver:
     """The driver's module, which has a connection with these parameters already."""
 
@@ -104,7 +94,7 @@ def set_up(connection: Any, driver: Any, params: dict[str, Any]) -> None:
     to ``connection_created`` have their turn. Where it is dead, or one to another place is wanted, there is none yet.
     """
     module = connection.Database
-    with _instead(connection, "Database", _Driver(module, driver, params)):
+    with instead(connection, Database=_Driver(module, driver, params)):
         try:
             connection.connect()
         except BaseException as exc:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django_task_safety.running.instead import instead
+
 #: libpq's ``PQTRANS_IDLE``: the transaction has had no statement.
 _IDLE = 0
 
@@ -43,14 +45,6 @@ def spared(connection: Any) -> Iterator[None]:
         if sid not in beginnings:
             release(sid)
 
-    ours = {
-        "_savepoint": set_unless_first,
-        "_savepoint_rollback": roll_back_to,
-        "_savepoint_commit": release_if_set,
-    }
-    vars(connection).update(ours)
-    try:
+    ours = {"_savepoint": set_unless_first, "_savepoint_rollback": roll_back_to, "_savepoint_commit": release_if_set}
+    with instead(connection, **ours):
         yield
-    finally:
-        for name in ours:
-            delattr(connection, name)
