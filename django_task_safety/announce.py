@@ -13,7 +13,7 @@ from django_task_safety.conf import conf
 from django_task_safety.values import codec
 
 if TYPE_CHECKING:
-    from django_task_safety.models import Operation
+    from django_task_safety.record import AbstractOperation
 
 logger = logging.getLogger("django_task_safety")
 
@@ -25,13 +25,13 @@ def heard(name: str) -> bool:
     return bool(signals.BY_NAME[name].receivers) or logger.isEnabledFor(_level(name))
 
 
-def transition(name: str, operation: Operation, reason: str = "", **extra: Any) -> None:
+def transition(name: str, operation: AbstractOperation, reason: str = "", **extra: Any) -> None:
     """Announce that ``operation`` was enqueued, started, succeeded, … once the current transaction has committed."""
     if heard(name):
         transaction.on_commit(partial(now, name, operation, reason, **extra), using=conf().DATABASE, robust=True)
 
 
-def now(name: str, operation: Operation, reason: str = "", **extra: Any) -> None:
+def now(name: str, operation: AbstractOperation, reason: str = "", **extra: Any) -> None:
     """Announce it at once, its transaction having committed."""
     if operation.follows is not None:
         return  # a follower is no work of its own

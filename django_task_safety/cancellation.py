@@ -11,13 +11,13 @@ from django.db import transaction
 
 from django_task_safety import announce, ledger, results
 from django_task_safety.conf import conf
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State, operation_model
 from django_task_safety.registry import safe_task_named
 from django_task_safety.storage import table
 from django_task_safety.values.clock import Now
 
 if TYPE_CHECKING:
-    from django_task_safety.managers import OperationQuerySet
+    from django_task_safety.record import OperationRows
 
 
 EXPIRED = "expired before it started"
@@ -27,22 +27,22 @@ TOLD = 200
 _ANNOUNCED = ("id", "task", "key", "follows", "attempt")
 
 
-def cancel(operation: Operation, reason: str) -> bool:
+def cancel(operation: AbstractOperation, reason: str) -> bool:
     """Cancel one operation in the current transaction; return whether it was pending."""
     return _cancel(operation, table.rows().filter(pk=operation.pk), reason)
 
 
-def expire(operation: Operation) -> bool:
+def expire(operation: AbstractOperation) -> bool:
     """Cancel an operation that has not started by its ``expires``; return whether that was so."""
-    late = table.rows().filter(pk=operation.pk, state=Operation.State.QUEUED, attempt=0, expires_at__lte=Now())
+    late = table.rows().filter(pk=operation.pk, state=State.QUEUED, attempt=0, expires_at__lte=Now())
     return _cancel(operation, late, EXPIRED)
 
 
-def _cancel(operation: Operation, found: OperationQuerySet, reason: str) -> bool:
+def _cancel(operation: AbstractOperation, found: OperationRows, reason: str) -> bool:
     reason = str(reason)  # also a translation that waits, or an exception
     if not ledger.cancel(found, reason):
         return False
-    operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None
+    operation.state, operation.error, operation.token = State.CANCELLED, reason, None
     for name in ("ended_at", "due_at"):
         operation.__dict__.pop(name, None)
     announce.transition("cancelled", operation, reason)
@@ -50,7 +50,7 @@ def _cancel(operation: Operation, found: OperationQuerySet, reason: str) -> bool
     return True
 
 
-def cancel_all(found: OperationQuerySet, reason: str) -> int:
+def cancel_all(found: OperationRows, reason: str) -> int:
     """Cancel the pending ones among those found, in the current transaction; return how many.
 
     The number of statements does not depend on how many there are.
@@ -66,7 +66,7 @@ def cancel_all(found: OperationQuerySet, reason: str) -> int:
     return cancelled
 
 
-def _cancel_locked(pending: OperationQuerySet, reason: str) -> tuple[list[tuple[Any, ...]], int]:
+def _cancel_locked(pending: OperationRows, reason: str) -> tuple[list[tuple[Any, ...]], int]:
     with transaction.atomic(using=conf().DATABASE):
         # Locked first, so that exactly those are announced that are cancelled.
         locked = pending.select_for_update().values_list(*_ANNOUNCED)
@@ -75,14 +75,14 @@ def _cancel_locked(pending: OperationQuerySet, reason: str) -> tuple[list[tuple[
 
 
 def _announce(rows: list[tuple[Any, ...]], reason: str) -> None:
-    operations = [Operation.from_db(conf().DATABASE, _ANNOUNCED, row) for row in rows]
+    operations = [operation_model().from_db(conf().DATABASE, _ANNOUNCED, row) for row in rows]
     for operation in operations:
-        operation.state, operation.error, operation.token = Operation.State.CANCELLED, reason, None
+        operation.state, operation.error, operation.token = State.CANCELLED, reason, None
         announce.now("cancelled", operation, reason)
     _tell(operations[:TOLD], reason)
 
 
-def _tell(operations: list[Operation], reason: str) -> None:
+def _tell(operations: list[AbstractOperation], reason: str) -> None:
     """Who waits for a result hears of it now; chords and callbacks do when the message reaches a worker."""
     for operation in operations:
         task = safe_task_named(operation.task)

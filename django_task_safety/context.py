@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     from celery.exceptions import Retry
 
-    from django_task_safety.models import Operation
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
+    from django_task_safety.record import AbstractOperation
 
 
 @dataclasses.dataclass(slots=True)
 class Attempt:
     """One attempt of one operation while its body runs."""
 
-    task: SafeTask
-    operation: Operation
+    task: TaskOptions
+    operation: AbstractOperation
     token: UUID | None
     #: Set by ``self.retry()``: what the next attempt changes, and when it runs.
     retry: RetryRequest | None = None
@@ -53,9 +53,6 @@ class RetryRequest:
     max_retries: int | None = None
 
 
-#: How many operations on objects this thread has written: what is being deleted may have to be looked at again.
-enqueued: ContextVar[int] = ContextVar("django_task_safety_enqueued", default=0)
-
 _current: ContextVar[Attempt | None] = ContextVar("django_task_safety_attempt", default=None)
 
 
@@ -64,7 +61,7 @@ def current_attempt() -> Attempt | None:
     return _current.get()
 
 
-def current_operation() -> Operation | None:
+def current_operation() -> AbstractOperation | None:
     """Return the running `Operation`, or None outside a task and in a plain call of one."""
     attempt = _current.get()
     return attempt.operation if attempt is not None else None

@@ -12,8 +12,8 @@ from celery.local import Proxy
 
 from django_task_safety import options as task_options
 from django_task_safety.errors import InvalidOption
-from django_task_safety.options import CANCEL
-from django_task_safety.tasks import Compensation, RetryRule, SafeTask
+from django_task_safety.options import CANCEL, Compensation, RetryRule
+from django_task_safety.tasks import SafeTask
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Any]

@@ -14,7 +14,7 @@ from django.db.models.deletion import Collector, ProtectedError
 if TYPE_CHECKING:
     from django.db.models import Model
 
-    from django_task_safety.models import Operation
+    from django_task_safety.record import AbstractOperation
 
 
 class TaskSafetyError(Exception):
@@ -78,7 +78,7 @@ class OperationError(TaskSafetyError):
         operation: The operation concerned.
     """
 
-    def __init__(self, message: str, operation: Operation) -> None:
+    def __init__(self, message: str, operation: AbstractOperation) -> None:
         self.message = message
         said = f"{message} [operation {operation.pk}, task {operation.task}, state {operation.state}]"
         # Not super(): that is ProtectedError, with other parameters, where an error is both.
@@ -131,7 +131,9 @@ class ObjectLocked(OperationError, ProtectedError):
     It is also Django's ``ProtectedError``; ``protected_objects`` are the holding operations.
     """
 
-    def __init__(self, message: str, operation: Operation, operations: Iterable[Operation] = ()) -> None:
+    def __init__(
+        self, message: str, operation: AbstractOperation, operations: Iterable[AbstractOperation] = ()
+    ) -> None:
         self._holders = {operation, *operations}
         OperationError.__init__(self, message, operation)
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import models
-from django.utils.translation import gettext_lazy as _
 
+from django_task_safety import cancellation
+from django_task_safety.calling import reopening
 from django_task_safety.locking.lockable import LockableModel
-from django_task_safety.managers import AllRowsManager, OperationManager
 from django_task_safety.objects.pending import PendingOperationsModel
+from django_task_safety.querysets import AllRowsManager, OperationManager
+from django_task_safety.record import AbstractOperation
+from django_task_safety.running import progress
 from django_task_safety.soft_delete.detaching import Detachment
 from django_task_safety.soft_delete.live_unique import LiveUniqueConstraint
 from django_task_safety.soft_delete.soft_model import SoftDeleteModel
-from django_task_safety.values import codec, ids
-
-if TYPE_CHECKING:
-    from django_task_safety.storage.anchors import Anchor
+from django_task_safety.values import codec, subjects
 
 __all__ = [
     "Detachment",
@@ -29,121 +28,20 @@ __all__ = [
 ]
 
 
-class Operation(models.Model):
-    """One piece of work, from the moment it is asked for until its outcome is pruned.
-
-    Only `django_task_safety.ledger` changes the state; see the page on the state machine.
-    """
-
-    class State(models.TextChoices):
-        """Where an operation is. The last three are terminal."""
-
-        QUEUED = "queued", _("queued")
-        RUNNING = "running", _("running")
-        SUCCEEDED = "succeeded", _("succeeded")
-        FAILED = "failed", _("failed")
-        CANCELLED = "cancelled", _("cancelled")
-
-    PENDING = (State.QUEUED, State.RUNNING)
-
-    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    task = models.CharField(max_length=255)
-    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
-
-    #: The key as people read it; `key_digest` is what decides.
-    key = models.CharField(max_length=255, blank=True)
-    key_digest = models.CharField(max_length=64, null=True)  # noqa: DJ001
-    match_digest = models.CharField(max_length=64, blank=True)
-    version = models.BigIntegerField(null=True)
-    succeeded_version = models.BigIntegerField(null=True)
-
-    #: ``app_label.model`` of the root model, and the primary key as text: the same on every database.
-    subject_label = models.CharField(max_length=255, blank=True)
-    subject_id = models.CharField(max_length=255, blank=True)
-    on_delete = models.CharField(max_length=10, blank=True)
-    #: The name of the lock on the object that it holds while it is pending; `lock_slot` is what decides.
-    lock = models.CharField(max_length=255, blank=True)
-    lock_slot = models.CharField(max_length=64, null=True)  # noqa: DJ001
-
-    #: The serialised ``[args, kwargs]`` and publishing options: what it takes to publish again.
-    payload = models.TextField(blank=True)
-    options = models.TextField(blank=True)
-    #: Counts the changes of `payload`: a message that carries an older one takes the row's.
-    revision = models.IntegerField(default=0)
-    #: Counts the pieces of work done under one key (a newer version, a rerun of a success), from 0.
-    generation = models.IntegerField(default=0)
-    #: How often the sweeper published it again.
-    republished = models.IntegerField(default=0)
-    #: Set on a follower: a duplicate whose caller, callback or canvas waits for that operation's outcome.
-    follows = models.UUIDField(null=True, editable=False)
-
-    attempt = models.IntegerField(default=0)
-    max_attempts = models.IntegerField(null=True)
-    #: The fencing token that only the current attempt knows.
-    token = models.UUIDField(null=True)
-    #: The process that runs the current attempt, or ran the last one.
-    owner = models.CharField(max_length=255, blank=True)
-
-    progress = models.FloatField(null=True)
-    progress_message = models.CharField(max_length=255, blank=True)
-    result_payload = models.TextField(blank=True)
-    error = models.TextField(blank=True)
-    traceback = models.TextField(blank=True)
-    #: Class and arguments of the exception of a failed operation, for those who wait for it.
-    exception = models.TextField(blank=True)
-
-    created_at = models.DateTimeField()
-    #: Not to be run before this.
-    available_at = models.DateTimeField()
-    #: Cancelled when it has not started by this.
-    expires_at = models.DateTimeField(null=True)
-    started_at = models.DateTimeField(null=True)
-    #: When a running attempt has had its time, renewed or not.
-    deadline_at = models.DateTimeField(null=True)
-    ended_at = models.DateTimeField(null=True)
-    retention = models.DurationField(null=True)
-    #: When somebody must look at the row again: publish it, take it from a dead attempt, or prune it. None: never.
-    due_at = models.DateTimeField(null=True, db_index=True)
-
-    #: False while callbacks, chain or chord of the message may still have to hear of the outcome.
-    delivered = models.BooleanField(default=True)
-    #: Handed over to a replacement: which may continue in this row, or has one of its own, which this one follows.
-    replaced = models.BooleanField(default=False)
-
-    #: No column: the object that a row to be inserted holds on to, see `django_task_safety.storage.anchors`.
-    anchor: Anchor | None = None
-    #: No column either: for how many seconds inserting it waits for the end of a rival's transaction; None: until then.
-    waits: int | None = None
+class Operation(AbstractOperation):
+    """One piece of work, from the moment it is asked for until its outcome is pruned."""
 
     #: The work: one row per key.
     objects = OperationManager()
     #: The same and the rows of duplicates that follow one of them, and repeat its outcome under an id of their own.
     all_rows = AllRowsManager()
 
-    class Meta:
-        verbose_name = _("operation")
-        verbose_name_plural = _("operations")
-        get_latest_by = "created_at"
-        indexes = (models.Index(fields=["subject_label", "subject_id", "state"], name="task_safety_subject"),)
-        # Not unique=True, to which PostgreSQL gets a second index (for LIKE) that each worker's connection loads.
-        constraints = (
-            models.UniqueConstraint(fields=["key_digest"], name="task_safety_key"),
-            models.UniqueConstraint(fields=["lock_slot"], name="task_safety_lock_slot"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.task}({self.key}) {self.pk}: {self.state}"
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether it is still queued or running."""
-        return self.state in self.PENDING
+    class Meta(AbstractOperation.Meta):
+        abstract = False
 
     @property
     def subject(self) -> models.Model | None:
         """The object it is about, freshly loaded; None when there is none or it is gone."""
-        from django_task_safety.values import subjects
-
         return subjects.load(self.subject_label, self.subject_id)
 
     @property
@@ -159,19 +57,6 @@ class Operation(models.Model):
 
         return codec.loads(self.result_payload, current_app, results=True)
 
-    @property
-    def idempotency_key(self) -> str:
-        """The same text in every attempt, to hand to other systems as their idempotency key.
-
-        Newer work under the same key (``on_duplicate="replace"``, ``version``, a rerun of a success) has another one.
-        """
-        return f"{self.pk}-{self.generation}" if self.generation else str(self.pk)
-
-    @property
-    def lease_expires_at(self) -> datetime | None:
-        """Until when the current attempt owns the operation; None when it is not running."""
-        return self.due_at if self.state == self.State.RUNNING else None
-
     def cancel(self, reason: str = "cancelled") -> bool:
         """Cancel it in the current transaction, whether queued, scheduled or running.
 
@@ -181,8 +66,6 @@ class Operation(models.Model):
         Returns:
             Whether this ended a pending operation; False where there was nothing to end.
         """
-        from django_task_safety import cancellation
-
         return cancellation.cancel(self, reason)
 
     def retry(self) -> bool:
@@ -191,8 +74,6 @@ class Operation(models.Model):
         Returns:
             Whether it was reopened; False when it is pending or succeeded.
         """
-        from django_task_safety.calling import reopening
-
         return reopening.retry(self)
 
     def check_cancelled(self) -> None:
@@ -201,8 +82,6 @@ class Operation(models.Model):
         Raises:
             OperationCancelled: If it was cancelled, or if this attempt lost its lease to another one.
         """
-        from django_task_safety.running import progress
-
         progress.check_cancelled(self)
 
     def report(self, current: float, total: float | None = None, message: str = "") -> None:
@@ -216,11 +95,4 @@ class Operation(models.Model):
         Raises:
             OperationCancelled: As `check_cancelled` does.
         """
-        from django_task_safety.running import progress
-
         progress.report(self, current, total, message)
-
-    @classmethod
-    def column_names(cls) -> list[str]:
-        """Return the attribute names of all columns, in order."""
-        return [field.attname for field in cls._meta.concrete_fields]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Task
 
@@ -14,7 +14,7 @@ from django_task_safety.errors import InvalidOption, did_you_mean
 from django_task_safety.values import codec
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.record import AbstractOperation
 
 CANCEL = "cancel"
 PROTECT = "protect"
@@ -42,6 +42,66 @@ _CELERY_OPTIONS = {
 }
 
 
+Compensation = Callable[["AbstractOperation", BaseException], Any]
+RetryRule = Callable[[BaseException], "bool | float | timedelta | None"]
+
+_LIMITS = frozenset({"time_limit", "soft_time_limit"})
+
+
+class TaskOptions(Task):  # type: ignore[type-arg]
+    """What a task says of itself: every option, with its default. `SafeTask` adds the calls."""
+
+    abstract = True
+
+    #: What deleting the object does to the pending operation: CANCEL, PROTECT or KEEP.
+    on_delete: str = CANCEL
+    #: Which parameter is the object; None for the first model instance.
+    subject: str | None = None
+    #: At most one pending operation per object holds this name.
+    lock: str | None = None
+    #: What is retried; None for errors that tend to pass. Also a callable: bool, seconds or timedelta.
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] | RetryRule | None = None
+    #: Bytes of serialised arguments; None for the setting.
+    max_payload: int | None = None
+    #: Whether the body runs inside a transaction, which the settling joins.
+    atomic: bool = True
+    #: How long an ended operation is kept; None for the setting.
+    retention: timedelta | float | None = None
+
+    #: The options of `idempotent_task`.
+    idempotent: bool = False
+    key: Any = None
+    on_duplicate: str = "return"
+    rerun: str = "failed"
+    match: Any = None
+    version: str | None = None
+    period: timedelta | None = None
+
+    #: Retries and crashes together; the first attempt is not one of them.
+    max_retries = 5
+    #: Seconds before the first retry, doubled with each; False for a fixed ``default_retry_delay``.
+    retry_backoff: float | bool = 2.0
+    retry_backoff_max: float = 600.0
+    retry_jitter: bool = True
+    autoretry_for: Iterable[type[BaseException]] = ()
+    dont_autoretry_for: Iterable[type[BaseException]] = ()
+    default_retry_delay: float | None = None  # type: ignore[assignment]
+    #: Celery's automatic retries wrap `run` unless this exists; here they are part of the protocol.
+    _orig_run: ClassVar[None] = None
+
+    compensations: list[Compensation]
+    given_limits: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "compensations" not in cls.__dict__:
+            cls.compensations = list(getattr(cls, "compensations", ()))
+        # Noted before Celery fills in its own settings: None, said by the project, means no limit.
+        cls.given_limits = cls.given_limits | (_LIMITS & cls.__dict__.keys())
+        if cls.__dict__.get("match") is not None:
+            cls.match = parameter_names(cls.match)
+
+
 def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iterable[str]) -> None:
     """Raise for an option that neither Celery, nor the base class, nor this package knows.
 
@@ -60,7 +120,7 @@ def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iter
             raise InvalidOption(f"Unknown task option {option!r}.{did_you_mean(option, known)}")
 
 
-def check(task: type[SafeTask]) -> None:
+def check(task: type[TaskOptions]) -> None:
     """Validate the options of a task class whose function is known.
 
     Raises:

@@ -8,22 +8,22 @@ from celery import current_app
 from celery.utils.functional import maybe_list
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 
-def safe_task_named(name: str) -> SafeTask | None:
+def safe_task_named(name: str) -> TaskOptions | None:
     """Return the safe task registered under ``name`` in this process, or None."""
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
     task = current_app.tasks.get(name)
-    return task if isinstance(task, SafeTask) else None
+    return task if isinstance(task, TaskOptions) else None
 
 
 def safe_task_names() -> list[str]:
     """Return the names of the safe tasks that are registered in this process."""
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
-    return [name for name, task in current_app.tasks.items() if isinstance(task, SafeTask)]
+    return [name for name, task in current_app.tasks.items() if isinstance(task, TaskOptions)]
 
 
 def has_compensations(name: str) -> bool:

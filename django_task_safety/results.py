@@ -10,8 +10,8 @@ from django_task_safety.conf import conf
 from django_task_safety.values import codec
 
 if TYPE_CHECKING:
-    from django_task_safety.models import Operation
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
+    from django_task_safety.record import AbstractOperation
 
 logger = logging.getLogger("django_task_safety")
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("django_task_safety")
 _COPY = "task_safety_bounded"
 
 
-def forget(task: SafeTask, operation: Operation) -> None:
+def forget(task: TaskOptions, operation: AbstractOperation) -> None:
     """Forget the outcome of an earlier run, which must not be mistaken for that of the next one; never raises."""
     try:
         _bounded(task.backend).forget(str(operation.pk))
@@ -29,7 +29,7 @@ def forget(task: SafeTask, operation: Operation) -> None:
         logger.warning("operation %s: its old result could not be forgotten: %s", operation.pk, codec.describe(exc))
 
 
-def tell(task: SafeTask, operation: Operation, outcome: BaseException, state: str) -> bool:
+def tell(task: TaskOptions, operation: AbstractOperation, outcome: BaseException, state: str) -> bool:
     """Tell how an operation ended; never raises.
 
     Returns:

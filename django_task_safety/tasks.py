@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery, Task
+from celery import Celery
 from celery.canvas import Signature, _chain
 from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
@@ -14,6 +14,7 @@ from celery.result import AsyncResult
 from django_task_safety import options as task_options
 from django_task_safety.calling import callers
 from django_task_safety.context import current_attempt, plain_call
+from django_task_safety.options import Compensation
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
@@ -21,67 +22,14 @@ if TYPE_CHECKING:
 # The modules that use the operations' table are imported where they are needed: a project's Celery app, which may
 # name this class, is made before Django's apps are ready.
 
-Compensation = Callable[["Operation", BaseException], Any]
-RetryRule = Callable[[BaseException], "bool | float | timedelta | None"]
 
-_LIMITS = frozenset({"time_limit", "soft_time_limit"})
-
-
-class SafeTask(Task):  # type: ignore[type-arg]
+class SafeTask(task_options.TaskOptions):
     """A task with one row per call, its effects exactly once; see `safe_task` for the options."""
 
     abstract = True
 
-    #: What deleting the object does to the pending operation: CANCEL, PROTECT or KEEP.
-    on_delete: str = task_options.CANCEL
-    #: Which parameter is the object; None for the first model instance.
-    subject: str | None = None
-    #: At most one pending operation per object holds this name.
-    lock: str | None = None
-    #: What is retried; None for errors that tend to pass. Also a callable: bool, seconds or timedelta.
-    retry_on: type[BaseException] | tuple[type[BaseException], ...] | RetryRule | None = None
-    #: Bytes of serialised arguments; None for the setting.
-    max_payload: int | None = None
-    #: Whether the body runs inside a transaction, which the settling joins.
-    atomic: bool = True
-    #: How long an ended operation is kept; None for the setting.
-    retention: timedelta | float | None = None
-
-    #: The options of `idempotent_task`.
-    idempotent: bool = False
-    key: Any = None
-    on_duplicate: str = "return"
-    rerun: str = "failed"
-    match: Any = None
-    version: str | None = None
-    period: timedelta | None = None
-
-    #: Retries and crashes together; the first attempt is not one of them.
-    max_retries = 5
-    #: Seconds before the first retry, doubled with each; False for a fixed ``default_retry_delay``.
-    retry_backoff: float | bool = 2.0
-    retry_backoff_max: float = 600.0
-    retry_jitter: bool = True
-    autoretry_for: Iterable[type[BaseException]] = ()
-    dont_autoretry_for: Iterable[type[BaseException]] = ()
-    default_retry_delay: float | None = None  # type: ignore[assignment]
-    #: Celery's automatic retries wrap `run` unless this exists; here they are part of the protocol.
-    _orig_run: ClassVar[None] = None
-
     acks_late = True
     Request = "django_task_safety.running.request:SafeRequest"
-
-    compensations: list[Compensation]
-    given_limits: frozenset[str] = frozenset()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "compensations" not in cls.__dict__:
-            cls.compensations = list(getattr(cls, "compensations", ()))
-        # Noted before Celery fills in its own settings: None, said by the project, means no limit.
-        cls.given_limits = cls.given_limits | (_LIMITS & cls.__dict__.keys())
-        if cls.__dict__.get("match") is not None:
-            cls.match = task_options.parameter_names(cls.match)
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:

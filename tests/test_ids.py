@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from django_task_safety.values import ids
+from django_task_safety import ids
 
 
 def test_an_id_is_a_uuid_of_version_7():

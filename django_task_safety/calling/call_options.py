@@ -20,7 +20,7 @@ from django_task_safety.errors import InvalidOption, did_you_mean
 from django_task_safety.values import references
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 #: Calling options that make other tasks hear of the outcome.
 CANVAS = ("link", "link_error", "chain", "chord")
@@ -66,7 +66,7 @@ _TAKES = {
 }
 
 
-def stored(task: SafeTask, options: Mapping[str, Any]) -> dict[str, Any]:
+def stored(task: TaskOptions, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the calling options as plain data, with countdown and expires made absolute."""
     _refuse_misspelt(options)
     kept = {name: value for name, value in options.items() if name not in _NOT_STORED and value is not None}
@@ -120,7 +120,7 @@ def freeze_links(options: dict[str, Any], pk: uuid.UUID) -> None:
     options["link"] = frozen
 
 
-def _publishable(task: SafeTask, options: dict[str, Any]) -> None:
+def _publishable(task: TaskOptions, options: dict[str, Any]) -> None:
     """Refuse what no broker could ever take: a queue that nobody declares, an unknown compression, and the like.
 
     Raises:

@@ -11,7 +11,7 @@ from django_task_safety.context import current_attempt
 from django_task_safety.errors import InvalidArguments
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def split(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Mappin
     )
 
 
-def with_lineage(task: SafeTask, options: dict[str, Any]) -> dict[str, Any]:
+def with_lineage(task: TaskOptions, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with the parent and the caller, which Celery reads when it publishes: that may be later."""
     if isinstance(task.backend, RPCBackend):
         options = {"reply_to": task.app.thread_oid, **given(options)}
@@ -45,7 +45,7 @@ def with_lineage(task: SafeTask, options: dict[str, Any]) -> dict[str, Any]:
     return {"root_id": root, "parent_id": parent.request.id, **given(options)}
 
 
-def note_child(task: SafeTask, result: Any, options: Mapping[str, Any]) -> None:
+def note_child(task: TaskOptions, result: Any, options: Mapping[str, Any]) -> None:
     """Note a call in the trail of the task that makes it, as Celery does."""
     result.ignored = options.get("ignore_result", task.ignore_result)
     parent = task.app.current_worker_task
@@ -53,7 +53,7 @@ def note_child(task: SafeTask, result: Any, options: Mapping[str, Any]) -> None:
         parent.add_trail(result)
 
 
-def goes_on(task: SafeTask, options: Mapping[str, Any]) -> bool:
+def goes_on(task: TaskOptions, options: Mapping[str, Any]) -> bool:
     """Return whether a worker makes the call for a chain, a callback or a chord that goes on: nobody is there to whom
     an error would be of use. The bodies of plain tasks look the same, where they call a canvas."""
     outside = current_attempt() is None and task.app.current_worker_task is not None

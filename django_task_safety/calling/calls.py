@@ -14,19 +14,20 @@ from django.apps import apps
 from django.db import models, router
 from django.utils import timezone
 
+from django_task_safety import ids
 from django_task_safety.calling import call_options
 from django_task_safety.conf import conf, seconds
 from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidOption, InvalidPayload, PayloadTooLarge
-from django_task_safety.models import Operation
 from django_task_safety.objects.relations import is_watched
 from django_task_safety.options import KEEP, PROTECT
+from django_task_safety.record import AbstractOperation, operation_model
 from django_task_safety.storage import anchors, schedule
-from django_task_safety.values import codec, ids, keys, references
+from django_task_safety.values import codec, keys, references
 from django_task_safety.values.clock import After, Now
 from django_task_safety.values.subjects import pick_subject, slot, subject_of
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,11 +38,11 @@ class Call:
     kwargs: dict[str, Any]
     options: dict[str, Any]
     payload: str
-    operation: Operation
+    operation: AbstractOperation
 
 
 def make(
-    task: SafeTask, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
+    task: TaskOptions, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
 ) -> Call:
     """Return the call, with the operation it asks for, not yet written.
 
@@ -76,7 +77,7 @@ def make(
     return Call(plain[0], plain[1], stored, payload, operation)
 
 
-def _plain(task: SafeTask, args: Any, kwargs: Any, known: dict[references.Reference, models.Model]) -> list[Any]:
+def _plain(task: TaskOptions, args: Any, kwargs: Any, known: dict[references.Reference, models.Model]) -> list[Any]:
     """Return ``[args, kwargs]`` with references for model instances."""
     try:
         together = [list(args or ()), dict(kwargs or {})]
@@ -90,12 +91,12 @@ def _plain(task: SafeTask, args: Any, kwargs: Any, known: dict[references.Refere
 
 
 @lru_cache(maxsize=4096)
-def signature_of(task: SafeTask) -> inspect.Signature:
+def signature_of(task: TaskOptions) -> inspect.Signature:
     """Return the signature of the task's function, without ``self``."""
     return inspect.signature(task.run)
 
 
-def _fits(task: SafeTask, signature: inspect.Signature, plain: list[Any]) -> None:
+def _fits(task: TaskOptions, signature: inspect.Signature, plain: list[Any]) -> None:
     try:
         signature.bind(*plain[0], **plain[1])
     except TypeError as exc:
@@ -103,13 +104,13 @@ def _fits(task: SafeTask, signature: inspect.Signature, plain: list[Any]) -> Non
 
 
 def _operation(
-    task: SafeTask, pk: uuid.UUID, arguments: dict[str, Any], options: dict[str, Any], payload: str
-) -> Operation:
+    task: TaskOptions, pk: uuid.UUID, arguments: dict[str, Any], options: dict[str, Any], payload: str
+) -> AbstractOperation:
     subject = pick_subject(task.subject, arguments)
     label, subject_id = subject_of(subject) if subject else ("", "")
     wait = call_options.wait(options)
     stored = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
-    operation = Operation(
+    operation = operation_model()(
         id=pk,
         task=task.name,
         subject_label=label,
@@ -129,14 +130,14 @@ def _operation(
     return operation
 
 
-def subject_in(task: SafeTask, payload: str) -> tuple[str, str]:
+def subject_in(task: TaskOptions, payload: str) -> tuple[str, str]:
     """Return the root model's label and the primary key of the object that serialised arguments are about."""
     arguments = keys.bind(signature_of(task), *references.parse(codec.loads(payload, task.app)))
     subject = pick_subject(task.subject, arguments)
     return subject_of(subject) if subject else ("", "")
 
 
-def _tie(task: SafeTask, operation: Operation, subject: references.Reference | None) -> None:
+def _tie(task: TaskOptions, operation: AbstractOperation, subject: references.Reference | None) -> None:
     """Tie the operation to its object: by the anchor on its row, and by the lock."""
     if subject is None:
         if task.lock is not None:
@@ -157,21 +158,21 @@ def _tie(task: SafeTask, operation: Operation, subject: references.Reference | N
     _tie_to(operation, subject.using, model)
 
 
-def tie_again(operation: Operation) -> None:
+def tie_again(operation: AbstractOperation) -> None:
     """Tie an operation that was read from its row to its object, as it was when it was asked for."""
     if operation.subject_label:
         model = apps.get_model(operation.subject_label)
         _tie_to(operation, router.db_for_read(model) or conf().DATABASE, model)
 
 
-def _tie_to(operation: Operation, using: str, model: type[models.Model]) -> None:
+def _tie_to(operation: AbstractOperation, using: str, model: type[models.Model]) -> None:
     if operation.lock:
         operation.lock_slot = slot(operation.subject_label, operation.subject_id, operation.lock)
     if operation.lock or (operation.on_delete != KEEP and is_watched(model)):
         operation.anchor = anchors.of(operation, using, model)
 
 
-def retention(task: SafeTask) -> timedelta | None:
+def retention(task: TaskOptions) -> timedelta | None:
     """Return how long an ended operation of the task is kept; None for ever."""
     kept = task.retention if task.retention is not None else conf().RETENTION
     return None if kept is None else timedelta(seconds=seconds(kept))
@@ -183,9 +184,9 @@ def _first_look(wait: float, expires: datetime | None) -> float:
 
 
 def _key(
-    task: SafeTask,
+    task: TaskOptions,
     arguments: dict[str, Any],
-    operation: Operation,
+    operation: AbstractOperation,
     eta: datetime | None,
     known: Mapping[references.Reference, models.Model],
 ) -> None:
@@ -217,7 +218,7 @@ def _round_trip(selected: Any) -> Any:
         ) from exc
 
 
-def _version(task: SafeTask, value: Any) -> int:
+def _version(task: TaskOptions, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | datetime | date):
         raise InvalidArguments(f"{task.name}: the version must be a whole number, a date or a datetime, not {value!r}.")
     if isinstance(value, datetime):

@@ -6,12 +6,10 @@ import enum
 from typing import TYPE_CHECKING
 
 from django_task_safety.errors import DuplicateOperation, KeyReused
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
-
-State = Operation.State
+    from django_task_safety.options import TaskOptions
 
 
 class Verdict(enum.Enum):
@@ -31,7 +29,7 @@ class Verdict(enum.Enum):
     CONTINUED = enum.auto()
 
 
-def decide(task: SafeTask, first: Operation, second: Operation) -> Verdict:
+def decide(task: TaskOptions, first: AbstractOperation, second: AbstractOperation) -> Verdict:
     """Return what the call that asks for ``second`` gets, where ``first`` has the same key.
 
     Raises:
@@ -53,7 +51,7 @@ def decide(task: SafeTask, first: Operation, second: Operation) -> Verdict:
     return _after_end(task, first)
 
 
-def _by_version(task: SafeTask, first: Operation, second: Operation) -> Verdict | None:
+def _by_version(task: TaskOptions, first: AbstractOperation, second: AbstractOperation) -> Verdict | None:
     assert second.version is not None
     if first.succeeded_version is not None and second.version <= first.succeeded_version:
         repeat = task.rerun == "always" and second.version == first.succeeded_version and not first.is_pending
@@ -64,7 +62,7 @@ def _by_version(task: SafeTask, first: Operation, second: Operation) -> Verdict 
     return Verdict.RENEWED if newer else None
 
 
-def _while_pending(task: SafeTask, first: Operation) -> Verdict:
+def _while_pending(task: TaskOptions, first: AbstractOperation) -> Verdict:
     if task.on_duplicate == "raise":
         raise DuplicateOperation(
             f"An operation with the key {first.key!r} is pending. Wait for it to end, or cancel it.", first
@@ -72,7 +70,7 @@ def _while_pending(task: SafeTask, first: Operation) -> Verdict:
     return Verdict.AMENDED if task.on_duplicate == "replace" and task.version is None else Verdict.DUPLICATE
 
 
-def _after_end(task: SafeTask, first: Operation) -> Verdict:
+def _after_end(task: TaskOptions, first: AbstractOperation) -> Verdict:
     if task.rerun == "always" and first.state == State.SUCCEEDED:
         return Verdict.RENEWED
     if task.rerun != "never" and first.state != State.SUCCEEDED:

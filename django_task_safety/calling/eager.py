@@ -10,18 +10,20 @@ from celery import Task, states
 
 from django_task_safety.calling import calls, outbox
 from django_task_safety.calling.calls import Call
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.storage import schedule, table
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 _OURS = ("task_id", "countdown", "eta", "headers", "retries", "throw")
 
 
-def run(task: SafeTask, apply: Callable[..., Any], call: Call, operation: Operation, options: dict[str, Any]) -> Any:
+def run(
+    task: TaskOptions, apply: Callable[..., Any], call: Call, operation: AbstractOperation, options: dict[str, Any]
+) -> Any:
     """Run a call's operation with Celery's own ``apply``, again as long as it asks for a retry.
 
     Args:
@@ -52,14 +54,14 @@ def run(task: SafeTask, apply: Callable[..., Any], call: Call, operation: Operat
     return result
 
 
-def run_again(task: SafeTask, operation: Operation) -> None:
+def run_again(task: TaskOptions, operation: AbstractOperation) -> None:
     """Run an operation that was queued again, with the arguments in its row."""
     args, kwargs = codec.loads(operation.payload, task.app)
     call = calls.make(task, args, kwargs, {})
     run(task, partial(Task.apply, task), call, operation, {})
 
 
-def _newer_waits(task: SafeTask, operation: Operation) -> bool:
+def _newer_waits(task: TaskOptions, operation: AbstractOperation) -> bool:
     """Return whether somebody asked for newer work while it ran: there may be no worker to do that."""
-    queued = table.rows().filter(pk=operation.pk, task=task.name, state=Operation.State.QUEUED)
+    queued = table.rows().filter(pk=operation.pk, task=task.name, state=State.QUEUED)
     return queued.filter(available_at__lte=After(1.0)).exists()

@@ -17,15 +17,15 @@ from django_task_safety.calling.calls import Call
 from django_task_safety.calling.duplicates import Verdict, decide
 from django_task_safety.conf import conf
 from django_task_safety.errors import DuplicateOperation, InvalidOption, KeyReused, TaskSafetyError
-from django_task_safety.models import Operation
 from django_task_safety.objects import obstacles
 from django_task_safety.options import PROTECT
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.storage import table
 from django_task_safety.values import codec
 
 if TYPE_CHECKING:
     from django_task_safety.context import Attempt
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 #: How often a decision is taken again because the row changed between reading and writing.
 _TRIES = 20
@@ -35,12 +35,12 @@ _TRIES = 20
 class Enqueued:
     """The row that answers for a call, how that came, and the id under which its caller hears of it."""
 
-    operation: Operation
+    operation: AbstractOperation
     verdict: Verdict
     result_id: uuid.UUID
 
 
-def enqueue(task: SafeTask, call: Call, *, publish: bool = True) -> Enqueued:
+def enqueue(task: TaskOptions, call: Call, *, publish: bool = True) -> Enqueued:
     """Write the call's row, or find the one that answers for it: one statement, at most two for a duplicate.
 
     Raises:
@@ -61,7 +61,7 @@ def enqueue(task: SafeTask, call: Call, *, publish: bool = True) -> Enqueued:
     return Enqueued(operation, verdict, operation.pk)
 
 
-def _enqueue_awaited(task: SafeTask, call: Call, publish: bool) -> Enqueued:
+def _enqueue_awaited(task: TaskOptions, call: Call, publish: bool) -> Enqueued:
     """The work is another row's; a follower under the call's own id brings its outcome to those who wait."""
     work = followers.without_canvas(call)
     try:
@@ -82,7 +82,7 @@ def _enqueue_awaited(task: SafeTask, call: Call, publish: bool) -> Enqueued:
     return Enqueued(operation, verdict, follower.operation.pk)
 
 
-def go_on(task: SafeTask, call: Call, replaced: Operation, *, publish: bool = True) -> Enqueued:
+def go_on(task: TaskOptions, call: Call, replaced: AbstractOperation, *, publish: bool = True) -> Enqueued:
     """Let a call go on, with all that waits for it, in the row of the operation that replaced itself."""
     with transaction.atomic(using=conf().DATABASE):
         if task.idempotent:
@@ -114,7 +114,7 @@ def _is_awaited(call: Call) -> bool:
     return not call.operation.delivered or call.options.get("task_id") is not None
 
 
-def enqueue_call(task: SafeTask, call: Call) -> AsyncResult[Any]:
+def enqueue_call(task: TaskOptions, call: Call) -> AsyncResult[Any]:
     """Enqueue a call of ``apply_async`` and return the handle by which its caller hears of the outcome."""
     attempt = replacement.replaced_by(call)
     if attempt is not None:
@@ -126,7 +126,7 @@ def enqueue_call(task: SafeTask, call: Call) -> AsyncResult[Any]:
     return handle
 
 
-def _enqueue_replacement(task: SafeTask, call: Call, attempt: Attempt) -> uuid.UUID:
+def _enqueue_replacement(task: TaskOptions, call: Call, attempt: Attempt) -> uuid.UUID:
     own = call.operation.pk
     if task.idempotent:
         # It runs, or ran, in the key's own row; this one follows that, unless it is the same.
@@ -139,8 +139,8 @@ def _enqueue_replacement(task: SafeTask, call: Call, attempt: Attempt) -> uuid.U
 
 
 def resolve(
-    task: SafeTask, asked: Operation, *, new: Operation | None = None, sent: bool = False
-) -> tuple[Verdict, Operation]:
+    task: TaskOptions, asked: AbstractOperation, *, new: AbstractOperation | None = None, sent: bool = False
+) -> tuple[Verdict, AbstractOperation]:
     """Return what becomes of a call whose id or key is taken, and the row that answers for it.
 
     Args:
@@ -168,7 +168,7 @@ def resolve(
     raise TaskSafetyError(f"The operation with the key {asked.key!r} kept changing; the call was not enqueued.")
 
 
-def _same_id(first: Operation, asked: Operation, sent: bool) -> Verdict:
+def _same_id(first: AbstractOperation, asked: AbstractOperation, sent: bool) -> Verdict:
     copied = sent and first.task == asked.task
     if first.replaced and first.follows is None and not copied:
         return Verdict.CONTINUED
@@ -177,7 +177,7 @@ def _same_id(first: Operation, asked: Operation, sent: bool) -> Verdict:
     return Verdict.DUPLICATE
 
 
-def _carry_out(verdict: Verdict, first: Operation, asked: Operation) -> bool:
+def _carry_out(verdict: Verdict, first: AbstractOperation, asked: AbstractOperation) -> bool:
     if verdict not in (Verdict.AMENDED, Verdict.REOPENED, Verdict.RENEWED):
         return True
     together = followers.waited_for_like(first, asked)
@@ -187,9 +187,9 @@ def _carry_out(verdict: Verdict, first: Operation, asked: Operation) -> bool:
     return ledger.reopen(first, together, new_work=verdict is Verdict.RENEWED)
 
 
-def _may_wait(first: Operation, asked: Operation) -> None:
+def _may_wait(first: AbstractOperation, asked: AbstractOperation) -> None:
     """One row holds one object: newer arguments cannot protect or lock another one while the first attempt runs."""
-    if first.state != Operation.State.RUNNING:
+    if first.state != State.RUNNING:
         return
     same = (first.subject_label, first.subject_id) == (asked.subject_label, asked.subject_id)
     if first.lock_slot != asked.lock_slot or not (same or asked.on_delete != PROTECT):
@@ -204,8 +204,8 @@ def _in_transaction() -> bool:
     return table.connection().in_atomic_block
 
 
-def _publish_after_commit(task: SafeTask, call: Call, verdict: Verdict, operation: Operation) -> None:
-    if verdict is Verdict.DUPLICATE or (verdict is Verdict.AMENDED and operation.state == Operation.State.RUNNING):
+def _publish_after_commit(task: TaskOptions, call: Call, verdict: Verdict, operation: AbstractOperation) -> None:
+    if verdict is Verdict.DUPLICATE or (verdict is Verdict.AMENDED and operation.state == State.RUNNING):
         return
     if verdict is not Verdict.CREATED and operation.options:
         # Of the row, for those who wait may have been there before this call.
@@ -214,12 +214,12 @@ def _publish_after_commit(task: SafeTask, call: Call, verdict: Verdict, operatio
     transaction.on_commit(publish, using=conf().DATABASE, robust=True)
 
 
-def enqueue_many(task: SafeTask, made: Sequence[Call]) -> list[Operation]:
+def enqueue_many(task: TaskOptions, made: Sequence[Call]) -> list[AbstractOperation]:
     """Write many calls' rows in batches, in one transaction; return the operation that answers for each, in order."""
     size = conf().SWEEP_BATCH
     # All callers insert in the same order, so that two of them cannot wait for each other.
     ordered = sorted(made, key=lambda call: _order(call.operation))
-    answers: dict[int, Operation] = {}
+    answers: dict[int, AbstractOperation] = {}
     asked = [dict(call.operation.__dict__) for call in ordered]
 
     def enqueue_all() -> None:
@@ -233,11 +233,11 @@ def enqueue_many(task: SafeTask, made: Sequence[Call]) -> list[Operation]:
     return [answers[id(call)] for call in made]
 
 
-def _order(operation: Operation) -> tuple[str, str]:
+def _order(operation: AbstractOperation) -> tuple[str, str]:
     return operation.lock_slot or "", operation.key_digest or operation.pk.hex
 
 
-def _enqueue_batch(task: SafeTask, batch: Sequence[Call], answers: dict[int, Operation]) -> None:
+def _enqueue_batch(task: TaskOptions, batch: Sequence[Call], answers: dict[int, AbstractOperation]) -> None:
     new = {operation.pk for operation in ledger.enqueue([call.operation for call in batch])}
     created = [call for call in batch if call.operation.pk in new]
     transaction.on_commit(partial(outbox.publish_calls, task, created), using=conf().DATABASE, robust=True)

@@ -19,15 +19,14 @@ from django_task_safety.calling.call_options import AWAITED, CANVAS, GROUP
 from django_task_safety.calling.calls import Call
 from django_task_safety.conf import conf
 from django_task_safety.leases import owners
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State, operation_model
 from django_task_safety.storage import schedule, table
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
-State = Operation.State
 
 #: Seconds before a follower looks again the first time; doubled with each look, up to the second number.
 LOOK, LOOK_MAX = 0.5, 10.0
@@ -47,7 +46,7 @@ def without_canvas(call: Call) -> Call:
     return dataclasses.replace(call, operation=row, options=options)
 
 
-def waited_for_like(older: Operation, asked: Operation) -> Operation:
+def waited_for_like(older: AbstractOperation, asked: AbstractOperation) -> AbstractOperation:
     """Return the row that a newer call asks for, with those who wait for the older call in the same row.
 
     Unless the attempt that ended it is telling them, they have heard nothing; so they are to hear of what comes of
@@ -63,21 +62,21 @@ def waited_for_like(older: Operation, asked: Operation) -> Operation:
     return together
 
 
-def follow(call: Call, followed: Operation) -> Call:
+def follow(call: Call, followed: AbstractOperation) -> Call:
     """Write a follower in the place of the duplicate call, and return the call as the follower's."""
     follower = _of(call, followed)
     ledger.enqueue([follower.operation])
     return follower
 
 
-def in_place_of_replaced(call: Call, answer: Operation) -> Call:
+def in_place_of_replaced(call: Call, answer: AbstractOperation) -> Call:
     """Return a call by which a replaced operation's row becomes a follower of the one that answers for the call."""
     follower = _of(call, answer)
     follower.operation.replaced = True
     return follower
 
 
-def join(task: SafeTask, call: Call, followed: Operation) -> replay.Answer | None:
+def join(task: TaskOptions, call: Call, followed: AbstractOperation) -> replay.Answer | None:
     """Write a follower for a duplicate call that a worker holds, and answer for it as `answer` does.
 
     The followed row is taken as it was just read: whatever becomes of it meanwhile, that was its outcome.
@@ -100,7 +99,7 @@ def join(task: SafeTask, call: Call, followed: Operation) -> replay.Answer | Non
     raise Ignore(f"It follows a pending operation and comes back in {LOOK:g} s.")
 
 
-def _of(call: Call, followed: Operation) -> Call:
+def _of(call: Call, followed: AbstractOperation) -> Call:
     """Return the duplicate call as its follower's, not yet written."""
     row = copy.copy(call.operation)
     row.key, row.key_digest, row.match_digest, row.follows = "", None, "", followed.pk
@@ -112,7 +111,7 @@ def _of(call: Call, followed: Operation) -> Call:
     return dataclasses.replace(call, operation=row, options=options)
 
 
-def answer(task: SafeTask, follower: Operation) -> replay.Answer:
+def answer(task: TaskOptions, follower: AbstractOperation) -> replay.Answer:
     """Repeat the outcome of the operation that a claimed follower follows.
 
     Raises:
@@ -127,7 +126,7 @@ def answer(task: SafeTask, follower: Operation) -> replay.Answer:
     return _outcome(task, follower, followed)
 
 
-def _come_back(follower: Operation, seen: table.Seen) -> None:
+def _come_back(follower: AbstractOperation, seen: table.Seen) -> None:
     delay = min(LOOK_MAX, LOOK * 2 ** min(follower.attempt - 1, 10))
     if seen.operation.state == State.QUEUED:
         wait = (seen.operation.available_at - seen.now).total_seconds()
@@ -137,18 +136,18 @@ def _come_back(follower: Operation, seen: table.Seen) -> None:
     raise Ignore(f"It follows a pending operation and comes back in {delay:g} s.")
 
 
-def _outcome(task: SafeTask, follower: Operation, followed: Operation) -> replay.Answer:
+def _outcome(task: TaskOptions, follower: AbstractOperation, followed: AbstractOperation) -> replay.Answer:
     if _repeat(follower, followed):
         return replay.outcome(task, follower)
     raise Ignore("Another copy of this message answered.")
 
 
-def _repeat(follower: Operation, followed: Operation) -> bool:
+def _repeat(follower: AbstractOperation, followed: AbstractOperation) -> bool:
     if followed.state == State.SUCCEEDED:
         return ledger.settle(follower, followed.result_payload)
     failure = ledger.Failure(followed.error, followed.traceback, followed.exception)
     return ledger.end(follower, State(followed.state), failure)
 
 
-def _gone(pk: uuid.UUID) -> Operation:
-    return Operation(id=pk, state=State.CANCELLED, error="The operation that this duplicate followed is gone.")
+def _gone(pk: uuid.UUID) -> AbstractOperation:
+    return operation_model()(id=pk, state=State.CANCELLED, error="The operation that this duplicate followed is gone.")

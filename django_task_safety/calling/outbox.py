@@ -24,14 +24,14 @@ from django_task_safety.calling import broker
 from django_task_safety.calling.calls import Call
 from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.storage import schedule, table
 from django_task_safety.values import codec
 from django_task_safety.values.clock import Now
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 logger = logging.getLogger("django_task_safety")
 
@@ -52,7 +52,7 @@ HEADER = "task_safety"
 PAUSE = 2.0
 
 
-def publish_call(task: SafeTask, call: Call, operation: Operation, *, forget: bool = False) -> None:
+def publish_call(task: TaskOptions, call: Call, operation: AbstractOperation, *, forget: bool = False) -> None:
     """Publish what was just enqueued; never raises.
 
     Args:
@@ -66,7 +66,7 @@ def publish_call(task: SafeTask, call: Call, operation: Operation, *, forget: bo
     _guarded([operation], lambda producer: _send(task, producer, operation, call.args, call.kwargs, call.options))
 
 
-def publish_calls(task: SafeTask, made: Sequence[Call]) -> None:
+def publish_calls(task: TaskOptions, made: Sequence[Call]) -> None:
     """Publish many new calls over one connection; never raises."""
     if not made:
         return
@@ -78,7 +78,7 @@ def publish_calls(task: SafeTask, made: Sequence[Call]) -> None:
     _guarded([call.operation for call in made], send)
 
 
-def publish_again(task: SafeTask, request: Any, header: Mapping[str, Any], delay: float) -> bool:
+def publish_again(task: TaskOptions, request: Any, header: Mapping[str, Any], delay: float) -> bool:
     """Publish the message that a worker holds once more, to come back after ``delay`` seconds; say whether it went."""
     from django_task_safety.calling import replay
 
@@ -102,12 +102,12 @@ def publish_again(task: SafeTask, request: Any, header: Mapping[str, Any], delay
 class Published:
     """What became of rows that were to be published; those in neither list were left alone, as the broker failed."""
 
-    sent: list[Operation] = dataclasses.field(default_factory=list)
+    sent: list[AbstractOperation] = dataclasses.field(default_factory=list)
     #: Rows of which no message can be made, and why.
-    broken: list[tuple[Operation, Exception]] = dataclasses.field(default_factory=list)
+    broken: list[tuple[AbstractOperation, Exception]] = dataclasses.field(default_factory=list)
 
 
-def publish_rows(operations: Iterable[Operation], *, forget: bool = False) -> Published:
+def publish_rows(operations: Iterable[AbstractOperation], *, forget: bool = False) -> Published:
     """Publish rows as they are stored. Never raises."""
     found, published = list(operations), Published()
 
@@ -124,7 +124,7 @@ def publish_rows(operations: Iterable[Operation], *, forget: bool = False) -> Pu
     return published
 
 
-def _send_row(producer: Producer, operation: Operation, forget: bool) -> bool:
+def _send_row(producer: Producer, operation: AbstractOperation, forget: bool) -> bool:
     task = safe_task_named(operation.task)
     if task is None:
         logger.warning("operation %s: the task %s is not registered here", operation.pk, operation.task)
@@ -146,9 +146,9 @@ def _send_row(producer: Producer, operation: Operation, forget: bool) -> bool:
 
 
 def _send(
-    task: SafeTask,
+    task: TaskOptions,
     producer: Producer,
-    operation: Operation,
+    operation: AbstractOperation,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -168,7 +168,7 @@ def _send(
 
 
 def _message(
-    task: SafeTask,
+    task: TaskOptions,
     producer: Producer,
     task_id: str,
     header: Mapping[str, Any],
@@ -192,7 +192,7 @@ def _message(
     task.app.send_task(task.name, list(args), dict(kwargs), **{**options, **addressed})
 
 
-def _guarded(operations: Sequence[Operation], send: Callable[[Producer], None]) -> None:
+def _guarded(operations: Sequence[AbstractOperation], send: Callable[[Producer], None]) -> None:
     """Call ``send`` with a producer; where that fails leave the operations to the sweeper."""
     app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
     try:
@@ -216,11 +216,11 @@ def _guarded(operations: Sequence[Operation], send: Callable[[Producer], None]) 
         _leave_to_sweeper(operations, f"publishing failed: {exc!r}")
 
 
-def _leave_to_sweeper(operations: Sequence[Operation], why: str, level: int = logging.WARNING) -> None:
+def _leave_to_sweeper(operations: Sequence[AbstractOperation], why: str, level: int = logging.WARNING) -> None:
     ids = [operation.pk for operation in operations]
     logger.log(level, "%d operation(s) wait for the sweeper: %s", len(ids), why)
     try:
-        queued = table.rows().filter(pk__in=ids, state=Operation.State.QUEUED)
+        queued = table.rows().filter(pk__in=ids, state=State.QUEUED)
         # Only what is to run now comes forward; the rest is looked at in its own time.
         schedule.look_again(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
     except Exception:

@@ -11,15 +11,15 @@ from django_task_safety import ledger
 from django_task_safety.calling import calls, eager, outbox
 from django_task_safety.calling.call_options import CANVAS
 from django_task_safety.conf import conf
-from django_task_safety.models import Operation
 from django_task_safety.objects import obstacles
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.storage import table
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
 
 
-def retry(operation: Operation) -> bool:
+def retry(operation: AbstractOperation) -> bool:
     """Queue a failed or cancelled operation again, as it was asked for.
 
     Raises:
@@ -27,7 +27,7 @@ def retry(operation: Operation) -> bool:
         ObjectGone: If its object does not exist any more, or is removed.
     """
     seen = table.find(pk=operation.pk)
-    if seen is None or seen.is_pending or seen.state == Operation.State.SUCCEEDED or seen.task == obstacles.LOCK:
+    if seen is None or seen.is_pending or seen.state == State.SUCCEEDED or seen.task == obstacles.LOCK:
         return False
     asked = table.find(pk=operation.pk)
     assert asked is not None
@@ -49,5 +49,5 @@ def retry(operation: Operation) -> bool:
     return True
 
 
-def _due_now(asked: Operation) -> None:
+def _due_now(asked: AbstractOperation) -> None:
     asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)

@@ -7,19 +7,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from django_task_safety import ledger
+from django_task_safety import ids, ledger
 from django_task_safety.calling import followers
 from django_task_safety.calling.calls import Call
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt
-from django_task_safety.models import Operation
 from django_task_safety.objects import obstacles
+from django_task_safety.record import AbstractOperation
 from django_task_safety.storage import table
-from django_task_safety.values import ids
 from django_task_safety.values.clock import After, Now
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 _capturing: ContextVar[Attempt | None] = ContextVar("django_task_safety_replacement", default=None)
 
@@ -40,7 +39,7 @@ def replaced_by(call: Call) -> Attempt | None:
     return attempt if attempt is not None and call.operation.pk == attempt.operation.pk else None
 
 
-def go_on(attempt: Attempt, task: SafeTask, call: Call) -> None:
+def go_on(attempt: Attempt, task: TaskOptions, call: Call) -> None:
     """Make the call the continuation of the replaced operation's row.
 
     Raises:
@@ -60,7 +59,7 @@ def go_on(attempt: Attempt, task: SafeTask, call: Call) -> None:
     }
 
 
-def follow(attempt: Attempt, call: Call, answer: Operation) -> None:
+def follow(attempt: Attempt, call: Call, answer: AbstractOperation) -> None:
     """Make the replaced operation's row a follower of the replacement's."""
     attempt.replacement = {
         **{"payload": call.payload, "options": call.operation.options, "delivered": call.operation.delivered},

@@ -12,19 +12,19 @@ from celery.backends.rpc import RPCBackend
 from celery.exceptions import Ignore, TaskRevokedError
 
 from django_task_safety.errors import InvalidPayload, OperationFailed
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
     from django_task_safety.ledger import Failure
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 
 #: Seconds for which an attempt may be telling callbacks, chain and chord how its operation ended.
 TELLING = 5.0
-_TOLD = (Operation.State.SUCCEEDED, Operation.State.FAILED)
+_TOLD = (State.SUCCEEDED, State.FAILED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,21 +41,21 @@ class Answer:
         return self.value
 
 
-def outcome(task: SafeTask, operation: Operation) -> Answer:
+def outcome(task: TaskOptions, operation: AbstractOperation) -> Answer:
     """Return the stored outcome.
 
     Raises:
         Ignore: When it was cancelled; the result backend, and a chord, hear of it as a revoked task.
     """
-    if operation.state == Operation.State.SUCCEEDED:
+    if operation.state == State.SUCCEEDED:
         return Answer(operation.result)
-    if operation.state == Operation.State.CANCELLED:
+    if operation.state == State.CANCELLED:
         revoke(task, operation)
         raise Ignore(f"Cancelled: {operation.error}")
     return Answer(exc=exception_of(task, operation))
 
 
-def revoke(task: SafeTask, operation: Operation) -> None:
+def revoke(task: TaskOptions, operation: AbstractOperation) -> None:
     """Tell the result backend, and a chord that counts on it, that the operation was cancelled."""
     request = task.request
     if request.is_eager:
@@ -73,7 +73,7 @@ def revoke(task: SafeTask, operation: Operation) -> None:
         _delivered(operation)
 
 
-def telling(operation: Operation, now: datetime) -> float:
+def telling(operation: AbstractOperation, now: datetime) -> float:
     """Return for how many seconds those who wait are still left to the attempt that ended the operation, and tells
     them; 0.0 where they were told, or nobody seems to tell them."""
     if operation.delivered or operation.state not in _TOLD or operation.ended_at is None:
@@ -81,13 +81,13 @@ def telling(operation: Operation, now: datetime) -> float:
     return max(0.0, TELLING - (now - operation.ended_at).total_seconds())
 
 
-def store_failure(task: SafeTask, operation: Operation) -> None:
+def store_failure(task: TaskOptions, operation: AbstractOperation) -> None:
     """Tell the result backend once more, and nobody else, how the operation failed."""
     if not task.request.is_eager and not task.ignore_result:
         task.backend.store_result(str(task.request.id), exception_of(task, operation), states.FAILURE)
 
 
-def fill(handle: AsyncResult[Any], task: SafeTask, operation: Operation) -> None:
+def fill(handle: AsyncResult[Any], task: TaskOptions, operation: AbstractOperation) -> None:
     """Let a duplicate's result handle know how the operation ended, which result backends do not keep as long."""
     if operation.is_pending or (operation.replaced and operation.follows is None):
         return  # the latter's replacement answers for it
@@ -96,15 +96,15 @@ def fill(handle: AsyncResult[Any], task: SafeTask, operation: Operation) -> None
         value = operation.result
     except InvalidPayload:
         return
-    if operation.state == Operation.State.CANCELLED:
+    if operation.state == State.CANCELLED:
         state, value = states.REVOKED, TaskRevokedError(operation.error or "cancelled")
-    elif operation.state == Operation.State.FAILED:
+    elif operation.state == State.FAILED:
         state, value = states.FAILURE, exception_of(task, operation)
     known: Any = handle
     known._maybe_set_cache({"status": state, "result": value, "traceback": operation.traceback or None})
 
 
-def leave_to_newer(task: SafeTask) -> None:
+def leave_to_newer(task: TaskOptions) -> None:
     """Tell nobody of this run: who waits hears of the newer work that follows it in the same row.
 
     Result backends would keep the success that they are told first. With RPC the caller of this run is told, for the
@@ -115,14 +115,14 @@ def leave_to_newer(task: SafeTask) -> None:
     request.ignore_result = request.ignore_result or not isinstance(task.backend, RPCBackend)
 
 
-def _delivered(operation: Operation) -> None:
+def _delivered(operation: AbstractOperation) -> None:
     """Nobody calls back after a task that was ignored, so this is noted here. A chord hears of it at least once."""
     from django_task_safety.storage import schedule, table
 
     schedule.look_again(table.rows().filter(pk=operation.pk, delivered=False), delivered=True)
 
 
-def dump_result(task: SafeTask, value: Any) -> str:
+def dump_result(task: TaskOptions, value: Any) -> str:
     """Return the result as text; what cannot be stored is dropped where the task ignores its result.
 
     Raises:
@@ -136,7 +136,7 @@ def dump_result(task: SafeTask, value: Any) -> str:
         raise
 
 
-def dump_exception(task: SafeTask, exc: BaseException) -> str:
+def dump_exception(task: TaskOptions, exc: BaseException) -> str:
     """Return an exception as text, in the form in which Celery's result backends keep it."""
     try:
         prepared = task.backend.prepare_exception(exc, serializer="json")  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def dump_exception(task: SafeTask, exc: BaseException) -> str:
         return ""
 
 
-def exception_of(task: SafeTask, operation: Operation) -> BaseException:
+def exception_of(task: TaskOptions, operation: AbstractOperation) -> BaseException:
     """Return the exception with which the operation failed."""
     if operation.exception:
         try:
@@ -178,7 +178,7 @@ def routing(request: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def failure(task: SafeTask, exc: BaseException) -> Failure:
+def failure(task: TaskOptions, exc: BaseException) -> Failure:
     """Return what is stored of the exception with which an operation failed."""
     from django_task_safety.ledger import Failure
 

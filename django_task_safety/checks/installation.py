@@ -83,11 +83,11 @@ def _import_tasks() -> list[checks.CheckMessage]:
 
 def _time_limits() -> dict[float | None, list[str]]:
     """Return the names of the tasks that are acknowledged late, by time limit."""
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
     found: dict[float | None, list[str]] = {}
     for name, task in sorted(current_app.tasks.items()):
-        if isinstance(task, SafeTask) and task.acks_late:
+        if isinstance(task, TaskOptions) and task.acks_late:
             found.setdefault(task.time_limit or current_app.conf.task_time_limit, []).append(name)
     return found
 

@@ -74,10 +74,10 @@ def _tasks() -> Iterator[tuple[Any, type[models.Model]]]:
 
 
 def _safe_tasks() -> Iterator[Any]:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
     for _, task in sorted(current_app.tasks.items()):
-        if isinstance(task, SafeTask):
+        if isinstance(task, TaskOptions):
             yield task
 
 

@@ -14,7 +14,7 @@ from django.db import connections
 
 from django_task_safety.conf import conf
 from django_task_safety.leases import owners
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.storage import schedule, table
 from django_task_safety.values import codec
 
@@ -35,7 +35,7 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def holding(self, operation: Operation, *, renewed: bool) -> Iterator[None]:
+    def holding(self, operation: AbstractOperation, *, renewed: bool) -> Iterator[None]:
         """Renew the operation's lease during the block, unless it is ``renewed`` by a keeper."""
         if renewed or table.connection().in_atomic_block:
             # Nobody takes what nobody sees yet.
@@ -103,7 +103,7 @@ def renew(pks: list[uuid.UUID], lease: float) -> list[uuid.UUID]:
     try:
         if schedule.renew(pks, owners.me(), lease) == len(pks):
             return []
-        running = table.rows().filter(pk__in=pks, state=Operation.State.RUNNING).values_list("pk", flat=True)
+        running = table.rows().filter(pk__in=pks, state=State.RUNNING).values_list("pk", flat=True)
         return list(set(pks) - set(running))
     except Exception as exc:
         logger.warning("%d lease(s) could not be renewed: %s", len(pks), codec.describe(exc))

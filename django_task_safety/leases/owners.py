@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from django_task_safety.conf import conf
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 #: Seconds after the hard time limit before an attempt counts as hung: the pool itself kills it first where it can.
 GRACE = 10.0
@@ -52,24 +52,24 @@ def _new_identity() -> str:
     return f"{socket.gethostname()[:150]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
 
 
-def limits(task: SafeTask) -> tuple[float, float | None]:
+def limits(task: TaskOptions) -> tuple[float, float | None]:
     """Return the lease, and the seconds after which it is not renewed any more (None for never)."""
     hard = _hard_limit(task)
     return conf().LEASE, None if hard is None else hard + GRACE
 
 
-def begin(task: SafeTask) -> None:
+def begin(task: TaskOptions) -> None:
     """Start the clock of the delivery that the task runs now: the pool counts from here, and a claim may take long."""
     vars(task.request)[_BEGUN] = time.monotonic()
 
 
-def ran_out(task: SafeTask) -> bool:
+def ran_out(task: TaskOptions) -> bool:
     """Return whether the delivery that the task runs now has had its hard time limit."""
     hard, now = _hard_limit(task), time.monotonic()
     return hard is not None and now - vars(task.request).get(_BEGUN, now) >= hard - _EARLY
 
 
-def _hard_limit(task: SafeTask) -> float | None:
+def _hard_limit(task: TaskOptions) -> float | None:
     # "timelimit" is [hard, soft] as the caller gave it; Celery has a name for each only since 5.7.
     hard = (task.request.timelimit or (None, None))[0] or task.time_limit or task.app.conf.task_time_limit
     return None if hard is None else float(hard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -11,15 +12,16 @@ from django.db.models import F
 
 from django_task_safety import announce
 from django_task_safety.conf import conf
-from django_task_safety.context import enqueued
-from django_task_safety.ledger.columns import FRESH, TIES, State, forget_expressions, write
-from django_task_safety.managers import OperationQuerySet
-from django_task_safety.models import Operation
+from django_task_safety.ledger.columns import FRESH, TIES, forget_expressions, write
+from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.storage import anchors, inserting, table
 from django_task_safety.values.clock import After, Now
 
+#: How many operations on objects this thread has written: what is being deleted may have to be looked at again.
+enqueued: ContextVar[int] = ContextVar("django_task_safety_enqueued", default=0)
 
-def enqueue(operations: Sequence[Operation]) -> list[Operation]:
+
+def enqueue(operations: Sequence[AbstractOperation]) -> list[AbstractOperation]:
     """Insert operations; return those whose id, key and lock were new, and whose object, where it matters, is there.
 
     Raises:
@@ -54,7 +56,7 @@ def started(owner: str, lease: float, limit: float | None) -> dict[str, Any]:
     }
 
 
-def reopen(seen: Operation, asked: Operation, *, new_work: bool) -> bool:
+def reopen(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool) -> bool:
     """Queue an ended operation again for what ``asked`` asks, unless it changed since it was read.
 
     Raises:
@@ -65,7 +67,7 @@ def reopen(seen: Operation, asked: Operation, *, new_work: bool) -> bool:
     return _write_anchored(seen, asked, values, "enqueued")
 
 
-def amend(seen: Operation, asked: Operation) -> bool:
+def amend(seen: AbstractOperation, asked: AbstractOperation) -> bool:
     """Give a pending operation newer arguments, unless it changed since it was read.
 
     A queued one runs with them; a running one runs once more with them when it has ended.
@@ -85,7 +87,7 @@ def amend(seen: Operation, asked: Operation) -> bool:
     return _write_anchored(seen, asked, values)
 
 
-def _write_anchored(seen: Operation, asked: Operation, values: dict[str, Any], name: str = "") -> bool:
+def _write_anchored(seen: AbstractOperation, asked: AbstractOperation, values: dict[str, Any], name: str = "") -> bool:
     """Change the row as it was read, while the object is held; False also where another one holds the lock."""
     if asked.subject_label:
         enqueued.set(enqueued.get() + 1)
@@ -101,7 +103,7 @@ def _write_anchored(seen: Operation, asked: Operation, values: dict[str, Any], n
         return False
 
 
-def hold(asked: Operation) -> None:
+def hold(asked: AbstractOperation) -> None:
     """Hold on to the object that the operation needs, until the end of the transaction.
 
     Raises:
@@ -110,11 +112,11 @@ def hold(asked: Operation) -> None:
     anchors.hold([asked.anchor] if asked.anchor else [])
 
 
-def _as_read(seen: Operation) -> OperationQuerySet:
+def _as_read(seen: AbstractOperation) -> OperationRows:
     return table.rows().filter(pk=seen.pk, state=seen.state, revision=seen.revision, attempt=seen.attempt)
 
 
-def _asked(seen: Operation, asked: Operation) -> dict[str, Any]:
+def _asked(seen: AbstractOperation, asked: AbstractOperation) -> dict[str, Any]:
     # The statement is guarded by the revision that was seen, so the next one is known.
     names = (
         *("task", "payload", "options", "match_digest", "version", *TIES),

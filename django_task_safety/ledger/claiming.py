@@ -9,8 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from django_task_safety import announce
-from django_task_safety.ledger.columns import State
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State, operation_model
 from django_task_safety.storage import statements, table
 from django_task_safety.storage.table import Seen
 
@@ -20,7 +19,7 @@ def claim(
     owner: str,
     lease: float,
     limit: float | None,
-    hint: Callable[[], Operation | None] = lambda: None,
+    hint: Callable[[], AbstractOperation | None] = lambda: None,
     task: str | None = None,
 ) -> Seen | None:
     """Make this attempt the owner of the operation, or return the row as it is.
@@ -51,13 +50,13 @@ def claim(
 
 def _from_row(db: BaseDatabaseWrapper, row: statements.Row, token: uuid.UUID, owner: str) -> Seen:
     claimed, now, *values = row
-    operation = Operation.from_db(db.alias, statements.read_columns(), values)
+    operation = operation_model().from_db(db.alias, statements.read_columns(), values)
     if claimed:
         _taken(operation, token, owner)
     return Seen(operation, bool(claimed), now)
 
 
-def _taken(operation: Operation, token: uuid.UUID, owner: str) -> None:
+def _taken(operation: AbstractOperation, token: uuid.UUID, owner: str) -> None:
     """Make the instance what the claim made of the row."""
     operation.attempt, operation.state, operation.token, operation.owner = (
         operation.attempt + 1,
@@ -76,7 +75,7 @@ def _claim_in_two(
     owner: str,
     lease: float,
     limit: float | None,
-    hint: Operation | None,
+    hint: AbstractOperation | None,
     task: str | None,
 ) -> Seen | None:
     while True:

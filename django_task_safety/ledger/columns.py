@@ -6,12 +6,9 @@ import dataclasses
 from typing import Any
 
 from django_task_safety import announce
-from django_task_safety.managers import OperationQuerySet
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, OperationRows
 from django_task_safety.storage import table
 from django_task_safety.values.clock import After, Now
-
-State = Operation.State
 
 #: What a row looks like when no attempt owns it.
 UNOWNED: dict[str, Any] = {"token": None, "deadline_at": None}
@@ -36,7 +33,7 @@ class Failure:
     exception: str = ""
 
 
-def write(found: OperationQuerySet, operation: Operation, values: dict[str, Any], name: str = "") -> bool:
+def write(found: OperationRows, operation: AbstractOperation, values: dict[str, Any], name: str = "") -> bool:
     """Update the one row, and the instance where that succeeded."""
     if not table.repeated(lambda: found.update(**values)):
         return False
@@ -50,7 +47,7 @@ def write(found: OperationQuerySet, operation: Operation, values: dict[str, Any]
     return True
 
 
-def forget_expressions(operation: Operation) -> None:
+def forget_expressions(operation: AbstractOperation) -> None:
     """Leave what the database computed to be read when it is asked for."""
     values = operation.__dict__
     for attname in [name for name, value in values.items() if isinstance(value, Now | After)]:

@@ -7,15 +7,14 @@ from typing import Any
 
 from django_task_safety import announce
 from django_task_safety.conf import conf
-from django_task_safety.ledger.columns import ENDED, UNOWNED, Failure, State, write
-from django_task_safety.managers import OperationQuerySet
-from django_task_safety.models import Operation
+from django_task_safety.ledger.columns import ENDED, UNOWNED, Failure, write
+from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.storage import schedule, statements, table
 from django_task_safety.values import codec
 from django_task_safety.values.clock import Now
 
 
-def settle(operation: Operation, result: str) -> bool:
+def settle(operation: AbstractOperation, result: str) -> bool:
     """Record the success of the attempt that owns ``operation``; False when it does not own it any more,
     or when newer arguments wait."""
     soon = conf().REPUBLISH_AFTER
@@ -29,7 +28,7 @@ def settle(operation: Operation, result: str) -> bool:
 
 
 def hand_back(
-    operation: Operation,
+    operation: AbstractOperation,
     delay: float,
     values: dict[str, Any] | None = None,
     *,
@@ -55,8 +54,8 @@ def hand_back(
 
 
 def end(
-    operation: Operation,
-    state: Operation.State,
+    operation: AbstractOperation,
+    state: State,
     failure: Failure | None = None,
     *,
     newest: bool = False,
@@ -68,14 +67,14 @@ def end(
     return write(_owned(operation, newest), operation, ended)
 
 
-def _owned(operation: Operation, newest: bool) -> OperationQuerySet:
+def _owned(operation: AbstractOperation, newest: bool) -> OperationRows:
     owned = table.rows().filter(pk=operation.pk, token=operation.token, state=State.RUNNING)
     return owned.filter(revision=operation.revision) if newest else owned
 
 
-def cancel(found: OperationQuerySet, reason: str) -> int:
+def cancel(found: OperationRows, reason: str) -> int:
     """Cancel what is pending among the rows found."""
-    return table.repeated(lambda: found.filter(state__in=Operation.PENDING).update(**_cancelled(reason)))
+    return table.repeated(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**_cancelled(reason)))
 
 
 def _cancelled(reason: str) -> dict[str, Any]:
@@ -90,20 +89,20 @@ def _cancelled(reason: str) -> dict[str, Any]:
     }
 
 
-def take_back(found: OperationQuerySet, error: str) -> int:
+def take_back(found: OperationRows, error: str) -> int:
     """Queue running operations again whose worker is lost; the attempt stays counted."""
     lost = found.filter(state=State.RUNNING)
     times = schedule.queued_again()
     return table.repeated(lambda: lost.update(**UNOWNED, **times, state=State.QUEUED, error=codec.printable(error)))
 
 
-def give_up(found: OperationQuerySet, failure: Failure, **values: Any) -> int:
+def give_up(found: OperationRows, failure: Failure, **values: Any) -> int:
     """Fail pending operations that cannot be attempted any more."""
     failed = dataclasses.asdict(failure)
     ended = {**ENDED, **failed, "state": State.FAILED, "ended_at": Now(), "due_at": schedule.after_end(), **values}
-    return table.repeated(lambda: found.filter(state__in=Operation.PENDING).update(**ended))
+    return table.repeated(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**ended))
 
 
-def prune(found: OperationQuerySet) -> int:
+def prune(found: OperationRows) -> int:
     """Delete ended operations."""
-    return found.exclude(state__in=Operation.PENDING)._raw_delete(found.db)
+    return found.exclude(state__in=AbstractOperation.PENDING)._raw_delete(found.db)

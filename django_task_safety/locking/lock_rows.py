@@ -5,27 +5,23 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
 from django.db import models, transaction
 
-from django_task_safety import ledger
+from django_task_safety import ids, ledger
 from django_task_safety.conf import conf
 from django_task_safety.context import current_operation
 from django_task_safety.leases import owners
 from django_task_safety.leases.heartbeat import heartbeat
-from django_task_safety.locking.locks import held_here
-from django_task_safety.managers import OperationQuerySet
-from django_task_safety.models import Operation
 from django_task_safety.objects import obstacles
 from django_task_safety.options import KEEP, PROTECT
+from django_task_safety.record import AbstractOperation, OperationRows, State, operation_model
 from django_task_safety.storage import anchors, schedule, table
-from django_task_safety.values import ids
 from django_task_safety.values.clock import After, Now
 from django_task_safety.values.subjects import pk_text, root_model, slot, subject_of
-
-State = Operation.State
 
 #: How long the row of a lock is kept when it has ended.
 KEPT = timedelta(hours=1)
@@ -35,8 +31,15 @@ LONGEST_TRANSACTION = 3600.0
 #: second is for a lock that was freed meanwhile, and, on MariaDB, for an object's row that is just being written.
 _PATIENCE = (0, 1)
 
+HELD: ContextVar[frozenset[uuid.UUID]] = ContextVar("django_task_safety_locks", default=frozenset())
 
-def take(obj: models.Model, name: str, lease: float) -> Operation:
+
+def held_here() -> frozenset[uuid.UUID]:
+    """Return the ids of the operations that hold locks for the code that runs here."""
+    return HELD.get()
+
+
+def take(obj: models.Model, name: str, lease: float) -> AbstractOperation:
     """Write the row, or say who has it.
 
     Raises:
@@ -49,17 +52,17 @@ def take(obj: models.Model, name: str, lease: float) -> Operation:
             return asked
         obstacles.look(asked)
     # Whoever has it has not committed yet, so there is no row to be seen.
-    unseen = Operation(
+    unseen = operation_model()(
         **{"task": obstacles.LOCK, "lock": name, "subject_label": asked.subject_label, "subject_id": asked.subject_id},
         **{"owner": "a transaction that is not committed yet", "state": State.RUNNING, "created_at": table.now()},
     )
     raise obstacles.locked([unseen], f"takes no other operation that locks it ({name!r})")
 
 
-def _asked(obj: models.Model, name: str, lease: float) -> Operation:
+def _asked(obj: models.Model, name: str, lease: float) -> AbstractOperation:
     label, pk = subject_of(obj)
     protects = "delete" in getattr(obj, "lock_blocks", {"delete"})
-    operation = Operation(
+    operation = operation_model()(
         **{"id": ids.new(), "task": obstacles.LOCK, "state": State.RUNNING, "key": name},
         **{"subject_label": label, "subject_id": pk, "on_delete": PROTECT if protects else KEEP},
         **{"lock": name, "lock_slot": slot(label, pk, name), "token": uuid.uuid4(), "owner": owners.me()},
@@ -75,7 +78,7 @@ def _first_lease(lease: float) -> float:
     return max(lease, LONGEST_TRANSACTION) if table.connection().in_atomic_block else lease
 
 
-def _keep_alive(operation: Operation, lease: float) -> None:
+def _keep_alive(operation: AbstractOperation, lease: float) -> None:
     """Renew the lease from now on, or from the commit on: before that nobody sees the row."""
     if not table.connection().in_atomic_block:
         heartbeat.hold(operation.pk, lease)
@@ -89,7 +92,7 @@ def _keep_alive(operation: Operation, lease: float) -> None:
     transaction.on_commit(begin, using=conf().DATABASE, robust=True)
 
 
-def give_back(operation: Operation) -> bool:
+def give_back(operation: AbstractOperation) -> bool:
     """End the lock if it is still its own; from here on its lease is not renewed any more."""
     try:
         return ledger.end(operation, State.SUCCEEDED)
@@ -97,7 +100,7 @@ def give_back(operation: Operation) -> bool:
         heartbeat.drop(operation.pk)  # also where the database does not answer: then it ends with its lease
 
 
-def locks_on(model: type[models.Model], pks: Sequence[Any], name: str | None = None) -> OperationQuerySet:
+def locks_on(model: type[models.Model], pks: Sequence[Any], name: str | None = None) -> OperationRows:
     """Return the pending operations that hold a lock on one of the rows of a model, by code or by tasks."""
     root = root_model(model)
     texts = [pk_text(root, pk) for pk in pks]

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from django.db import router
 
+from django_task_safety.locking.lock_managers import LockableManager
 from django_task_safety.locking.locks import Lock
-from django_task_safety.managers import LockableManager
 from django_task_safety.objects.pending import PendingOperationsModel
 from django_task_safety.values.subjects import subject_of
 

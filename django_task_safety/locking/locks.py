@@ -9,11 +9,9 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from django.db import models
 
@@ -22,7 +20,7 @@ from django_task_safety.errors import InvalidOption, LockLost, ObjectLocked, Tas
 from django_task_safety.values.subjects import subject_of
 
 if TYPE_CHECKING:
-    from django_task_safety.models import Operation
+    from django_task_safety.record import AbstractOperation
 
 logger = logging.getLogger("django_task_safety")
 
@@ -30,13 +28,6 @@ Duration = float | timedelta
 
 #: Seconds between two looks at a lock that another one holds: at first, and at most.
 _PAUSE, _PAUSE_MAX = 0.02, 0.5
-
-_held: ContextVar[frozenset[UUID]] = ContextVar("django_task_safety_locks", default=frozenset())
-
-
-def held_here() -> frozenset[UUID]:
-    """Return the ids of the operations that hold locks for the code that runs here."""
-    return _held.get()
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -52,7 +43,7 @@ class Lock:
     wait: Duration = 0
     lease: Duration | None = None
     #: The row, while the lock is held.
-    operation: Operation | None = dataclasses.field(default=None, init=False)
+    operation: AbstractOperation | None = dataclasses.field(default=None, init=False)
     _pid: int = dataclasses.field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +55,7 @@ class Lock:
         except ValueError as exc:
             raise InvalidOption(f"The lease of a lock, and the time to wait for it, is {exc}.") from None
 
-    def acquire(self) -> Operation:
+    def acquire(self) -> AbstractOperation:
         """Take the lock: one statement where it is free.
 
         Returns:
@@ -95,7 +86,7 @@ class Lock:
                 pause = min(_PAUSE_MAX, pause * 2)
             else:
                 self._pid = os.getpid()
-                _held.set(_held.get() | {self.operation.pk})
+                lock_rows.HELD.set(lock_rows.HELD.get() | {self.operation.pk})
                 return self.operation
 
     def release(self) -> None:
@@ -117,7 +108,7 @@ class Lock:
         released = lock_rows.give_back(operation)
         # Not before: where the database did not answer, it can be released once more.
         self.operation = None
-        _held.set(_held.get() - {operation.pk})
+        lock_rows.HELD.set(lock_rows.HELD.get() - {operation.pk})
         if not released:
             raise LockLost(
                 f"The lock {self.name!r} was lost before it was released: its lease ran out, or it was cancelled. "
@@ -125,7 +116,7 @@ class Lock:
                 operation,
             )
 
-    def __enter__(self) -> Operation:
+    def __enter__(self) -> AbstractOperation:
         return self.acquire()
 
     def __exit__(
@@ -147,7 +138,7 @@ class Lock:
 @contextmanager
 def lock_all(
     objects: Iterable[models.Model], name: str = "lock", *, wait: Duration = 0, lease: Duration | None = None
-) -> Iterator[list[Operation]]:
+) -> Iterator[list[AbstractOperation]]:
     """Hold the lock ``name`` on several objects during the block.
 
     They are taken in the order of the objects' identities, whatever the order here, so that two callers cannot wait for

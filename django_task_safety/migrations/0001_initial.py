@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-import django_task_safety.values.ids
+import django_task_safety.ids
 
 
 class Migration(migrations.Migration):
@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=django_task_safety.values.ids.new, editable=False, primary_key=True, serialize=False
+                        default=django_task_safety.ids.new, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("task", models.CharField(max_length=255)),

@@ -22,12 +22,12 @@ from django.db.models import Q
 
 from django_task_safety import cancellation
 from django_task_safety.conf import conf
-from django_task_safety.context import current_attempt, current_operation, enqueued
-from django_task_safety.managers import OperationQuerySet
-from django_task_safety.models import Operation
+from django_task_safety.context import current_attempt, current_operation
+from django_task_safety.ledger.asking import enqueued
 from django_task_safety.objects import obstacles, triggers
 from django_task_safety.objects.obstacles import LISTED
 from django_task_safety.options import CANCEL, KEEP, PROTECT
+from django_task_safety.record import OperationRows, State
 from django_task_safety.storage import table
 from django_task_safety.values.subjects import pk_of, pk_text, roots
 
@@ -131,7 +131,7 @@ class Deletion:
         going = Q(on_delete=CANCEL)
         if not self.removed:
             # A running one has its object already; one that waits would not find it.
-            going |= Q(on_delete=KEEP, state=Operation.State.QUEUED)
+            going |= Q(on_delete=KEEP, state=State.QUEUED)
         label = self.model._meta.label_lower
         for found in self._pending():
             cancellation.cancel_all(found.filter(going), f"its object ({label}) was deleted")
@@ -145,7 +145,7 @@ class Deletion:
         if any(own == (root._meta.label_lower, pk_text(root, pk)) for root, pks in self._rows() for pk in pks):
             triggers.exempt(connections[self.using], attempt)
 
-    def _pending(self) -> Iterator[OperationQuerySet]:
+    def _pending(self) -> Iterator[OperationRows]:
         """Yield the pending operations on the objects, but not the one that runs here, a statement for each chunk."""
         running = current_operation()
         for root, pks in self._rows():

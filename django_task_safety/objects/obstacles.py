@@ -9,12 +9,9 @@ from django.db.models import Q
 
 from django_task_safety import ledger
 from django_task_safety.errors import ObjectLocked
-from django_task_safety.managers import OperationQuerySet
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.storage import table
 from django_task_safety.values.clock import Now
-
-State = Operation.State
 
 #: The task name of an operation that is no task call but a block of code that holds a lock.
 LOCK = "django_task_safety.lock"
@@ -25,7 +22,7 @@ LISTED = 100
 LAPSED = Q(task=LOCK, state=State.RUNNING, due_at__lte=Now())
 
 
-def look(asked: Operation) -> None:
+def look(asked: AbstractOperation) -> None:
     """Raise if the operation cannot be written because of its object; after an insert that wrote nothing.
 
     Raises:
@@ -45,12 +42,12 @@ def look(asked: Operation) -> None:
         raise asked.anchor.gone()
 
 
-def free(found: OperationQuerySet) -> int:
+def free(found: OperationRows) -> int:
     """End those that hold a lock for a block of code whose lease ran out; return how many."""
     return ledger.give_up(found.filter(LAPSED), ledger.Failure("WorkerLost: The lease of the lock ran out."))
 
 
-def locked(operations: Sequence[Operation], what: str) -> ObjectLocked:
+def locked(operations: Sequence[AbstractOperation], what: str) -> ObjectLocked:
     """Return the error that names those who hold an object."""
     first = operations[0]
     more = f" and {len(operations) - 1} more" if len(operations) > 1 else ""

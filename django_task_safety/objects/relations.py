@@ -16,11 +16,11 @@ from django.db.models.query_utils import PathInfo
 from django.db.models.sql.where import AND, OR, WhereNode
 
 from django_task_safety.errors import InvalidArguments
-from django_task_safety.managers import OperationManager, OperationQuerySet
+from django_task_safety.querysets import OperationManager, OperationQuerySet
 from django_task_safety.values.subjects import pk_field, root_model, subject_of
 
 if TYPE_CHECKING:
-    from django_task_safety.models import Operation
+    from django_task_safety.record import AbstractOperation
 
 NAME = "operations"
 
@@ -208,10 +208,10 @@ class SubjectManager(OperationManager):
     """The operations of one object, as a related manager: ``all()``, ``filter()``, ``pending()``, ``cancel()``, …"""
 
     def __init__(self, instance: models.Model) -> None:
-        from django_task_safety.models import Operation
+        from django_task_safety.record import operation_model
 
         super().__init__()
-        self.instance, self.model = instance, Operation
+        self.instance, self.model = instance, operation_model()
 
     def get_queryset(self) -> OperationQuerySet:
         """Those of this object: the prefetched ones where there are.
@@ -239,7 +239,7 @@ class SubjectManager(OperationManager):
         subjects = [subject_of(instance) for instance in instances]
         condition = models.Q(subject_label=subjects[0][0], subject_id__in={pk for _, pk in subjects})
 
-        def subject(operation: Operation) -> str:
+        def subject(operation: AbstractOperation) -> str:
             return operation.subject_id
 
         return found.filter(condition), subject, lambda instance: subject_of(instance)[1], False, NAME, False

@@ -22,9 +22,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt
 from django_task_safety.errors import GuardImpossible
-from django_task_safety.models import Operation
 from django_task_safety.objects.obstacles import LOCK
 from django_task_safety.options import KEEP
+from django_task_safety.record import operation_model
 from django_task_safety.storage.statements import table as operations_table
 from django_task_safety.storage.statements import uuid_param
 
@@ -223,7 +223,7 @@ def _mysql_text(connection: BaseDatabaseWrapper) -> str:
         cursor.execute(
             "SELECT character_set_name, collation_name FROM information_schema.columns WHERE table_schema = DATABASE() "
             "AND table_name = %s AND column_name = 'subject_id'",
-            [Operation._meta.db_table],
+            [operation_model()._meta.db_table],
         )
         row = cursor.fetchone()
     return f"CONVERT({{}} USING {row[0]}) COLLATE {row[1]}" if row else "{}"

@@ -7,8 +7,6 @@ from typing import TypeVar
 from django.db import models
 
 from django_task_safety.errors import InvalidArguments
-from django_task_safety.objects.relations import spread
-from django_task_safety.values.subjects import check_identity
 
 M = TypeVar("M", bound=type[models.Model])
 
@@ -28,6 +26,10 @@ def watch(model: M) -> M:
         InvalidArguments: If the model is abstract, unmanaged, or made by Django for a many-to-many relation; if it has
             an ``operations`` of its own, or a primary key that is neither a whole number, nor a UUID, nor a string.
     """
+    # A project names this in its apps.py, which is read before there may be models.
+    from django_task_safety.objects.relations import spread
+    from django_task_safety.values.subjects import check_identity
+
     if not isinstance(model, type) or not issubclass(model, models.Model):
         raise InvalidArguments(f"watch() takes a model class, not {model!r}.")
     if model._meta.abstract:

@@ -22,8 +22,8 @@ from django_task_safety.errors import (
 )
 from django_task_safety.leases import owners
 from django_task_safety.leases.heartbeat import heartbeat
-from django_task_safety.models import Operation
 from django_task_safety.options import KEEP
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.running import kept_connection, retries, savepoints
 from django_task_safety.running.failures import (
     Fenced,
@@ -38,13 +38,12 @@ from django_task_safety.storage import table
 from django_task_safety.values import codec, references
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 logger = logging.getLogger("django_task_safety")
-State = Operation.State
 
 
-def run(task: SafeTask, operation: Operation, arguments: tuple[Any, Any] | None) -> Any:
+def run(task: TaskOptions, operation: AbstractOperation, arguments: tuple[Any, Any] | None) -> Any:
     """Run the claimed operation's body and settle it.
 
     Args:

@@ -15,13 +15,11 @@ from django_task_safety.calling import outbox
 from django_task_safety.conf import conf
 from django_task_safety.errors import OperationError, OperationFailed, TimeLimitPassed, WorkerLost
 from django_task_safety.leases import owners
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.running import failures, retries
 from django_task_safety.storage import table
 from django_task_safety.values import codec
-
-State = Operation.State
 
 
 class Fate(enum.Enum):
@@ -71,7 +69,7 @@ def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> N
         cancellation.cancel(operation, f"revoked ({reason})")
 
 
-def queue_again(lost: Sequence[Operation], reason: str) -> int:
+def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
     """Queue running operations again whose attempt is lost; the caller holds their rows, and publishes them.
 
     Returns:
@@ -88,7 +86,7 @@ def queue_again(lost: Sequence[Operation], reason: str) -> int:
     return queued
 
 
-def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str, *, told: bool = False) -> int:
+def give_up(lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, told: bool = False) -> int:
     """Fail operations that cannot be attempted any more, in one transaction; without compensations.
 
     Where somebody asked for newer work meanwhile, that is queued instead.
@@ -109,7 +107,7 @@ def give_up(lost: Sequence[Operation], error: type[OperationError], reason: str,
 
 
 def give_up_alone(
-    operation: Operation, error: type[OperationError], reason: str, *, told: bool = False, skip: bool = False
+    operation: AbstractOperation, error: type[OperationError], reason: str, *, told: bool = False, skip: bool = False
 ) -> bool:
     """Fail one operation and call its compensations, in a transaction of its own; return whether this did it.
 
@@ -121,7 +119,7 @@ def give_up_alone(
         skip: Whether to leave it to whoever holds its row now.
     """
 
-    def end() -> Operation | None:
+    def end() -> AbstractOperation | None:
         failed = _fail([operation], error, reason, told=told, skip=skip)
         return failed[0] if failed else None
 
@@ -129,8 +127,8 @@ def give_up_alone(
 
 
 def _fail(
-    lost: Sequence[Operation], error: type[OperationError], reason: str, *, told: bool, skip: bool
-) -> list[Operation]:
+    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, told: bool, skip: bool
+) -> list[AbstractOperation]:
     failure = ledger.Failure(f"{error.__name__}: {codec.printable(reason)}")
     seen = {operation.pk: operation.token for operation in lost}
     skip = skip and table.connection().features.has_select_for_update_skip_locked
@@ -152,14 +150,14 @@ def _fail(
     return same
 
 
-def _go_round(overtaken: Sequence[Operation], error: str) -> None:
+def _go_round(overtaken: Sequence[AbstractOperation], error: str) -> None:
     """Queue operations once more, for newer work that was asked for meanwhile; Celery may have told of their end."""
     if queue_again(overtaken, error):
         rows = table.rows().filter(pk__in=[row.pk for row in overtaken])
         transaction.on_commit(lambda: outbox.publish_rows(rows, forget=True), using=conf().DATABASE, robust=True)
 
 
-def _tell(operations: Sequence[Operation], error: str) -> None:
+def _tell(operations: Sequence[AbstractOperation], error: str) -> None:
     """Who waits for a result hears of it now; callbacks and chords do when the sweeper publishes the outcome."""
     for operation in operations:
         task = safe_task_named(operation.task)

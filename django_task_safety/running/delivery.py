@@ -19,21 +19,20 @@ from django_task_safety.calling.calls import Call
 from django_task_safety.calling.duplicates import Verdict
 from django_task_safety.conf import conf
 from django_task_safety.errors import DuplicateOperation, KeyReused, ObjectGone, ObjectLocked, TaskSafetyError
+from django_task_safety.ids import message_id
+from django_task_safety.ids import uuid_of as _uuid
 from django_task_safety.leases import owners
-from django_task_safety.models import Operation
 from django_task_safety.options import is_count
+from django_task_safety.record import AbstractOperation, State, operation_model
 from django_task_safety.running import attempts, failures, kept_connection
 from django_task_safety.storage import table
 from django_task_safety.values.clock import Now
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
 
 logger = logging.getLogger("django_task_safety")
 
-State = Operation.State
-#: Ids that are no UUIDs (a caller's own ``task_id``) are mapped into this namespace.
-NAMESPACE = uuid.UUID("6f0b7a51-6f0e-5bd5-9c87-6f3f0c2f7a10")
 #: Seconds before a message comes back while the database does not answer.
 OUTAGE_PAUSE = 5.0
 #: Seconds that a message without a row is held before it goes back to a broker that takes nothing.
@@ -60,7 +59,7 @@ class Message:
         header = dict(said) if isinstance(said, Mapping) else {}
         return cls(message_id(request.id), args, kwargs, _uuid(header.get("op")), header)
 
-    def hint(self, task: SafeTask) -> Operation | None:
+    def hint(self, task: TaskOptions) -> AbstractOperation | None:
         """Return the row as it was when the message was published, the rest deferred; None if it does not say."""
         counts = [self.header.get(name, 0) for name in ("att", "rev", "gen")]
         if self.operation_id is None or "att" not in self.header or not all(map(is_count, counts)):
@@ -71,23 +70,11 @@ class Message:
             **{"follows": _uuid(self.header.get("follows")), "generation": self.header.get("gen", 0)},
             **{"version": self.header.get("ver"), "max_attempts": self.header.get("max")},
         }
-        names = [name for name in Operation.column_names() if name in known]
-        return Operation.from_db(conf().DATABASE, names, [known[name] for name in names])
+        names = [name for name in operation_model().column_names() if name in known]
+        return operation_model().from_db(conf().DATABASE, names, [known[name] for name in names])
 
 
-def message_id(text: str) -> uuid.UUID:
-    """Return a message's id as a UUID; what is none is mapped to one (version 5)."""
-    return _uuid(text) or uuid.uuid5(NAMESPACE, text)
-
-
-def _uuid(text: Any) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text) if text else None
-    except (ValueError, AttributeError, TypeError):
-        return None
-
-
-def deliver(task: SafeTask, args: Any, kwargs: Any) -> Any:
+def deliver(task: TaskOptions, args: Any, kwargs: Any) -> Any:
     """Run the operation that the message asks for, or answer for it.
 
     Returns:
@@ -107,13 +94,13 @@ def deliver(task: SafeTask, args: Any, kwargs: Any) -> Any:
         logger.warning("message %s waits: the database does not answer: %s", message.id, exc)
         kept_connection.abandon()
         raise _come_back(task, message.header, OUTAGE_PAUSE) from exc
-    if isinstance(outcome, Operation):
+    if isinstance(outcome, AbstractOperation):
         revised = outcome.revision != message.header.get("rev", 0)
         return attempts.run(task, outcome, None if revised else (args, kwargs))
     return outcome.get()
 
 
-def _claim(task: SafeTask, message: Message) -> Operation | replay.Answer:
+def _claim(task: TaskOptions, message: Message) -> AbstractOperation | replay.Answer:
     if message.operation_id is None:
         return _claim_unregistered(task, message)
     limits = owners.limits(task)
@@ -132,7 +119,7 @@ def _claim(task: SafeTask, message: Message) -> Operation | replay.Answer:
     raise _come_back(task, message.header, CONTENTION_PAUSE)
 
 
-def _claim_unregistered(task: SafeTask, message: Message) -> Operation | replay.Answer:
+def _claim_unregistered(task: TaskOptions, message: Message) -> AbstractOperation | replay.Answer:
     """A message without a row gets one, already running: one statement."""
     try:
         call = calls.make(task, message.args, message.kwargs, _options(task, message))
@@ -142,7 +129,7 @@ def _claim_unregistered(task: SafeTask, message: Message) -> Operation | replay.
     return _claim_call(task, message, call)
 
 
-def _claim_call(task: SafeTask, message: Message, call: Call) -> Operation | replay.Answer:
+def _claim_call(task: TaskOptions, message: Message, call: Call) -> AbstractOperation | replay.Answer:
     asked = call.operation
     running = ledger.started(owners.me(), *owners.limits(task))
     queued = {name: asked.__dict__[name] for name in running}
@@ -153,7 +140,7 @@ def _claim_call(task: SafeTask, message: Message, call: Call) -> Operation | rep
     return _meet(task, message, call)
 
 
-def _meet(task: SafeTask, message: Message, call: Call) -> Operation | replay.Answer:
+def _meet(task: TaskOptions, message: Message, call: Call) -> AbstractOperation | replay.Answer:
     """The row is there already: from an earlier copy of this message, or from another call with the same key."""
     try:
         alone = followers.without_canvas(call).operation
@@ -180,23 +167,25 @@ def _meet(task: SafeTask, message: Message, call: Call) -> Operation | replay.An
     return _claim(task, dataclasses.replace(message, operation_id=message.id))
 
 
-def _record_refusal(task: SafeTask, message: Message, exc: TaskSafetyError) -> None:
+def _record_refusal(task: TaskOptions, message: Message, exc: TaskSafetyError) -> None:
     """A call that cannot be made still leaves a failed row, so that somebody sees it."""
     started = ledger.started(owners.me(), conf().LEASE, None)
     kept = calls.retention(task)
-    refused = Operation(id=message.id, task=task.name, max_attempts=1, retention=kept, created_at=Now(), **started)
+    refused = operation_model()(
+        id=message.id, task=task.name, max_attempts=1, retention=kept, created_at=Now(), **started
+    )
     if ledger.enqueue([refused]):
         failures.fail(task, refused, exc)
 
 
-def _options(task: SafeTask, message: Message) -> dict[str, Any]:
+def _options(task: TaskOptions, message: Message) -> dict[str, Any]:
     request = task.request
     canvas = {"link": request.callbacks, "link_error": request.errbacks, "chain": request.chain, "chord": request.chord}
     times = {"expires": request.expires}
     return {**canvas, **times, "task_id": message.id, **replay.routing(request)}
 
 
-def _step_aside(task: SafeTask, message: Message, seen: table.Seen) -> replay.Answer | None:
+def _step_aside(task: TaskOptions, message: Message, seen: table.Seen) -> replay.Answer | None:
     """Answer for an operation that cannot be claimed; None to try once more."""
     operation = seen.operation
     if operation.task != task.name:
@@ -223,7 +212,7 @@ def _step_aside(task: SafeTask, message: Message, seen: table.Seen) -> replay.An
     raise Ignore("It has ended, and its outcome was delivered.")
 
 
-def _come_back(task: SafeTask, header: dict[str, Any], delay: float) -> Ignore | Reject:
+def _come_back(task: TaskOptions, header: dict[str, Any], delay: float) -> Ignore | Reject:
     """Publish the message once more, to come back after ``delay`` seconds; the worker slot is free at once."""
     if task.request.is_eager:
         return Ignore("It is pending elsewhere.")

@@ -14,17 +14,16 @@ from django_task_safety import announce, ledger
 from django_task_safety.calling import outbox, replay
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt, RetryRequest
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.running import retries
 from django_task_safety.storage import table
 from django_task_safety.values import codec
 
 if TYPE_CHECKING:
-    from django_task_safety.tasks import Compensation, SafeTask
+    from django_task_safety.options import Compensation, TaskOptions
 
 logger = logging.getLogger("django_task_safety")
-State = Operation.State
 
 
 class Fenced(Exception):
@@ -59,7 +58,7 @@ def hand_back(attempt: Attempt, request: RetryRequest) -> None:
         publish_after_commit(operation)
 
 
-def go_round(task: SafeTask, operation: Operation, **values: Any) -> bool:
+def go_round(task: TaskOptions, operation: AbstractOperation, **values: Any) -> bool:
     """Queue the operation once more, for newer work that was asked for meanwhile; False if it is not owned any more."""
     attempts = None if task.max_retries is None else task.max_retries + 1
     fresh = {"attempt": 0, "max_attempts": attempts, "result_payload": "", "started_at": None, "progress": None}
@@ -88,13 +87,13 @@ def tie_to_newer(pk: uuid.UUID) -> None:
         found.update(subject_label=label, subject_id=subject)
 
 
-def publish_after_commit(operation: Operation) -> None:
+def publish_after_commit(operation: AbstractOperation) -> None:
     """Publish the operation as its row says, when the transaction that changed it is committed."""
     rows = table.rows().filter(pk=operation.pk)
     transaction.on_commit(lambda: outbox.publish_rows(rows), using=conf().DATABASE, robust=True)
 
 
-def fail(task: SafeTask, operation: Operation, exc: BaseException, **values: Any) -> bool:
+def fail(task: TaskOptions, operation: AbstractOperation, exc: BaseException, **values: Any) -> bool:
     """Fail the operation that this attempt owns, and compensate, in one transaction.
 
     Returns:
@@ -102,7 +101,7 @@ def fail(task: SafeTask, operation: Operation, exc: BaseException, **values: Any
     """
     failure, token = replay.failure(task, exc), operation.token
 
-    def end() -> Operation | None:
+    def end() -> AbstractOperation | None:
         # As before an earlier try that was rolled back.
         operation.token, operation.state = token, State.RUNNING
         if not ledger.end(operation, State.FAILED, failure, newest=True, **values):
@@ -118,7 +117,7 @@ class TransactionBroken(Exception):
     """A compensation broke the transaction that it shares with the end of its operation."""
 
 
-def compensated(task: SafeTask | None, exc: BaseException, end: Callable[[], Operation | None]) -> bool:
+def compensated(task: TaskOptions | None, exc: BaseException, end: Callable[[], AbstractOperation | None]) -> bool:
     """Fail an operation and call its compensations in one transaction.
 
     A compensation that breaks that transaction (a deadlock, a lost connection) is tried once more in a new one, and
@@ -146,7 +145,7 @@ def compensated(task: SafeTask | None, exc: BaseException, end: Callable[[], Ope
     raise AssertionError("unreachable")
 
 
-def _compensate(handlers: Sequence[Compensation], operation: Operation, exc: BaseException) -> None:
+def _compensate(handlers: Sequence[Compensation], operation: AbstractOperation, exc: BaseException) -> None:
     """Call each; one that fails is rolled back, logged and noted, and the operation stays failed."""
     for handler in handlers:
         problem: Exception | None = None
@@ -162,6 +161,6 @@ def _compensate(handlers: Sequence[Compensation], operation: Operation, exc: Bas
             _note(operation, problem)
 
 
-def _note(operation: Operation, problem: BaseException) -> None:
+def _note(operation: AbstractOperation, problem: BaseException) -> None:
     note = codec.printable(f"{operation.error} (its compensation failed: {codec.describe(problem)})")
     table.rows().filter(pk=operation.pk).update(error=note)

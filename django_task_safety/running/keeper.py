@@ -17,8 +17,8 @@ from django.db import connections
 
 from django_task_safety.conf import conf
 from django_task_safety.leases import heartbeat
+from django_task_safety.options import TaskOptions
 from django_task_safety.running import sweeper
-from django_task_safety.tasks import SafeTask
 from django_task_safety.values import codec
 
 logger = logging.getLogger("django_task_safety")
@@ -109,7 +109,7 @@ def renew_running() -> None:
 
 def running_ids() -> list[uuid.UUID]:
     """Return the ids of the safe tasks that the pool runs, as the worker's main process knows them."""
-    from django_task_safety.running.delivery import message_id
+    from django_task_safety.ids import message_id
 
     for _ in range(100):
         try:
@@ -119,4 +119,4 @@ def running_ids() -> list[uuid.UUID]:
             continue
     else:
         active = []
-    return [message_id(request.id) for request in active if isinstance(request.task, SafeTask)]
+    return [message_id(request.id) for request in active if isinstance(request.task, TaskOptions)]

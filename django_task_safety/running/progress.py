@@ -13,7 +13,7 @@ from django_task_safety.context import current_attempt
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from django_task_safety.models import Operation
+    from django_task_safety.record import AbstractOperation
 
 T = TypeVar("T")
 
@@ -48,13 +48,13 @@ def track(iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
         yield item
 
 
-def report(operation: Operation, current: float, total: float | None, message: str = "") -> None:
+def report(operation: AbstractOperation, current: float, total: float | None, message: str = "") -> None:
     """Record progress in a statement that also finds out whether the attempt should stop."""
     fraction = _fraction(current, total)
     _record(operation, fraction, message or (f"{current:g}" if fraction is None else ""))
 
 
-def _record(operation: Operation, fraction: float | None, message: str) -> None:
+def _record(operation: AbstractOperation, fraction: float | None, message: str) -> None:
     from django_task_safety.storage import statements
     from django_task_safety.values import codec
 
@@ -77,7 +77,7 @@ def _fraction(current: float, total: float | None) -> float | None:
     return min(1.0, max(0.0, current / total)) if total > 0 else 1.0
 
 
-def check_cancelled(operation: Operation) -> None:
+def check_cancelled(operation: AbstractOperation) -> None:
     """Raise `OperationCancelled` unless this attempt still owns the operation."""
     from django_task_safety.storage import statements
 
@@ -85,7 +85,7 @@ def check_cancelled(operation: Operation) -> None:
         _stop(operation)
 
 
-def _stop(operation: Operation) -> None:
+def _stop(operation: AbstractOperation) -> None:
     from django_task_safety.errors import OperationCancelled, OperationSuperseded
     from django_task_safety.storage import statements
 

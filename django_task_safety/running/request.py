@@ -78,7 +78,7 @@ class SafeRequest(Request):
         return bool(self._already_cancelled or self._already_revoked)  # type: ignore[attr-defined]
 
     def _operation_id(self) -> uuid.UUID:
-        from django_task_safety.running.delivery import message_id
+        from django_task_safety.ids import message_id
 
         return message_id(self.id)
 

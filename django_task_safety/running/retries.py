@@ -19,8 +19,8 @@ from django_task_safety.errors import InvalidOption, ObjectGone, OperationCancel
 from django_task_safety.values import backoff, codec
 
 if TYPE_CHECKING:
-    from django_task_safety.models import Operation
-    from django_task_safety.tasks import SafeTask
+    from django_task_safety.options import TaskOptions
+    from django_task_safety.record import AbstractOperation
 
 logger = logging.getLogger("django_task_safety")
 
@@ -60,7 +60,7 @@ def _status(exc: BaseException) -> Any:
     return None
 
 
-def delay_after(task: SafeTask, operation: Operation, exc: BaseException) -> float | None:
+def delay_after(task: TaskOptions, operation: AbstractOperation, exc: BaseException) -> float | None:
     """Return the seconds until the next attempt, or None when ``exc`` ends the operation."""
     if isinstance(exc, NEVER) or exhausted(operation):
         return None
@@ -78,7 +78,7 @@ def delay_after(task: SafeTask, operation: Operation, exc: BaseException) -> flo
     return decision
 
 
-def _decide(task: SafeTask, exc: BaseException) -> bool | float | None:
+def _decide(task: TaskOptions, exc: BaseException) -> bool | float | None:
     """True: retry with the usual backoff; a number: after as many seconds; False: do not."""
     if task.autoretry_for and isinstance(exc, task_options.classes(task.autoretry_for)):
         return True
@@ -97,14 +97,14 @@ def _decide(task: SafeTask, exc: BaseException) -> bool | float | None:
     return max(backoff.SHORTEST, seconds(answer)) if answer else backoff.SHORTEST
 
 
-def polite(task: SafeTask, operation: Operation, exc: BaseException | None = None) -> float:
+def polite(task: TaskOptions, operation: AbstractOperation, exc: BaseException | None = None) -> float:
     """Return the task's exponential backoff, or what the server asked for where that is longer."""
     delay = usual(task, operation.attempt - 1)
     asked = backoff.retry_after(exc) if exc is not None else None
     return delay if asked is None else max(delay, asked)
 
 
-def usual(task: SafeTask, retries: int) -> float:
+def usual(task: TaskOptions, retries: int) -> float:
     """Return the backoff of the task before retry number ``retries``, from 0."""
     base = float(task.retry_backoff) or float(task.default_retry_delay or 0) or 1.0
     if not task.retry_backoff:
@@ -115,7 +115,7 @@ def usual(task: SafeTask, retries: int) -> float:
     )
 
 
-def exhausted(operation: Operation) -> bool:
+def exhausted(operation: AbstractOperation) -> bool:
     """Return whether the attempt that runs is the last one."""
     return operation.max_attempts is not None and operation.attempt >= operation.max_attempts
 
@@ -197,7 +197,7 @@ def _seconds(countdown: Any) -> float:
     return max(0.0, float(number))
 
 
-def changed(task: SafeTask, operation: Operation, request: RetryRequest) -> dict[str, Any]:
+def changed(task: TaskOptions, operation: AbstractOperation, request: RetryRequest) -> dict[str, Any]:
     """Return the columns of what the next attempt is to do otherwise; none where it repeats this one.
 
     Raises:

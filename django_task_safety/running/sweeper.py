@@ -15,9 +15,8 @@ from django_task_safety import cancellation, ledger
 from django_task_safety.calling import outbox
 from django_task_safety.conf import conf
 from django_task_safety.errors import OperationError, TimeLimitPassed, Unpublishable, WorkerLost
-from django_task_safety.managers import OperationQuerySet
-from django_task_safety.models import Operation
 from django_task_safety.objects.obstacles import LOCK
+from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.registry import has_compensations, safe_task_named, safe_task_names
 from django_task_safety.running import casualties, retries
 from django_task_safety.storage import schedule, table
@@ -25,7 +24,6 @@ from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
 
 logger = logging.getLogger("django_task_safety")
-State = Operation.State
 
 #: An operation that nobody claims is published again after REPUBLISH_AFTER times 1, 2, 4, … up to this: a backlog
 #: must not fill the broker with copies.
@@ -35,7 +33,7 @@ STRANGER_GRACE = 3600.0
 #: Seconds after which a due operation fails whose task nobody who sweeps knows: thirty days.
 FORGOTTEN_AFTER = 30 * 86_400.0
 
-_Casualty = tuple[Operation, type[OperationError], str]
+_Casualty = tuple[AbstractOperation, type[OperationError], str]
 
 
 @dataclasses.dataclass(slots=True)
@@ -94,25 +92,25 @@ def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
 class _Work:
     """What is left to do when a batch is committed."""
 
-    publish: list[Operation] = dataclasses.field(default_factory=list)
+    publish: list[AbstractOperation] = dataclasses.field(default_factory=list)
     #: Those to fail with their compensations, which may take long, or break the transaction that they run in.
     alone: list[_Casualty] = dataclasses.field(default_factory=list)
 
 
-def _give_up_alone(row: Operation, error: type[OperationError], reason: str, total: Swept) -> None:
+def _give_up_alone(row: AbstractOperation, error: type[OperationError], reason: str, total: Swept) -> None:
     try:
         total.failed += casualties.give_up_alone(row, error, reason, skip=True)
     except Exception:
         logger.exception("operation %s: it could not be failed now; the next sweep tries again", row.pk)
 
 
-def _locked(pks: Sequence[uuid.UUID]) -> list[Operation]:
+def _locked(pks: Sequence[uuid.UUID]) -> list[AbstractOperation]:
     skip = table.connection().features.has_select_for_update_skip_locked
     due = table.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
     return list(due.order_by("pk").select_for_update(skip_locked=skip))
 
 
-def _handle(batch: Sequence[Operation], work: _Work, total: Swept) -> None:
+def _handle(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> None:
     """Change what is due, and note what is to be done after that."""
     # Before the lost ones are queued again in place.
     publish = _not_forgotten(_expired_or_queued(batch, total), work, total)
@@ -125,7 +123,7 @@ def _handle(batch: Sequence[Operation], work: _Work, total: Swept) -> None:
     work.publish = publish
 
 
-def _lost(batch: Sequence[Operation], work: _Work, total: Swept) -> list[Operation]:
+def _lost(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> list[AbstractOperation]:
     """Running operations whose lease ran out: queued again, or failed where the attempts or the time are spent."""
     lost = [row for row in batch if row.state == State.RUNNING]
     hung = [row for row in lost if row.due_at and row.deadline_at and row.due_at >= row.deadline_at]
@@ -139,7 +137,9 @@ def _lost(batch: Sequence[Operation], work: _Work, total: Swept) -> list[Operati
     return [row for row in again if not schedule.waits_here(row, row.__dict__["_now"])]
 
 
-def _give_up(lost: Sequence[Operation], error: type[OperationError], reason: str, work: _Work, total: Swept) -> None:
+def _give_up(
+    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, work: _Work, total: Swept
+) -> None:
     alone = [row for row in lost if has_compensations(row.task)]
     strangers = [row for row in lost if safe_task_named(row.task) is None and row.task != LOCK]
     work.alone += [(row, error, reason) for row in alone]
@@ -148,7 +148,7 @@ def _give_up(lost: Sequence[Operation], error: type[OperationError], reason: str
     total.failed += casualties.give_up(strangers, error, unknown)
 
 
-def _expired_or_queued(batch: Sequence[Operation], total: Swept) -> list[Operation]:
+def _expired_or_queued(batch: Sequence[AbstractOperation], total: Swept) -> list[AbstractOperation]:
     queued = [row for row in batch if row.state == State.QUEUED]
     late = [row for row in queued if row.attempt == 0 and row.expires_at and row.expires_at <= row.__dict__["_now"]]
     if late:
@@ -156,25 +156,25 @@ def _expired_or_queued(batch: Sequence[Operation], total: Swept) -> list[Operati
     return [row for row in queued if row not in late]
 
 
-def _not_forgotten(queued: Sequence[Operation], work: _Work, total: Swept) -> list[Operation]:
+def _not_forgotten(queued: Sequence[AbstractOperation], work: _Work, total: Swept) -> list[AbstractOperation]:
     """Fail what waited too long for a process that knows its task, and return the rest."""
     forgotten = [row for row in queued if safe_task_named(row.task) is None and _waited(row) > FORGOTTEN_AFTER]
     _give_up(forgotten, Unpublishable, f"It was due for {FORGOTTEN_AFTER / 86_400:g} days", work, total)
     return [row for row in queued if row not in forgotten]
 
 
-def _waited(row: Operation) -> float:
+def _waited(row: AbstractOperation) -> float:
     waited: timedelta = row.__dict__["_now"] - row.available_at
     return waited.total_seconds()
 
 
-def _these(found: Sequence[Operation]) -> OperationQuerySet:
+def _these(found: Sequence[AbstractOperation]) -> OperationRows:
     return table.rows().filter(pk__in=[row.pk for row in found])
 
 
-def _look_later(found: Sequence[Operation]) -> None:
+def _look_later(found: Sequence[AbstractOperation]) -> None:
     """Back off: the next look at each comes after twice the time, up to a limit."""
-    by_wait: dict[float, list[Operation]] = {}
+    by_wait: dict[float, list[AbstractOperation]] = {}
     for row in found:
         factor = min(2 ** min(row.republished, 10), REPUBLISH_FACTOR_MAX)
         by_wait.setdefault(conf().REPUBLISH_AFTER * factor, []).append(row)
@@ -182,7 +182,7 @@ def _look_later(found: Sequence[Operation]) -> None:
         schedule.look_again(_these(those), wait, republished=F("republished") + 1)
 
 
-def _publish(found: Sequence[Operation], total: Swept) -> None:
+def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:
     published = outbox.publish_rows(found)
     total.published += len(published.sent)
     for row, exc in published.broken:
@@ -195,12 +195,12 @@ def _publish(found: Sequence[Operation], total: Swept) -> None:
         schedule.look_again(_these(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
 
 
-def _past_retention(row: Operation) -> bool:
+def _past_retention(row: AbstractOperation) -> bool:
     """Return whether an outcome that nobody took has been kept for its time."""
     now = row.__dict__["_now"]
     return bool(row.retention is not None and row.ended_at and row.ended_at + row.retention <= now)
 
 
-def _prune(ended: Sequence[Operation], total: Swept) -> None:
+def _prune(ended: Sequence[AbstractOperation], total: Swept) -> None:
     if ended:
         total.pruned += ledger.prune(_these(ended))

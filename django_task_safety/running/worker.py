@@ -10,7 +10,7 @@ from typing import Any
 from celery import signals
 
 from django_task_safety.leases import owners
-from django_task_safety.tasks import SafeTask
+from django_task_safety.options import TaskOptions
 
 logger = logging.getLogger("django_task_safety")
 
@@ -69,7 +69,7 @@ def _on_process_shutdown(**kwargs: Any) -> None:
 
 
 def _on_prerun(task: Any = None, **kwargs: Any) -> None:
-    if isinstance(task, SafeTask):
+    if isinstance(task, TaskOptions):
         from django_task_safety.calling import replay
 
         owners.begin(task)
@@ -78,7 +78,7 @@ def _on_prerun(task: Any = None, **kwargs: Any) -> None:
 
 
 def _on_postrun(task: Any = None, **kwargs: Any) -> None:
-    if isinstance(task, SafeTask) and not task.request.is_eager:
+    if isinstance(task, TaskOptions) and not task.request.is_eager:
         from django_task_safety.running import kept_connection
 
         kept_connection.keep()
@@ -95,9 +95,9 @@ def _on_failure(sender: Any = None, **kwargs: Any) -> None:
 
 def _note_delivery(task: Any, state: str) -> None:
     """The outcome was passed to callbacks, chain and chord: note that, so that a copy does not do it again."""
-    if not isinstance(task, SafeTask):
+    if not isinstance(task, TaskOptions):
         return
-    from django_task_safety.running.delivery import message_id
+    from django_task_safety.ids import message_id
     from django_task_safety.storage import schedule, table
 
     request = task.request

@@ -18,7 +18,7 @@ from model_utils.models import SoftDeletableModel
 
 from django_task_safety.conf import conf
 from django_task_safety.errors import ObjectGone
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation
 from django_task_safety.values.subjects import pk_of, pk_text
 
 #: The weakest lock that a delete of the row conflicts with. SQLite has one writer at a time.
@@ -57,7 +57,7 @@ class Anchor:
             return cursor.fetchone() is not None
 
 
-def of(operation: Operation, using: str, model: type[models.Model] | None = None) -> Anchor:
+def of(operation: AbstractOperation, using: str, model: type[models.Model] | None = None) -> Anchor:
     """Return the anchor of an operation that has a subject: its root row, or the one that says whether it is removed.
 
     Args:

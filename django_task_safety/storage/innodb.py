@@ -15,19 +15,24 @@ from typing import Any
 from django.db import DatabaseError, IntegrityError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, operation_model
 
 _DUPLICATE_ENTRY = 1062
 _LOCK_WAIT_TIMEOUT = 1205
 
+
 # INSERT IGNORE would also swallow truncation; assigning a column to itself swallows the duplicate key only.
-_UNLESS_THERE = f" ON DUPLICATE KEY UPDATE `{Operation._meta.db_table}`.attempt = `{Operation._meta.db_table}`.attempt"
+def _unless_there() -> str:
+    column = f"`{operation_model()._meta.db_table}`.attempt"
+    return f" ON DUPLICATE KEY UPDATE {column} = {column}"
+
+
 #: Seconds to wait for the named lock; without it the statement is tried all the same.
 _LOCK_WAIT = 10
 
 
 def insert(
-    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operations: Sequence[Operation]
+    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operations: Sequence[AbstractOperation]
 ) -> int | None:
     """Run the INSERT so that rows whose id or key is there are left out.
 
@@ -35,14 +40,16 @@ def insert(
         How many went in; None for several rows, where the database does not tell.
     """
     if len(operations) > 1:
-        _execute(connection, sql + _UNLESS_THERE, params)
+        _execute(connection, sql + _unless_there(), params)
         return None
     if operations[0].key_digest is None and operations[0].lock_slot is None:
         return _insert_or_zero(connection, sql, params)
     return _insert_one_by_one(connection, sql, params, operations[0])
 
 
-def _insert_one_by_one(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: Operation) -> int:
+def _insert_one_by_one(
+    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: AbstractOperation
+) -> int:
     if getattr(connection, "mysql_is_mariadb", False):
         patience = f"SET STATEMENT innodb_lock_wait_timeout={operation.waits or 0} FOR "
         try:
@@ -63,25 +70,27 @@ def _insert_one_by_one(connection: BaseDatabaseWrapper, sql: str, params: Sequen
         _execute(connection, "SELECT RELEASE_LOCK(%s)", [name])
 
 
-def _is_taken(connection: BaseDatabaseWrapper, operation: Operation) -> bool:
+def _is_taken(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> bool:
     """Return whether a committed row has the lock, so that there is nothing to wait for."""
     if operation.lock_slot is None:
         return False
-    table = connection.ops.quote_name(Operation._meta.db_table)
+    table = connection.ops.quote_name(operation_model()._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT 1 FROM {table} WHERE lock_slot = %s", [operation.lock_slot])
         return cursor.fetchone() is not None
 
 
-def _insert_unless_there(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: Operation) -> int:
+def _insert_unless_there(
+    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: AbstractOperation
+) -> int:
     """A plain INSERT's duplicate-key error would leave a shared lock, over which a later UPDATE deadlocks."""
-    pk = Operation._meta.pk.get_db_prep_value(operation.pk, connection)
+    pk = operation_model()._meta.pk.get_db_prep_value(operation.pk, connection)
     with connection.cursor() as cursor:
         if getattr(connection, "mysql_is_mariadb", False):
-            cursor.execute(f"{sql}{_UNLESS_THERE} RETURNING token", params)
+            cursor.execute(f"{sql}{_unless_there()} RETURNING token", params)
         else:
-            cursor.execute(f"{sql}{_UNLESS_THERE}", params)
-            table = connection.ops.quote_name(Operation._meta.db_table)
+            cursor.execute(f"{sql}{_unless_there()}", params)
+            table = connection.ops.quote_name(operation_model()._meta.db_table)
             cursor.execute(f"SELECT token FROM {table} WHERE id = %s", [pk])
         row = cursor.fetchone()
     # Where there was a row already, it is that one which is returned.

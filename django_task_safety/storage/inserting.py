@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation
 from django_task_safety.storage import innodb
 from django_task_safety.storage.anchors import Anchor
 from django_task_safety.storage.statements import columns, table
@@ -23,7 +23,7 @@ _LITERALS: dict[tuple[type, Any], str] = {
 
 
 def insert(
-    connection: BaseDatabaseWrapper, operations: Sequence[Operation], anchor: Anchor | None = None
+    connection: BaseDatabaseWrapper, operations: Sequence[AbstractOperation], anchor: Anchor | None = None
 ) -> int | None:
     """Insert those rows whose id, key and lock are new.
 
@@ -55,7 +55,7 @@ def insert(
         return int(cursor.rowcount)
 
 
-def _one_by_one(connection: BaseDatabaseWrapper, operation: Operation) -> str:
+def _one_by_one(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> str:
     """Return the condition that lets one transaction at a time reach a lock's place in the index, on PostgreSQL.
 
     There whoever comes second would wait for the end of the first one's transaction. A task waits (it must name who
@@ -72,7 +72,7 @@ def _one_by_one(connection: BaseDatabaseWrapper, operation: Operation) -> str:
     return f"{free} AND pg_try_advisory_xact_lock({number})"
 
 
-def _values(connection: BaseDatabaseWrapper, operation: Operation, params: list[Any]) -> str:
+def _values(connection: BaseDatabaseWrapper, operation: AbstractOperation, params: list[Any]) -> str:
     """Return the SQL of one row's values and append its parameters: as few as can be, for each costs time."""
     parts = []
     values = operation.__dict__

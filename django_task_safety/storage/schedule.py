@@ -16,12 +16,9 @@ from django.db.models import Case, F, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
 from django_task_safety.conf import conf
-from django_task_safety.managers import OperationQuerySet
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.storage import table
 from django_task_safety.values.clock import After, Now
-
-State = Operation.State
 
 
 def first_look(delay: float) -> float:
@@ -39,12 +36,12 @@ def queued_again(delay: float = 0.0) -> dict[str, Any]:
     return {"available_at": start, "due_at": Case(far, default=Greatest(F("available_at"), After(first_look(delay))))}
 
 
-def waits_here(operation: Operation, now: datetime) -> bool:
+def waits_here(operation: AbstractOperation, now: datetime) -> bool:
     """Return whether a queued operation starts too late for the broker to hold it."""
     return (operation.available_at - now).total_seconds() > conf().MAX_BROKER_DELAY
 
 
-def after_end(operation: Operation | None = None) -> Any:
+def after_end(operation: AbstractOperation | None = None) -> Any:
     """When to look at an ended row: soon while its outcome is to be delivered, else when it is to be pruned."""
     soon = After(conf().REPUBLISH_AFTER)
     if operation is not None and "delivered" in operation.__dict__:
@@ -64,7 +61,7 @@ def renew(pks: Sequence[uuid.UUID], owner: str, lease: float) -> int:
     return running.update(due_at=Least(After(lease), Coalesce(F("deadline_at"), After(lease))))
 
 
-def look_again(found: OperationQuerySet, seconds: float | None = None, **values: Any) -> int:
+def look_again(found: OperationRows, seconds: float | None = None, **values: Any) -> int:
     """Set when the sweeper looks at the rows next: in ``seconds``, or when their retention ends."""
     due = retained() if seconds is None else After(seconds)
     return found.update(due_at=due, **values)

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.models import Operation
+from django_task_safety.record import operation_model
 from django_task_safety.values.clock import after_sql, now_sql, retained_sql
 
 Row = tuple[Any, ...]
@@ -33,7 +33,7 @@ _CLAIMABLE = """CASE
 @lru_cache(maxsize=1)
 def columns() -> tuple[models.Field[Any, Any], ...]:
     """Return the fields of all columns, in the model's order."""
-    return tuple(Operation._meta.concrete_fields)
+    return tuple(operation_model()._meta.concrete_fields)
 
 
 @lru_cache
@@ -44,7 +44,7 @@ def read_columns() -> tuple[str, ...]:
 
 def table(connection: BaseDatabaseWrapper) -> str:
     """Return the quoted name of the table."""
-    return str(connection.ops.quote_name(Operation._meta.db_table))
+    return str(connection.ops.quote_name(operation_model()._meta.db_table))
 
 
 def _text(connection: BaseDatabaseWrapper, column: str) -> str:
@@ -59,7 +59,7 @@ def _claimable(connection: BaseDatabaseWrapper) -> str:
 
 def uuid_param(connection: BaseDatabaseWrapper, value: UUID | str) -> Any:
     """Return a UUID as the database's parameter."""
-    return Operation._meta.pk.get_db_prep_value(value, connection)
+    return operation_model()._meta.pk.get_db_prep_value(value, connection)
 
 
 def claim_or_read(

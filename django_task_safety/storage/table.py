@@ -14,11 +14,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
 from django_task_safety.conf import conf
-from django_task_safety.managers import OperationQuerySet
-from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, OperationRows, State, operation_model
 from django_task_safety.values.clock import Now, now_sql
 
-State = Operation.State
 T = TypeVar("T")
 
 #: How often a statement that the database chose as the victim of a deadlock is tried.
@@ -29,7 +27,7 @@ DEADLOCK_TRIES = 20
 class Seen:
     """An operation as it was read, and the database's time when it was."""
 
-    operation: Operation
+    operation: AbstractOperation
     claimed: bool
     now: datetime
 
@@ -78,12 +76,12 @@ def is_deadlock(exc: OperationalError) -> bool:
     )
 
 
-def rows() -> OperationQuerySet:
+def rows() -> OperationRows:
     """Return all rows, followers included."""
-    return Operation.all_rows.get_queryset()
+    return operation_model().all_rows.get_queryset()
 
 
-def find(*, pk: uuid.UUID | None = None, digest: str | None = None, lock: bool = False) -> Operation | None:
+def find(*, pk: uuid.UUID | None = None, digest: str | None = None, lock: bool = False) -> AbstractOperation | None:
     """Return the row with this id, or else with this key."""
     by = Q(pk=pk) if pk else Q()
     by = by | Q(key_digest=digest) if digest else by
@@ -115,7 +113,7 @@ def claimable(seen: Seen) -> bool:
     return operation.state == State.RUNNING and due is not None and due <= now and not overrun
 
 
-def newer_waits(operation: Operation) -> bool:
+def newer_waits(operation: AbstractOperation) -> bool:
     """Return whether a running operation, as it was read, was given newer arguments since its attempt began."""
     # An attempt begins when it is due; only newer arguments are due after it began.
     began = operation.started_at

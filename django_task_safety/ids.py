@@ -1,0 +1,30 @@
+"""Ids of operations: UUIDs that grow with time, so that new rows stay together in the primary key's index."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from typing import Any
+
+#: Ids that are no UUIDs (a caller's own ``task_id``) are mapped into this namespace.
+NAMESPACE = uuid.UUID("6f0b7a51-6f0e-5bd5-9c87-6f3f0c2f7a10")
+
+
+def new() -> uuid.UUID:
+    """Return a UUID of version 7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    number = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | secrets.randbits(12) << 64
+    return uuid.UUID(int=number | 2 << 62 | secrets.randbits(62))
+
+
+def message_id(text: str) -> uuid.UUID:
+    """Return a message's id as a UUID; what is none is mapped to one (version 5)."""
+    return uuid_of(text) or uuid.uuid5(NAMESPACE, text)
+
+
+def uuid_of(text: Any) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text) if text else None
+    except (ValueError, AttributeError, TypeError):
+        return None
