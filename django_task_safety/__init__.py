@@ -30,8 +30,8 @@ from django_task_safety.errors import (
 from django_task_safety.locking.locks import lock_all
 from django_task_safety.objects.watching import watch
 from django_task_safety.options import CANCEL, KEEP, PROTECT
-from django_task_safety.running.progress import track
 from django_task_safety.tasks import SafeTask
+from django_task_safety.worker.progress import track
 
 __version__ = "0.1.0"
 

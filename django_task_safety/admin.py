@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from django_task_safety.soft_delete.soft_admin import RemovedFilter, SoftDeleteAdmin
+from django_task_safety.soft_delete.admin import RemovedFilter, SoftDeleteAdmin
 
 __all__ = ["RemovedFilter", "SoftDeleteAdmin"]

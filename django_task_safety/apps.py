@@ -15,10 +15,11 @@ class TaskSafetyConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_task_safety import checks, conf
-        from django_task_safety.running import worker
+        from django_task_safety import conf
+        from django_task_safety.checks import registration
+        from django_task_safety.worker import hooks
 
         setting_changed.connect(conf.reset, dispatch_uid="django_task_safety.conf")
         conf.conf()
-        checks.register()
-        worker.connect()
+        registration.register()
+        hooks.connect()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from django_task_safety.locking.lock_managers import LockableManager, LockableQuerySet
-from django_task_safety.querysets import AllRowsManager, OperationManager, OperationQuerySet
-from django_task_safety.soft_delete.soft_managers import SoftDeleteManager, SoftDeleteQuerySet
+from django_task_safety.ledger.querysets import AllRowsManager, OperationManager, OperationQuerySet
+from django_task_safety.locking.managers import LockableManager, LockableQuerySet
+from django_task_safety.soft_delete.managers import SoftDeleteManager, SoftDeleteQuerySet
 
 __all__ = [
     "AllRowsManager",

@@ -6,17 +6,17 @@ from typing import Any
 
 from django.db import models
 
-from django_task_safety import cancellation
-from django_task_safety.calling import reopening
+from django_task_safety.ledger import cancellation
+from django_task_safety.ledger.querysets import AllRowsManager, OperationManager
 from django_task_safety.locking.lockable import LockableModel
 from django_task_safety.objects.pending import PendingOperationsModel
-from django_task_safety.querysets import AllRowsManager, OperationManager
+from django_task_safety.producer import outcome, requeue
 from django_task_safety.record import AbstractOperation
-from django_task_safety.running import progress
-from django_task_safety.soft_delete.detaching import Detachment
-from django_task_safety.soft_delete.live_unique import LiveUniqueConstraint
-from django_task_safety.soft_delete.soft_model import SoftDeleteModel
-from django_task_safety.values import codec, subjects
+from django_task_safety.soft_delete.constraints import LiveUniqueConstraint
+from django_task_safety.soft_delete.detachment import Detachment
+from django_task_safety.soft_delete.model import SoftDeleteModel
+from django_task_safety.values import identity
+from django_task_safety.worker import progress
 
 __all__ = [
     "Detachment",
@@ -42,7 +42,7 @@ class Operation(AbstractOperation):
     @property
     def subject(self) -> models.Model | None:
         """The object it is about, freshly loaded; None when there is none or it is gone."""
-        return subjects.load(self.subject_label, self.subject_id)
+        return identity.load(self.subject_label, self.subject_id)
 
     @property
     def result(self) -> Any:
@@ -51,11 +51,7 @@ class Operation(AbstractOperation):
         Raises:
             InvalidPayload: If the stored text cannot be read any more.
         """
-        if self.state != self.State.SUCCEEDED or not self.result_payload:
-            return None
-        from celery import current_app
-
-        return codec.loads(self.result_payload, current_app, results=True)
+        return outcome.result_of(self)
 
     def cancel(self, reason: str = "cancelled") -> bool:
         """Cancel it in the current transaction, whether queued, scheduled or running.
@@ -74,7 +70,7 @@ class Operation(AbstractOperation):
         Returns:
             Whether it was reopened; False when it is pending or succeeded.
         """
-        return reopening.retry(self)
+        return requeue.retry(self)
 
     def check_cancelled(self) -> None:
         """Raise when the attempt that runs this should stop.

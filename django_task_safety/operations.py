@@ -14,7 +14,7 @@ from django_task_safety.conf import conf
 from django_task_safety.errors import GuardImpossible, InvalidOption
 from django_task_safety.models import Operation as TaskOperation
 from django_task_safety.objects import triggers
-from django_task_safety.values.subjects import check_identity, pk_field, roots
+from django_task_safety.values.identity import check_identity, pk_field, roots
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from django.apps import apps
 from django.db import models
@@ -25,7 +26,7 @@ class State(models.TextChoices):
 class OperationRows(models.QuerySet[Any]):
     """A queryset of rows, for those who are below the verbs."""
 
-    def pending(self) -> Any:
+    def pending(self) -> Self:
         """Those that are queued or running."""
         return self.filter(state__in=AbstractOperation.PENDING)
 
@@ -33,6 +34,18 @@ class OperationRows(models.QuerySet[Any]):
 def operation_model() -> Any:
     """Return the concrete model, as `get_user_model` does."""
     return apps.get_model("django_task_safety", "Operation")
+
+
+def new_operation(**values: Any) -> AbstractOperation:
+    """Return an operation that is not written yet."""
+    operation: AbstractOperation = operation_model()(**values)
+    return operation
+
+
+def read_operation(using: str, names: Sequence[str], values: Sequence[Any]) -> AbstractOperation:
+    """Return an operation as it was read from the database ``using``: some columns, the others deferred."""
+    operation: AbstractOperation = operation_model().from_db(using, names, values)
+    return operation
 
 
 class AbstractOperation(models.Model):
@@ -108,7 +121,7 @@ class AbstractOperation(models.Model):
     #: Handed over to a replacement: which may continue in this row, or has one of its own, which this one follows.
     replaced = models.BooleanField(default=False)
 
-    #: No column: the object that a row to be inserted holds on to, see `django_task_safety.storage.anchors`.
+    #: No column: the object that a row to be inserted holds on to, see `django_task_safety.ledger.subject_lock`.
     anchor: Any = None
     #: No column either: for how many seconds inserting it waits for the end of a rival's transaction; None: until then.
     waits: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery
 from celery.canvas import Signature, _chain
@@ -12,9 +12,9 @@ from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
 
 from django_task_safety import options as task_options
-from django_task_safety.calling import callers
 from django_task_safety.context import current_attempt, plain_call
 from django_task_safety.options import Compensation
+from django_task_safety.producer import canvas as callers
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
@@ -29,7 +29,7 @@ class SafeTask(task_options.TaskOptions):
     abstract = True
 
     acks_late = True
-    Request = "django_task_safety.running.request:SafeRequest"
+    Request = "django_task_safety.worker.request:SafeRequest"
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:
@@ -40,11 +40,11 @@ class SafeTask(task_options.TaskOptions):
         """
         if not cls.name:
             return
-        from django_task_safety import checks
+        from django_task_safety.checks import installation
         from django_task_safety.conf import above, below, conf
 
         # Also from here, so that a project which forgot to install the app is told by Django's checks.
-        checks.register()
+        installation.register()
         task_options.check(cls)
         limits: Any = cls
         if "time_limit" not in cls.given_limits and app.conf.task_time_limit is None:
@@ -81,7 +81,8 @@ class SafeTask(task_options.TaskOptions):
         if self.app.conf.task_always_eager:
             eager: AsyncResult[Any] = self.apply(args, kwargs, **options)
             return eager
-        from django_task_safety.calling import calls, enqueueing
+        from django_task_safety.producer import call as calls
+        from django_task_safety.producer import enqueue as enqueueing
 
         result = enqueueing.enqueue_call(self, calls.make(self, args, kwargs, callers.with_lineage(self, options)))
         callers.note_child(self, result, options)
@@ -89,15 +90,18 @@ class SafeTask(task_options.TaskOptions):
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
         """Enqueue and return the operation: the new one, or the one that answers for a duplicate."""
-        from django_task_safety.calling import calls, eager, enqueueing
+        from django_task_safety.producer import call as calls
+        from django_task_safety.producer import eager
+        from django_task_safety.producer import enqueue as enqueueing
 
         call = calls.make(self, args, kwargs, {})
         if self.app.conf.task_always_eager:
             operation = enqueueing.enqueue(self, call, publish=False).operation
             eager.run(self, super().apply, call, operation, {})
             operation.refresh_from_db()
-            return operation
-        return enqueueing.enqueue(self, call).operation
+        else:
+            operation = enqueueing.enqueue(self, call).operation
+        return cast("Operation", operation)
 
     def enqueue_many(self, calls_: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[Operation]:
         """Enqueue many calls in batches, in one transaction.
@@ -108,18 +112,21 @@ class SafeTask(task_options.TaskOptions):
         Returns:
             One operation for each, in order.
         """
-        from django_task_safety.calling import calls, enqueueing
+        from django_task_safety.producer import call as calls
+        from django_task_safety.producer import enqueue as enqueueing
 
         made = [calls.make(self, *callers.split(one), {}) for one in calls_]
         if self.app.conf.task_always_eager:
             return [self.enqueue(*call.args, **call.kwargs) for call in made]
-        return enqueueing.enqueue_many(self, made)
+        return cast("list[Operation]", enqueueing.enqueue_many(self, made))
 
     def apply(  # type: ignore[override]
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
         """Run the whole protocol in this process and return Celery's ``EagerResult``; retries do not wait."""
-        from django_task_safety.calling import calls, eager, enqueueing, replacement
+        from django_task_safety.producer import call as calls
+        from django_task_safety.producer import eager, replacement
+        from django_task_safety.producer import enqueue as enqueueing
 
         call = calls.make(self, args, kwargs, {**options, "countdown": None, "eta": None})
         call = replacement.detour(call) if replacement.replaced_by(call) else call
@@ -133,7 +140,7 @@ class SafeTask(task_options.TaskOptions):
             with plain_call():
                 return super().__call__(*args, **kwargs)
         request.task_safety_entered = True  # type: ignore[attr-defined]
-        from django_task_safety.running import delivery
+        from django_task_safety.worker import delivery
 
         return delivery.deliver(self, args, kwargs)
 
@@ -162,11 +169,11 @@ class SafeTask(task_options.TaskOptions):
             plain_retry: Any = super().retry
             raised: Retry = plain_retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
             return raised
-        from django_task_safety.running import retries
+        from django_task_safety.worker import retry_policy
 
-        retries.check_left(attempt, max_retries, exc)
+        retry_policy.check_left(attempt, max_retries, exc)
         changes = {"args": args, "kwargs": kwargs, "options": callers.given(options), "max_retries": max_retries}
-        signal = retries.ask(attempt, exc, eta, countdown, **changes)
+        signal = retry_policy.ask(attempt, exc, eta, countdown, **changes)
         if throw:
             raise signal
         return signal
@@ -176,7 +183,7 @@ class SafeTask(task_options.TaskOptions):
         attempt = current_attempt()
         if attempt is None:
             return super().replace(sig)
-        from django_task_safety.calling import replacement
+        from django_task_safety.producer import replacement
 
         try:
             with replacement.capturing(attempt):

@@ -1,6 +1,6 @@
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -12,8 +12,8 @@ from django.db.models.signals import post_migrate
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
-from tests.delivering import LocalWorker, local_worker
-from tests.servers import Database, MariaDB, PostgreSQL, RabbitMQ, Redis, Server
+from tests.support.delivering import LocalWorker, local_worker
+from tests.support.servers import Database, MariaDB, PostgreSQL, RabbitMQ, Redis, Server
 
 S = TypeVar("S", bound=Server)
 
@@ -40,6 +40,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"database: {config.getoption('db')}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was logged may hold lone surrogates, which no report of a parallel run could carry."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
+    ]
+    return report
 
 
 def use_database(server: Database) -> None:

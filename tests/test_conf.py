@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_task_safety import InvalidSetting, safe_task
 from django_task_safety.conf import conf, load
+from tests.support.ids import label
 
 DURATIONS = ["LEASE", "SWEEP_INTERVAL", "REPUBLISH_AFTER", "MAX_BROKER_DELAY", "RETENTION", "TIME_LIMIT"]
 
@@ -155,7 +156,7 @@ def start(task_safety: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("bad", [{"LEASES": 1}, {"LEASE": -1}, {"KEEPER": "no"}, [1]], ids=str)
+@pytest.mark.parametrize("bad", [{"LEASES": 1}, {"LEASE": -1}, {"KEEPER": "no"}, [1]], ids=label)
 def test_a_mistake_stops_the_start(bad):
     process = start(bad)
     assert process.returncode != 0

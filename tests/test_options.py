@@ -14,9 +14,10 @@ from celery import _state, current_app
 from django.db import models
 
 from django_task_safety import CANCEL, KEEP, PROTECT, InvalidOption, SafeTask, idempotent_task, safe_task
-from django_task_safety.running import retries
+from django_task_safety.worker import retry_policy
+from tests.support.ids import label
+from tests.support.workers import ROOT
 from tests.testapp.models import Note
-from tests.workers import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +82,7 @@ def test_the_error_is_a_type_error_and_a_value_error():
         {"version": "numbr"},
         {"subject": "numbr"},
     ],
-    ids=str,
+    ids=label,
 )
 def test_a_parameter_that_the_task_does_not_have_is_refused(options):
     with pytest.raises(InvalidOption, match=r"'numbr'.*Did you mean 'number'"):
@@ -106,7 +107,7 @@ def test_a_parameter_that_the_task_does_not_have_is_refused(options):
         *({"retry_kwargs": {"queue": "slow"}}, {"retry_kwargs": {"countdown": -1}}),
         *({"retry_on": 5}, {"retry_on": "ConnectionError"}, {"retry_on": [int]}, {"retry_on": (ValueError, 5)}),
     ],
-    ids=str,
+    ids=label,
 )
 def test_a_value_that_cannot_work_is_refused(options):
     (option,) = options
@@ -134,7 +135,7 @@ def test_celerys_retry_kwargs_are_understood():
     options = {"max_retries": 7, "countdown": 5}
     task = define(safe_task, autoretry_for=(OSError,), retry_kwargs=options)
     assert (task.max_retries, task.retry_backoff, task.default_retry_delay) == (7, False, 5)
-    assert retries.usual(task, 3) == 5
+    assert retry_policy.usual(task, 3) == 5
     task = define(safe_task, autoretry_for=(OSError,), retry_kwargs=options, retry_backoff=3)
     assert (task.max_retries, task.retry_backoff) == (7, 3)
 
@@ -155,7 +156,7 @@ def test_celerys_retry_kwargs_are_understood():
             {"track_started": 1},
         ),
     ],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )
 def test_every_option_may_be_given(options):
     task = define(safe_task, **options)
@@ -164,7 +165,7 @@ def test_every_option_may_be_given(options):
 
 
 @pytest.mark.parametrize("decorator", [safe_task, idempotent_task])
-@pytest.mark.parametrize("thing", [Note, "a name", 5], ids=str)
+@pytest.mark.parametrize("thing", [Note, "a name", 5], ids=label)
 def test_only_a_function_can_be_made_a_task(decorator, thing):
     with pytest.raises(InvalidOption, match="function"):
         decorator(thing)
@@ -173,7 +174,7 @@ def test_only_a_function_can_be_made_a_task(decorator, thing):
 
 
 @pytest.mark.parametrize(
-    "options", [{"key": "note"}, {"period": timedelta(1)}, {"key": "note", "match": "number"}], ids=str
+    "options", [{"key": "note"}, {"period": timedelta(1)}, {"key": "note", "match": "number"}], ids=label
 )
 def test_a_class_that_forgot_to_be_idempotent_is_refused(options):
     base = type("Base", (SafeTask,), {"abstract": True, **options})
@@ -184,7 +185,7 @@ def test_a_class_that_forgot_to_be_idempotent_is_refused(options):
 
 
 @pytest.mark.parametrize("option", ["match", "version"])
-@pytest.mark.parametrize("key", ["number", ["note", "number"]], ids=str)
+@pytest.mark.parametrize("key", ["number", ["note", "number"]], ids=label)
 def test_what_is_part_of_the_key_cannot_differ_for_one(option, key):
     with pytest.raises(InvalidOption, match=rf"{option}=.*'number'.* is part of the key.*key="):
         define(idempotent_task, key=key, **{option: "number"})

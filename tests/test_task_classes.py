@@ -9,6 +9,7 @@ from celery import Celery, Task, _state, current_app, shared_task
 
 from django_task_safety import KEEP, PROTECT, InvalidOption, SafeTask, idempotent_task, safe_task
 from django_task_safety.models import Operation
+from tests.support.ids import label
 from tests.testapp.models import Effect, Note
 
 
@@ -142,7 +143,7 @@ def test_a_bound_task_gets_itself_first(worker):
     assert Operation.objects.get().result == [str(operation.pk), 3]
 
 
-@pytest.mark.parametrize("option", [{"key": "number"}, {"rerun": "always"}, {"on_duplicate": "raise"}], ids=str)
+@pytest.mark.parametrize("option", [{"key": "number"}, {"rerun": "always"}, {"on_duplicate": "raise"}], ids=label)
 def test_an_option_of_idempotent_tasks_is_not_lost_on_another_one(option):
     (name,) = option
     with pytest.raises(InvalidOption, match=f"{name} is an option of idempotent tasks"):

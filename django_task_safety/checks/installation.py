@@ -21,6 +21,13 @@ _OLDEST = {"postgresql": (13,), "mysql": (8, 0, 1), "sqlite": (3, 24)}
 _OLDEST_MARIADB = (10, 5)
 
 
+def register() -> None:
+    """Register what can be checked before the app is ready, or where it was not installed at all."""
+    registered: set[Any] = checks.registry.registry.registered_checks
+    if check_settings not in registered:
+        checks.register(check_settings, "task_safety")
+
+
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
     """TASK_SAFETY is valid (E001), and the app is installed (E002)."""
     problems: list[checks.CheckMessage] = []

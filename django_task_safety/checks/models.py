@@ -9,8 +9,8 @@ from django.apps import apps
 from django.core import checks
 from django.db import models
 
-from django_task_safety.locking.lock_managers import LockableQuerySet
-from django_task_safety.soft_delete.soft_managers import AllManager, SoftDeleteManager, SoftDeleteQuerySet
+from django_task_safety.locking.managers import LockableQuerySet
+from django_task_safety.soft_delete.managers import AllManager, SoftDeleteManager, SoftDeleteQuerySet
 
 #: What a lock can block.
 _BLOCKABLE = frozenset({"delete", "save"})
@@ -47,7 +47,7 @@ def _check_locks(model: Any) -> Iterator[checks.CheckMessage]:
 
 
 def _check_removed_rows(model: Any) -> Iterator[checks.CheckMessage]:
-    from django_task_safety.soft_delete.held_values import bare
+    from django_task_safety.soft_delete.unique_conflicts import bare
 
     for names in bare(model):
         yield checks.Warning(

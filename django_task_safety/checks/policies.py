@@ -12,7 +12,7 @@ from celery import current_app
 from django.core import checks
 from django.db import models
 
-from django_task_safety.objects.relations import is_watched
+from django_task_safety.objects.relation import is_watched
 from django_task_safety.options import KEEP, PROTECT
 from django_task_safety.registry import import_tasks
 

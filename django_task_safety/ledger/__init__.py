@@ -17,10 +17,10 @@ The caller owns the transaction; announcements wait for its commit.
 
 from __future__ import annotations
 
-from django_task_safety.ledger.asking import amend, enqueue, hold, reopen, started
-from django_task_safety.ledger.claiming import claim
+from django_task_safety.ledger.claim import claim
 from django_task_safety.ledger.columns import TIES, Failure
-from django_task_safety.ledger.ending import cancel, end, give_up, hand_back, prune, settle, take_back
+from django_task_safety.ledger.enqueue import amend, enqueue, hold, reopen, started
+from django_task_safety.ledger.finish import cancel, end, give_up, hand_back, prune, settle, take_back
 
 __all__ = [
     "TIES",

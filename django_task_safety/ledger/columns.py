@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from django_task_safety import announce
+from django_task_safety.ledger import notifications, table
 from django_task_safety.record import AbstractOperation, OperationRows
-from django_task_safety.storage import table
 from django_task_safety.values.clock import After, Now
 
 #: What a row looks like when no attempt owns it.
@@ -43,7 +42,7 @@ def write(found: OperationRows, operation: AbstractOperation, values: dict[str, 
         else:
             setattr(operation, attname, value)
     if name:
-        announce.transition(name, operation)
+        notifications.transition(name, operation)
     return True
 
 

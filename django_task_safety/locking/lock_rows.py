@@ -14,14 +14,13 @@ from django.db import models, transaction
 from django_task_safety import ids, ledger
 from django_task_safety.conf import conf
 from django_task_safety.context import current_operation
-from django_task_safety.leases import owners
-from django_task_safety.leases.heartbeat import heartbeat
-from django_task_safety.objects import obstacles
+from django_task_safety.ledger import schedule, subject_lock, table, worker_id
+from django_task_safety.ledger.heartbeat import heartbeat
+from django_task_safety.objects import conflicts
 from django_task_safety.options import KEEP, PROTECT
-from django_task_safety.record import AbstractOperation, OperationRows, State, operation_model
-from django_task_safety.storage import anchors, schedule, table
+from django_task_safety.record import AbstractOperation, OperationRows, State, new_operation
 from django_task_safety.values.clock import After, Now
-from django_task_safety.values.subjects import pk_text, root_model, slot, subject_of
+from django_task_safety.values.identity import pk_text, root_model, slot, subject_of
 
 #: How long the row of a lock is kept when it has ended.
 KEPT = timedelta(hours=1)
@@ -50,26 +49,26 @@ def take(obj: models.Model, name: str, lease: float) -> AbstractOperation:
         if ledger.enqueue([asked]):
             _keep_alive(asked, lease)
             return asked
-        obstacles.look(asked)
+        conflicts.look(asked)
     # Whoever has it has not committed yet, so there is no row to be seen.
-    unseen = operation_model()(
-        **{"task": obstacles.LOCK, "lock": name, "subject_label": asked.subject_label, "subject_id": asked.subject_id},
+    unseen = new_operation(
+        **{"task": conflicts.LOCK, "lock": name, "subject_label": asked.subject_label, "subject_id": asked.subject_id},
         **{"owner": "a transaction that is not committed yet", "state": State.RUNNING, "created_at": table.now()},
     )
-    raise obstacles.locked([unseen], f"takes no other operation that locks it ({name!r})")
+    raise conflicts.locked([unseen], f"takes no other operation that locks it ({name!r})")
 
 
 def _asked(obj: models.Model, name: str, lease: float) -> AbstractOperation:
     label, pk = subject_of(obj)
     protects = "delete" in getattr(obj, "lock_blocks", {"delete"})
-    operation = operation_model()(
-        **{"id": ids.new(), "task": obstacles.LOCK, "state": State.RUNNING, "key": name},
+    operation = new_operation(
+        **{"id": ids.new(), "task": conflicts.LOCK, "state": State.RUNNING, "key": name},
         **{"subject_label": label, "subject_id": pk, "on_delete": PROTECT if protects else KEEP},
-        **{"lock": name, "lock_slot": slot(label, pk, name), "token": uuid.uuid4(), "owner": owners.me()},
+        **{"lock": name, "lock_slot": slot(label, pk, name), "token": uuid.uuid4(), "owner": worker_id.me()},
         **{"attempt": 1, "max_attempts": 1, "retention": KEPT},
         **{"created_at": Now(), "available_at": Now(), "started_at": Now(), "due_at": After(_first_lease(lease))},
     )
-    operation.anchor = anchors.of(operation, obj._state.db or conf().DATABASE, type(obj))
+    operation.anchor = subject_lock.of(operation, obj._state.db or conf().DATABASE, type(obj))
     return operation
 
 
@@ -104,8 +103,8 @@ def locks_on(model: type[models.Model], pks: Sequence[Any], name: str | None = N
     """Return the pending operations that hold a lock on one of the rows of a model, by code or by tasks."""
     root = root_model(model)
     texts = [pk_text(root, pk) for pk in pks]
-    found = table.rows().filter(subject_label=root._meta.label_lower, subject_id__in=texts)
-    found = found.filter(lock_slot__isnull=False).pending().exclude(obstacles.LAPSED)
+    found: OperationRows = table.rows().filter(subject_label=root._meta.label_lower, subject_id__in=texts)
+    found = found.filter(lock_slot__isnull=False).pending().exclude(conflicts.LAPSED)
     return found if name is None else found.filter(lock=name)
 
 
@@ -128,5 +127,5 @@ def _refuse(model: type[models.Model], pks: Sequence[Any]) -> None:
     mine = set(held_here())
     if running := current_operation():
         mine.add(running.pk)
-    if others := list(locks_on(model, pks).exclude(pk__in=mine)[: obstacles.LISTED]):
-        raise obstacles.locked(others, "cannot be saved")
+    if others := list(locks_on(model, pks).exclude(pk__in=mine)[: conflicts.LISTED]):
+        raise conflicts.locked(others, "cannot be saved")

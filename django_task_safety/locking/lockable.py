@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from django.db import router
 
-from django_task_safety.locking.lock_managers import LockableManager
 from django_task_safety.locking.locks import Lock
+from django_task_safety.locking.managers import LockableManager
 from django_task_safety.objects.pending import PendingOperationsModel
-from django_task_safety.values.subjects import subject_of
+from django_task_safety.values.identity import subject_of
 
 
 class LockableModel(PendingOperationsModel):

@@ -17,7 +17,7 @@ from django.db import models
 
 from django_task_safety.conf import conf, seconds
 from django_task_safety.errors import InvalidOption, LockLost, ObjectLocked, TaskSafetyError
-from django_task_safety.values.subjects import subject_of
+from django_task_safety.values.identity import subject_of
 
 if TYPE_CHECKING:
     from django_task_safety.record import AbstractOperation

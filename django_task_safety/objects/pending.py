@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from django.core import checks
 
 from django_task_safety.errors import InvalidArguments
-from django_task_safety.objects.relations import NAME, OperationsRelation, is_watched
+from django_task_safety.objects.relation import NAME, OperationsRelation, is_watched
 from django_task_safety.objects.saving import SavedModel
-from django_task_safety.values.subjects import check_identity
+from django_task_safety.values.identity import check_identity
 
 if TYPE_CHECKING:
-    from django_task_safety.objects.relations import SubjectManager
+    from django_task_safety.objects.relation import SubjectManager
 
 
 class PendingOperationsModel(SavedModel):

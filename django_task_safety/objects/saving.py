@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, models, router, transaction
 
 from django_task_safety.errors import ObjectGone
-from django_task_safety.objects.loaded import Loaded, columns, is_expression, same
+from django_task_safety.objects.snapshot import Loaded, columns, is_expression, same
 
 #: The positional parameters of ``Model.save()`` in Django 5.2.
 _POSITIONAL = ("force_insert", "force_update", "using", "update_fields")

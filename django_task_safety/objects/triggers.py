@@ -1,5 +1,5 @@
 """The triggers that look at an object's operations when its row is deleted, whoever deletes it: the same rules as
-`django_task_safety.objects.guards`, in SQL.
+`django_task_safety.objects.delete_guard`, in SQL.
 
 When a trigger runs, the delete has locked the row, for which an enqueue holds a lock of its own (`anchors`): so whoever
 enqueued before has committed, and whoever comes later finds no object. What remains is to read what is committed now,
@@ -22,11 +22,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt
 from django_task_safety.errors import GuardImpossible
-from django_task_safety.objects.obstacles import LOCK
+from django_task_safety.ledger.statements import table as operations_table
+from django_task_safety.ledger.statements import uuid_param
+from django_task_safety.objects.conflicts import LOCK
 from django_task_safety.options import KEEP
 from django_task_safety.record import operation_model
-from django_task_safety.storage.statements import table as operations_table
-from django_task_safety.storage.statements import uuid_param
 
 #: What is pending on an object: ``{o}`` is the alias with its dot, ``{same}`` compares the primary key.
 _PENDING = "{o}subject_label = '{label}' AND {same} AND {o}state IN ('queued', 'running')"

@@ -27,8 +27,8 @@ def watch(model: M) -> M:
             an ``operations`` of its own, or a primary key that is neither a whole number, nor a UUID, nor a string.
     """
     # A project names this in its apps.py, which is read before there may be models.
-    from django_task_safety.objects.relations import spread
-    from django_task_safety.values.subjects import check_identity
+    from django_task_safety.objects.relation import spread
+    from django_task_safety.values.identity import check_identity
 
     if not isinstance(model, type) or not issubclass(model, models.Model):
         raise InvalidArguments(f"watch() takes a model class, not {model!r}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import redis
 
 from tests.bench.setting import servers
-from tests.workers import Worker, until
+from tests.support.workers import Worker, until
 
 #: Of each kind.
 DUPLICATES = 60

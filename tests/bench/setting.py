@@ -11,7 +11,7 @@ from typing import Any
 import django
 from django.db.utils import ConnectionHandler
 
-from tests.servers import PostgreSQL, Redis
+from tests.support.servers import PostgreSQL, Redis
 
 
 @contextmanager

@@ -13,7 +13,7 @@ def main() -> None:
     with servers(aliases=("empty", "full")):
         from django.db import connections
 
-        from django_task_safety.storage import statements
+        from django_task_safety.ledger import statements
 
         fill(connections["full"])
         functions = {}
@@ -46,8 +46,8 @@ def look(connection) -> None:
 
 
 def queue(connection, count: int) -> list[uuid.UUID]:
-    from django_task_safety.calling import calls
-    from django_task_safety.storage import inserting
+    from django_task_safety.ledger import insert as inserting
+    from django_task_safety.producer import call as calls
     from tests.testapp.tasks import bench_idempotent
 
     made = [calls.make(bench_idempotent, (n,), {}, {}).operation for n in range(count)]

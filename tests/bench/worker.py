@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.setting import servers
-from tests.workers import Worker, until
+from tests.support.workers import Worker, until
 
 TASKS = 1000
 

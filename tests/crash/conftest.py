@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from tests.crash.victims import Victims
+from tests.crash.forked_processes import Victims
 
 pytest.register_assert_rewrite("tests.crash.counting", "tests.crash.scenarios")
 

@@ -5,11 +5,11 @@ import random
 
 from django_task_safety import ledger
 from django_task_safety.models import Operation
-from django_task_safety.running import sweeper
+from django_task_safety.worker import sweeper
 from tests.crash import tasks
 from tests.crash.counting import State
-from tests.crash.post import Letter, letter_of, message_of
-from tests.delivering import LocalWorker
+from tests.crash.messages import Letter, letter_of, message_of
+from tests.support.delivering import LocalWorker
 from tests.testapp.models import Effect
 
 LEASE = 30.0

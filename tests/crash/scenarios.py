@@ -7,7 +7,7 @@ from celery import Task
 from django.db import transaction
 
 from django_task_safety.models import Operation
-from tests.crash import acts, tasks
+from tests.crash import scenario_steps, tasks
 from tests.crash.counting import (
     State,
     assert_charged_once,
@@ -16,9 +16,9 @@ from tests.crash.counting import (
     effects,
     operation,
 )
-from tests.crash.post import Letter, deliver, letter_of, pass_lease
-from tests.crash.victims import Victims
-from tests.delivering import LocalWorker
+from tests.crash.forked_processes import Victims
+from tests.crash.messages import Letter, deliver, letter_of, pass_lease
+from tests.support.delivering import LocalWorker
 from tests.testapp.models import Order
 
 Details = dict[str, Any]
@@ -193,7 +193,7 @@ class Renew(Scenario):
 
     def prepare(self, number: int) -> tuple[Details, list[Letter]]:
         Order.objects.create(number=number, amount=1)
-        acts.renew_order(number, 1)
+        scenario_steps.renew_order(number, 1)
         return {"number": number, "amount": 2}, self.post()
 
     def check(self, number: int) -> None:

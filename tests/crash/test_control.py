@@ -4,8 +4,8 @@ import pytest
 
 from tests.crash import tasks
 from tests.crash.counting import State, effects, operation
-from tests.crash.everywhere import crash_everywhere
-from tests.crash.post import deliver, recover
+from tests.crash.fault_matrix import crash_everywhere
+from tests.crash.messages import deliver, recover
 from tests.crash.scenarios import Delivery
 from tests.testapp.models import Order
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.crash.counting import assert_charged_once
-from tests.crash.everywhere import crash_everywhere
-from tests.crash.post import recover
+from tests.crash.fault_matrix import crash_everywhere
+from tests.crash.messages import recover
 from tests.crash.scenarios import SCENARIOS, Enqueue
 
 

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from tests.crash import tasks
+from tests.crash.messages import drain
 from tests.crash.model import History
-from tests.crash.post import drain
 from tests.testapp.models import Effect
 
 #: Other histories at each run; name the seed of a failed one to see it again.

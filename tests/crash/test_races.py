@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from django_task_safety.models import Operation
-from django_task_safety.running import sweeper
-from tests.crash import acts, tasks
+from django_task_safety.worker import sweeper
+from tests.crash import scenario_steps, tasks
 from tests.crash.counting import State, assert_charged_once, assert_never_charged, effects, operation
-from tests.crash.everywhere import meet_everywhere
-from tests.crash.post import deliver, drain, letter_of, message_of
+from tests.crash.fault_matrix import meet_everywhere
+from tests.crash.messages import deliver, drain, letter_of, message_of
 from tests.testapp.models import Order
 
 EIGHT = range(8)
@@ -101,7 +101,7 @@ def test_a_cancel_at_any_point_of_a_delivery_is_all_or_nothing(victims, worker):
         return {"letter": call(worker, number)}
 
     def cancel(number, details):
-        return acts.cancel_order(number, details["letter"]["headers"]["id"])
+        return scenario_steps.cancel_order(number, details["letter"]["headers"]["id"])
 
     orders = set()
     for meeting in meet_everywhere(victims, "deliver", prepare, cancel):
@@ -143,7 +143,7 @@ def test_a_call_that_meets_one_in_an_open_transaction_is_made_whatever_becomes_o
         return {"number": number, "undo": undo}
 
     def enqueue(number, details):
-        return acts.enqueue(number, undo=False)
+        return scenario_steps.enqueue(number, undo=False)
 
     orders = set()
     for meeting in meet_everywhere(victims, "enqueue", prepare, enqueue):

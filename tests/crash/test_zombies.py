@@ -4,12 +4,12 @@ import pytest
 from django.db import connection
 
 from django_task_safety import ledger
+from django_task_safety.ledger import schedule
 from django_task_safety.models import Operation
-from django_task_safety.storage import schedule
 from tests.crash import tasks
 from tests.crash.counting import State, assert_charged_once, effects, operation
-from tests.crash.everywhere import meet, meet_everywhere
-from tests.crash.post import drain, letter_of, message_of
+from tests.crash.fault_matrix import meet, meet_everywhere
+from tests.crash.messages import drain, letter_of, message_of
 from tests.testapp.models import Order
 
 #: How attempt 1 ends, and the state and effects that gives it where no other attempt came first.

@@ -34,15 +34,15 @@ def play(order: dict[str, Any], details: dict[str, Any], report: int, ready: int
     """Be the victim."""
     from django.db import connection
 
-    from tests.crash import acts
-    from tests.crash.tap import Tap
+    from tests.crash import scenario_steps
+    from tests.crash.fault_points import Tap
 
     outcome: dict[str, Any] = {"pid": os.getpid()}
     try:
         tap = Tap(connection, order["at"], {"die": die, "pause": pause}[order["event"]])
         os.write(ready, b".")
         os.read(start, 1)
-        outcome["value"] = getattr(acts, order["act"])(**details)
+        outcome["value"] = getattr(scenario_steps, order["act"])(**details)
         tap.point("at the end")
         outcome["points"] = tap.points
     except BaseException:
@@ -76,7 +76,7 @@ def start_together(order: dict[str, Any]) -> None:
 
 def main() -> None:
     django.setup()
-    from tests.crash import acts, tasks  # noqa: F401 - before the forks, which then need not
+    from tests.crash import scenario_steps, tasks  # noqa: F401 - before the forks, which then need not
 
     while line := sys.stdin.readline():
         start_together(json.loads(line))

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 
 from tests.celery import app
-from tests.workers import Worker
+from tests.support.workers import Worker
 
 BROKERS = ["embedded", "redis", "rabbitmq"]
 POOLS = ["prefork", "threads", "solo", "gevent"]

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 
 from django_task_safety.models import Operation
+from tests.support.workers import until
 from tests.testapp.models import Effect
 from tests.testapp.tasks import connected
-from tests.workers import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

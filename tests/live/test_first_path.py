@@ -4,9 +4,9 @@ import pytest
 from celery import chain, chord
 
 from django_task_safety.models import Operation
+from tests.support.workers import until
 from tests.testapp.models import Effect, Note
 from tests.testapp.tasks import act, collected, copy_note, double, total
-from tests.workers import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 State = Operation.State

@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from django_task_safety.models import Operation
+from tests.support.workers import Worker, until
 from tests.testapp.models import Effect
 from tests.testapp.tasks import charge_slowly, plain_charge_slowly
-from tests.workers import Worker, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 

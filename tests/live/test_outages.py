@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from django_task_safety.models import Operation
 from tests.celery import app
+from tests.support.workers import until
 from tests.testapp.models import Effect
 from tests.testapp.tasks import (
     charge_slowly,
@@ -22,7 +23,6 @@ from tests.testapp.tasks import (
     watched,
     watched_outside,
 )
-from tests.workers import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 State = Operation.State

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers import ROOT, until
+from tests.support.workers import ROOT, until
 
 #: Seconds that the story may take on two cores.
 LIMIT = 90

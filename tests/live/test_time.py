@@ -3,8 +3,8 @@
 import pytest
 
 from django_task_safety.models import Operation
+from tests.support.workers import until
 from tests.testapp.tasks import record
-from tests.workers import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

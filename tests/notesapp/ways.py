@@ -6,9 +6,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from tests.notesapp.models import (
-    Note,
-)
+from tests.notesapp.models import Note
 
 
 def note(**values: Any) -> Note:

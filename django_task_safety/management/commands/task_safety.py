@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_task_safety.models import SoftDeleteModel
 from django_task_safety.registry import import_tasks
-from django_task_safety.running import sweeper
-from django_task_safety.soft_delete import purging
+from django_task_safety.soft_delete import purge as purging
+from django_task_safety.worker import sweeper
 
 DAY = 86_400
 

@@ -1,1 +1,0 @@
-"""Who owns what is running or locked, and until when."""

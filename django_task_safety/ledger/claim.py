@@ -1,0 +1,90 @@
+"""An attempt becomes the owner of an operation, or finds out that it cannot."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+
+from django_task_safety.ledger import notifications, statements, table
+from django_task_safety.ledger.table import Seen
+from django_task_safety.record import AbstractOperation, State, read_operation
+
+
+def claim(
+    pk: uuid.UUID,
+    owner: str,
+    lease: float,
+    limit: float | None,
+    hint: Callable[[], AbstractOperation | None] = lambda: None,
+    task: str | None = None,
+) -> Seen | None:
+    """Make this attempt the owner of the operation, or return the row as it is.
+
+    Args:
+        pk: The operation's id.
+        owner: Who claims, for people.
+        lease: Seconds until the claim runs out unless renewed.
+        limit: Seconds after which it is not renewed any more.
+        task: The name of the task that would run it; another one's is not claimed.
+        hint: Returns what the message knows of the row; where one statement cannot both claim and read, that saves
+            the second, if nothing changed since it was published.
+
+    Returns:
+        None where there is no such row.
+    """
+    token = uuid.uuid4()
+    db = table.connection()
+    if db.vendor == "postgresql":
+        row = statements.claim_or_read(db, pk, token, owner, lease, limit, task)
+        seen = _from_row(db, row, token, owner) if row else None
+    else:
+        seen = _claim_in_two(db, pk, token, owner, lease, limit, hint(), task)
+    if seen and seen.claimed:
+        notifications.transition("started", seen.operation)
+    return seen
+
+
+def _from_row(db: BaseDatabaseWrapper, row: statements.Row, token: uuid.UUID, owner: str) -> Seen:
+    claimed, now, *values = row
+    operation = read_operation(db.alias, statements.read_columns(), values)
+    if claimed:
+        _taken(operation, token, owner)
+    return Seen(operation, bool(claimed), now)
+
+
+def _taken(operation: AbstractOperation, token: uuid.UUID, owner: str) -> None:
+    """Make the instance what the claim made of the row."""
+    operation.attempt, operation.state, operation.token, operation.owner = (
+        operation.attempt + 1,
+        State.RUNNING,
+        token,
+        owner,
+    )
+    for name in ("due_at", "deadline_at"):
+        operation.__dict__.pop(name, None)
+
+
+def _claim_in_two(
+    db: BaseDatabaseWrapper,
+    pk: uuid.UUID,
+    token: uuid.UUID,
+    owner: str,
+    lease: float,
+    limit: float | None,
+    hint: AbstractOperation | None,
+    task: str | None,
+) -> Seen | None:
+    while True:
+        if hint and statements.claim_seen(db, pk, (hint.attempt, hint.revision), token, owner, lease, limit, task):
+            _taken(hint, token, owner)
+            return Seen(hint, True, timezone.now())
+        seen = table.read(pk)
+        if seen is None:
+            return None
+        changed = hint is None or (hint.attempt, hint.revision) != (seen.operation.attempt, seen.operation.revision)
+        if not (changed and table.claimable(seen)) or task not in (None, seen.operation.task):
+            return seen
+        hint = seen.operation

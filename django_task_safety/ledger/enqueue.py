@@ -1,0 +1,125 @@
+"""Work is asked for: a new row, an ended one that is opened again, newer arguments for a pending one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from django_task_safety.conf import conf
+from django_task_safety.ledger import insert as inserting
+from django_task_safety.ledger import notifications, subject_lock, table
+from django_task_safety.ledger.columns import FRESH, TIES, forget_expressions, write
+from django_task_safety.record import AbstractOperation, OperationRows, State
+from django_task_safety.values.clock import After, Now
+
+#: How many operations on objects this thread has written: what is being deleted may have to be looked at again.
+enqueued: ContextVar[int] = ContextVar("django_task_safety_enqueued", default=0)
+
+
+def enqueue(operations: Sequence[AbstractOperation]) -> list[AbstractOperation]:
+    """Insert operations; return those whose id, key and lock were new, and whose object, where it matters, is there.
+
+    Raises:
+        ObjectGone: If there are several, and the object of one is gone.
+    """
+    anchor = operations[0].anchor if len(operations) == 1 else None
+    if anchor is None or not anchor.here:
+        subject_lock.hold(operation.anchor for operation in operations if operation.anchor)
+    here = anchor if anchor and anchor.here else None
+    inserted = table.repeated(lambda: inserting.insert(table.connection(), operations, here))
+    new = list(operations) if inserted == len(operations) else []
+    if inserted != len(operations) and len(operations) > 1:
+        present = set(
+            table.rows().filter(pk__in=[operation.pk for operation in operations]).values_list("pk", flat=True)
+        )
+        new = [operation for operation in operations if operation.pk in present]
+    for operation in new:
+        # As a row that was read: it can be an argument of another task.
+        operation._state.adding, operation._state.db = False, conf().DATABASE
+        if operation.subject_label:
+            enqueued.set(enqueued.get() + 1)
+        forget_expressions(operation)
+        notifications.transition("started" if operation.state == State.RUNNING else "enqueued", operation)
+    return new
+
+
+def started(owner: str, lease: float, limit: float | None) -> dict[str, Any]:
+    """Return the columns of a row that is inserted by the attempt that runs it; for the rest see `claim`."""
+    return {
+        **{"state": State.RUNNING, "token": uuid.uuid4(), "owner": owner, "attempt": 1, "started_at": Now()},
+        **{"available_at": Now(), "due_at": After(lease), "deadline_at": None if limit is None else After(limit)},
+    }
+
+
+def reopen(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool) -> bool:
+    """Queue an ended operation again for what ``asked`` asks, unless it changed since it was read.
+
+    Raises:
+        ObjectGone: If the object is gone.
+    """
+    values = {**FRESH, **_asked(seen, asked), "state": State.QUEUED}
+    values["generation"] = seen.generation + (1 if new_work else 0)
+    return _write_anchored(seen, asked, values, "enqueued")
+
+
+def amend(seen: AbstractOperation, asked: AbstractOperation) -> bool:
+    """Give a pending operation newer arguments, unless it changed since it was read.
+
+    A queued one runs with them; a running one runs once more with them when it has ended.
+    """
+    values = _asked(seen, asked)
+    if seen.state == State.RUNNING:
+        # The attempt's lease stays; settle finds the newer revision, and when it is to start. Where the attempt is
+        # lost, the newer work has attempts of its own. It stays tied to its object.
+        values = {name: values[name] for name in values.keys() - {"due_at", *TIES}}
+        if asked.max_attempts is not None:
+            values["max_attempts"] = F("attempt") + asked.max_attempts
+        # After the attempt began, also for a database that counts milliseconds: see `table.newer_waits`.
+        values["available_at"] = After(max(getattr(asked.available_at, "seconds", 0.0), 0.001))
+    else:
+        values["attempt"] = 0
+    values["generation"] = seen.generation + 1
+    return _write_anchored(seen, asked, values)
+
+
+def _write_anchored(seen: AbstractOperation, asked: AbstractOperation, values: dict[str, Any], name: str = "") -> bool:
+    """Change the row as it was read, while the object is held; False also where another one holds the lock."""
+    if asked.subject_label:
+        enqueued.set(enqueued.get() + 1)
+    if asked.anchor is None and asked.lock_slot is None:
+        return write(_as_read(seen), seen, values, name)
+    try:
+        with transaction.atomic(using=conf().DATABASE):
+            hold(asked)
+            return write(_as_read(seen), seen, values, name)
+    except IntegrityError:
+        if asked.lock_slot is None:
+            raise
+        return False
+
+
+def hold(asked: AbstractOperation) -> None:
+    """Hold on to the object that the operation needs, until the end of the transaction.
+
+    Raises:
+        ObjectGone: If it does not exist any more, or is removed.
+    """
+    subject_lock.hold([asked.anchor] if asked.anchor else [])
+
+
+def _as_read(seen: AbstractOperation) -> OperationRows:
+    return table.rows().filter(pk=seen.pk, state=seen.state, revision=seen.revision, attempt=seen.attempt)
+
+
+def _asked(seen: AbstractOperation, asked: AbstractOperation) -> dict[str, Any]:
+    # The statement is guarded by the revision that was seen, so the next one is known.
+    names = (
+        *("task", "payload", "options", "match_digest", "version", *TIES),
+        *("max_attempts", "available_at", "expires_at", "retention", "due_at", "delivered", "follows", "replaced"),
+    )
+    return {**{name: asked.__dict__[name] for name in names}, "revision": seen.revision + 1}

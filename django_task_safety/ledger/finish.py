@@ -1,0 +1,107 @@
+"""An attempt, or somebody on its behalf, gives an operation back or ends it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from django_task_safety.conf import conf
+from django_task_safety.ledger import notifications, schedule, statements, table
+from django_task_safety.ledger.columns import ENDED, UNOWNED, Failure, write
+from django_task_safety.record import AbstractOperation, OperationRows, State
+from django_task_safety.values import codec
+from django_task_safety.values.clock import Now
+
+
+def settle(operation: AbstractOperation, result: str) -> bool:
+    """Record the success of the attempt that owns ``operation``; False when it does not own it any more,
+    or when newer arguments wait."""
+    soon = conf().REPUBLISH_AFTER
+    settled = operation.token is not None and statements.settle(
+        table.connection(), operation.pk, operation.token, operation.revision, result, soon
+    )
+    if settled:
+        operation.state, operation.result_payload, operation.token = State.SUCCEEDED, result, None
+        notifications.transition("succeeded", operation)
+    return settled
+
+
+def hand_back(
+    operation: AbstractOperation,
+    delay: float,
+    values: dict[str, Any] | None = None,
+    *,
+    name: str,
+    reason: str = "",
+    newest: bool = False,
+) -> bool:
+    """Queue the operation again in the name of the attempt that owns it.
+
+    Args:
+        operation: The operation, as the attempt knows it.
+        delay: Seconds until it may run; newer arguments may have to wait longer.
+        values: Further columns: changed arguments, the last error.
+        name: What to announce.
+        reason: For the log.
+        newest: Only if nobody asked for newer work meanwhile.
+    """
+    queued = {**UNOWNED, "state": State.QUEUED, **schedule.queued_again(delay)}
+    done = write(_owned(operation, newest), operation, {**queued, "republished": 0, **(values or {})})
+    if done:
+        notifications.transition(name, operation, reason, **({"delay": delay} if name == "retried" else {}))
+    return done
+
+
+def end(
+    operation: AbstractOperation,
+    state: State,
+    failure: Failure | None = None,
+    *,
+    newest: bool = False,
+    **values: Any,
+) -> bool:
+    """End the operation in the name of the attempt that owns it, if it still does; see `hand_back`."""
+    failed = dataclasses.asdict(failure) if failure else {}
+    ended = {**ENDED, "state": state, "ended_at": Now(), "due_at": schedule.after_end(operation), **failed, **values}
+    return write(_owned(operation, newest), operation, ended)
+
+
+def _owned(operation: AbstractOperation, newest: bool) -> OperationRows:
+    owned = table.rows().filter(pk=operation.pk, token=operation.token, state=State.RUNNING)
+    return owned.filter(revision=operation.revision) if newest else owned
+
+
+def cancel(found: OperationRows, reason: str) -> int:
+    """Cancel what is pending among the rows found."""
+    return table.repeated(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**_cancelled(reason)))
+
+
+def _cancelled(reason: str) -> dict[str, Any]:
+    return {
+        **ENDED,
+        **{
+            "state": State.CANCELLED,
+            "error": codec.printable(reason),
+            "ended_at": Now(),
+            "due_at": schedule.after_end(),
+        },
+    }
+
+
+def take_back(found: OperationRows, error: str) -> int:
+    """Queue running operations again whose worker is lost; the attempt stays counted."""
+    lost = found.filter(state=State.RUNNING)
+    times = schedule.queued_again()
+    return table.repeated(lambda: lost.update(**UNOWNED, **times, state=State.QUEUED, error=codec.printable(error)))
+
+
+def give_up(found: OperationRows, failure: Failure, **values: Any) -> int:
+    """Fail pending operations that cannot be attempted any more."""
+    failed = dataclasses.asdict(failure)
+    ended = {**ENDED, **failed, "state": State.FAILED, "ended_at": Now(), "due_at": schedule.after_end(), **values}
+    return table.repeated(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**ended))
+
+
+def prune(found: OperationRows) -> int:
+    """Delete ended operations."""
+    return found.exclude(state__in=AbstractOperation.PENDING)._raw_delete(found.db)

@@ -1,0 +1,114 @@
+"""Renew the leases of what this process runs, from a thread of its own that exists only while there is something."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connections
+
+from django_task_safety.conf import conf
+from django_task_safety.ledger import schedule, table, worker_id
+from django_task_safety.record import AbstractOperation, State
+from django_task_safety.values import codec
+
+logger = logging.getLogger("django_task_safety")
+
+
+class Heartbeat:
+    """Keeps the leases of what this process holds, where no worker's keeper does: operations that run, and locks."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        #: The seconds of each one's lease.
+        self._held: dict[uuid.UUID, float] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def holding(self, operation: AbstractOperation, *, renewed: bool) -> Iterator[None]:
+        """Renew the operation's lease during the block, unless it is ``renewed`` by a keeper."""
+        if renewed or table.connection().in_atomic_block:
+            # Nobody takes what nobody sees yet.
+            yield
+            return
+        self.hold(operation.pk, conf().LEASE)
+        try:
+            yield
+        finally:
+            self.drop(operation.pk)
+
+    def hold(self, pk: uuid.UUID, lease: float) -> None:
+        """Renew a lease every third of its ``lease`` seconds, until `drop`."""
+        if _in_memory():
+            return
+        if self._pid != os.getpid():
+            self._reset()
+        with self._changed:
+            self._held[pk] = lease
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._beat, name="task-safety-heartbeat", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def drop(self, pk: uuid.UUID) -> None:
+        """Leave a lease alone from now on."""
+        with self._changed:
+            self._held.pop(pk, None)
+            self._changed.notify()
+
+    def _beat(self) -> None:
+        renewed: dict[uuid.UUID, float] = {}
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                renewed = {pk: renewed.get(pk, now) for pk in self._held}
+                if not renewed:
+                    self._thread = None
+                    return
+                wait = min(renewed[pk] + lease / 3 for pk, lease in self._held.items()) - now
+                if wait > 0:
+                    self._changed.wait(wait)
+                    continue
+                due = {pk: lease for pk, lease in self._held.items() if renewed[pk] + lease / 3 <= now}
+            for lease in set(due.values()):
+                ended = renew([pk for pk, one in due.items() if one == lease], lease)
+                with self._changed:
+                    for pk in ended:
+                        self._held.pop(pk, None)
+            renewed.update(dict.fromkeys(due, time.monotonic()))
+
+
+def _in_memory() -> bool:
+    """Return whether no other connection can see this one's rows."""
+    connection = table.connection()
+    return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
+
+
+def renew(pks: list[uuid.UUID], lease: float) -> list[uuid.UUID]:
+    """Renew the leases of this process's operations; log what prevents it. Leaves no connection open.
+
+    Returns:
+        Those that do not run any more.
+    """
+    try:
+        if schedule.renew(pks, worker_id.me(), lease) == len(pks):
+            return []
+        running = table.rows().filter(pk__in=pks, state=State.RUNNING).values_list("pk", flat=True)
+        return list(set(pks) - set(running))
+    except Exception as exc:
+        logger.warning("%d lease(s) could not be renewed: %s", len(pks), codec.describe(exc))
+        return []
+    finally:
+        connections.close_all()
+
+
+heartbeat = Heartbeat()

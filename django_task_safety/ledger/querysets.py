@@ -1,0 +1,97 @@
+"""What one can ask of operations in bulk."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from django_task_safety.conf import LONGEST, conf
+from django_task_safety.errors import InvalidArguments
+from django_task_safety.ledger import cancellation
+from django_task_safety.record import OperationRows
+from django_task_safety.values.clock import After
+from django_task_safety.values.identity import subject_of
+
+
+def _lateness(given: timedelta | float) -> float:
+    number = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= LONGEST:
+        raise InvalidArguments(f"stuck({given!r}): it takes a number of seconds from 0, or a timedelta.")
+    return number
+
+
+class OperationQuerySet(OperationRows):
+    """A queryset of operations."""
+
+    def pending(self) -> OperationQuerySet:
+        """Those that are queued or running."""
+        return self.filter(state__in=self.model.PENDING)
+
+    def for_object(self, obj: models.Model) -> OperationQuerySet:
+        """Those whose subject is ``obj``.
+
+        Raises:
+            InvalidArguments: If ``obj`` is no model instance, or was never saved.
+        """
+        label, pk = subject_of(obj)
+        return self.filter(subject_label=label, subject_id=pk)
+
+    def stuck(self, for_: timedelta | float | None = None) -> OperationQuerySet:
+        """Those that should have moved and did not: due, by more than ``for_``, and nobody took them.
+
+        Args:
+            for_: A number of seconds from 0 or a timedelta; the default is ``REPUBLISH_AFTER``.
+
+        Raises:
+            InvalidArguments: If ``for_`` is neither.
+        """
+        late = After(-(conf().REPUBLISH_AFTER if for_ is None else _lateness(for_)))
+        queued = Q(state=self.model.State.QUEUED, available_at__lt=late)
+        return self.filter(queued | Q(state=self.model.State.RUNNING, due_at__lt=late))
+
+    def cancel(self, reason: str = "cancelled") -> int:
+        """Cancel the pending ones among these, in the current transaction, in a fixed number of statements.
+
+        Returns:
+            How many this ended.
+        """
+        return cancellation.cancel_all(self, reason)
+
+    cancel.alters_data = True  # type: ignore[attr-defined]
+
+
+class AllRowsManager(models.Manager[Any]):
+    """Every row, always on the database that ``TASK_SAFETY["DATABASE"]`` names."""
+
+    def get_queryset(self) -> OperationQuerySet:
+        hints: dict[str, Any] = self._hints  # type: ignore[attr-defined]
+        return OperationQuerySet(self.model, using=self._db or conf().DATABASE, hints=hints)
+
+
+class OperationManager(AllRowsManager):
+    """The operations, without the duplicates' rows, which only follow another one.
+
+    One that was replaced by another operation follows that too, but it is what its caller asked for.
+    """
+
+    def get_queryset(self) -> OperationQuerySet:
+        return super().get_queryset().filter(Q(follows=None) | Q(replaced=True))
+
+    def pending(self) -> OperationQuerySet:
+        """Those that are queued or running."""
+        return self.get_queryset().pending()
+
+    def for_object(self, obj: models.Model) -> OperationQuerySet:
+        """Those whose subject is ``obj``."""
+        return self.get_queryset().for_object(obj)
+
+    def stuck(self, for_: timedelta | float | None = None) -> OperationQuerySet:
+        """Those that should have moved and did not."""
+        return self.get_queryset().stuck(for_)
+
+    def cancel(self, reason: str = "cancelled") -> int:
+        """Cancel every pending operation."""
+        return self.get_queryset().cancel(reason)

@@ -1,0 +1,72 @@
+"""When somebody looks at a row next: one column, ``due_at``, drives the sweeper.
+
+A queued row is due for publishing, a running one when its lease runs out, an ended one when its outcome should have
+been delivered, or when its retention ends.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Coalesce, Greatest, Least
+
+from django_task_safety.conf import conf
+from django_task_safety.ledger import table
+from django_task_safety.record import AbstractOperation, OperationRows, State
+from django_task_safety.values.clock import After, Now
+
+
+def first_look(delay: float) -> float:
+    """Return the seconds until the sweeper looks at a queued row: a long wait ends with its publication, a short one
+    is published at once and looked after in case that was lost."""
+    return delay if delay > conf().MAX_BROKER_DELAY else delay + conf().REPUBLISH_AFTER
+
+
+def queued_again(delay: float = 0.0) -> dict[str, Any]:
+    """Return the times of a running row that is queued again: in ``delay`` seconds, but not before the moment that
+    newer arguments, which came while it ran, wait for."""
+    start = Greatest(F("available_at"), After(delay))
+    # What waits for longer is published when its time comes; the rest is published now, and looked after.
+    far = When(available_at__gt=After(conf().MAX_BROKER_DELAY), then=start)
+    return {"available_at": start, "due_at": Case(far, default=Greatest(F("available_at"), After(first_look(delay))))}
+
+
+def waits_here(operation: AbstractOperation, now: datetime) -> bool:
+    """Return whether a queued operation starts too late for the broker to hold it."""
+    return (operation.available_at - now).total_seconds() > conf().MAX_BROKER_DELAY
+
+
+def after_end(operation: AbstractOperation | None = None) -> Any:
+    """When to look at an ended row: soon while its outcome is to be delivered, else when it is to be pruned."""
+    soon = After(conf().REPUBLISH_AFTER)
+    if operation is not None and "delivered" in operation.__dict__:
+        return retained() if operation.delivered else soon
+    return Case(When(delivered=False, then=soon), default=retained())
+
+
+def retained() -> Any:
+    """Return the end of a row's retention, None for never."""
+    kept = models.ExpressionWrapper(Now() + F("retention"), output_field=models.DateTimeField())
+    return Case(When(retention__isnull=True, then=Value(None)), default=kept, output_field=models.DateTimeField())
+
+
+def renew(pks: Sequence[uuid.UUID], owner: str, lease: float) -> int:
+    """Extend the leases of what ``owner`` runs, but never past the deadline of an attempt."""
+    running = table.rows().filter(pk__in=pks, owner=owner, state=State.RUNNING)
+    return running.update(due_at=Least(After(lease), Coalesce(F("deadline_at"), After(lease))))
+
+
+def look_again(found: OperationRows, seconds: float | None = None, **values: Any) -> int:
+    """Set when the sweeper looks at the rows next: in ``seconds``, or when their retention ends."""
+    due = retained() if seconds is None else After(seconds)
+    return found.update(due_at=due, **values)
+
+
+def hurry(pk: uuid.UUID) -> None:
+    """Make a queued operation due now: eager calls do not wait."""
+    table.rows().filter(pk=pk, state=State.QUEUED, available_at__gt=Now()).update(available_at=Now())

@@ -1,0 +1,127 @@
+"""What a new operation holds on to: its object's row, there and not removed, until the operation's row is committed.
+
+The inserting transaction takes the lock that a foreign key would take, so that it and a delete of the object wait for
+each other. On PostgreSQL (KEY SHARE) ordinary updates of the object disturb nobody; InnoDB has no lock as weak, and
+there an enqueue also waits for a transaction that has written the object's row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from django.apps import apps
+from django.db import connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from model_utils.models import SoftDeletableModel
+
+from django_task_safety.conf import conf
+from django_task_safety.errors import ObjectGone
+from django_task_safety.record import AbstractOperation
+from django_task_safety.values.identity import pk_of, pk_text
+
+#: The weakest lock that a delete of the row conflicts with. SQLite has one writer at a time.
+_STRENGTH = {"postgresql": " FOR KEY SHARE", "mysql": " LOCK IN SHARE MODE"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Anchor:
+    """The object's row: root model, primary key as text, database alias."""
+
+    model: type[models.Model]
+    pk: str
+    using: str
+
+    @property
+    def here(self) -> bool:
+        """Whether it is in the operations' database, so that one statement can hold it and insert."""
+        return self.using == conf().DATABASE
+
+    def sql(self, connection: BaseDatabaseWrapper, condition: str = "") -> tuple[str, list[Any]]:
+        """Return ``FROM … WHERE … FOR KEY SHARE`` and its parameters: one row, or none where the object is gone."""
+        sql, params = _where(connection, self.model)
+        sql = f"{sql} = %s{condition}{_STRENGTH.get(connection.vendor, '')}"
+        return sql, [*params, _param(connection, self.model, self.pk)]
+
+    def gone(self) -> ObjectGone:
+        """Return the error that says so."""
+        return ObjectGone(f"{self.model._meta.label_lower} {self.pk} does not exist any more, or is removed.")
+
+    def exists(self) -> bool:
+        """Return whether the object is there, looking without a lock."""
+        connection = connections[self.using]
+        sql, params = _where(connection, self.model)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT 1 {sql} = %s", [*params, _param(connection, self.model, self.pk)])
+            return cursor.fetchone() is not None
+
+
+def of(operation: AbstractOperation, using: str, model: type[models.Model] | None = None) -> Anchor:
+    """Return the anchor of an operation that has a subject: its root row, or the one that says whether it is removed.
+
+    Args:
+        operation: The operation.
+        using: The database of its object.
+        model: The object's own model, where that is known.
+    """
+    root: type[models.Model] = apps.get_model(operation.subject_label)
+    if model is not None and issubclass(model, SoftDeletableModel):
+        root = model._meta.get_field("is_removed").model
+    return Anchor(root, operation.subject_id, using)
+
+
+def hold(anchors: Iterable[Anchor]) -> None:
+    """Hold many objects' rows until the end of the transaction: one statement for each model.
+
+    Raises:
+        ObjectGone: If one of them is not there.
+    """
+    by_model: dict[tuple[type[models.Model], str], dict[str, Anchor]] = {}
+    for anchor in anchors:
+        by_model.setdefault((anchor.model, anchor.using), {})[anchor.pk] = anchor
+    for (model, using), wanted in sorted(by_model.items(), key=lambda item: item[0][0]._meta.label):
+        _hold(model, using, wanted)
+
+
+def _hold(model: type[models.Model], using: str, wanted: dict[str, Anchor]) -> None:
+    connection = connections[using]
+    sql, params = _where(connection, model)
+    column = connection.ops.quote_name(_pk_column(model))
+    strength = _STRENGTH.get(connection.vendor, "") if connection.in_atomic_block else ""
+    pks = [_param(connection, model, pk) for pk in sorted(wanted)]
+    with connection.cursor() as cursor:
+        marks = ", ".join(["%s"] * len(pks))
+        cursor.execute(f"SELECT {column} {sql} IN ({marks}) ORDER BY {column}{strength}", [*params, *pks])
+        found = {pk_text(model, pk) for (pk,) in cursor.fetchall()}
+    for pk, anchor in wanted.items():
+        if pk not in found:
+            raise anchor.gone()
+
+
+def _where(connection: BaseDatabaseWrapper, model: type[models.Model]) -> tuple[str, list[Any]]:
+    """Return ``FROM … WHERE (not removed) AND pk``, to be continued with a comparison."""
+    quote = connection.ops.quote_name
+    table = quote(model._meta.db_table)
+    removed = _removed_field(model)
+    live = f"{table}.{quote(str(removed.column))} = %s AND " if removed else ""
+    return f"FROM {table} WHERE {live}{table}.{quote(_pk_column(model))}", [False] if live else []
+
+
+def _removed_field(model: type[models.Model]) -> models.Field[Any, Any] | None:
+    """Return the field that marks a soft-deleted row, where the table has it."""
+    if not issubclass(model, SoftDeletableModel):
+        return None
+    field: models.Field[Any, Any] = model._meta.get_field("is_removed")
+    return field
+
+
+def _pk_column(model: type[models.Model]) -> str:
+    column = pk_of(model).column
+    assert column is not None
+    return column
+
+
+def _param(connection: BaseDatabaseWrapper, model: type[models.Model], pk: str) -> Any:
+    field = pk_of(model)
+    return field.get_db_prep_value(field.to_python(pk), connection)

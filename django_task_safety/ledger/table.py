@@ -1,0 +1,121 @@
+"""Read the table of operations; `django_task_safety.ledger` alone changes their state."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q
+
+from django_task_safety.conf import conf
+from django_task_safety.record import AbstractOperation, OperationRows, State, operation_model
+from django_task_safety.values.clock import Now, now_sql
+
+T = TypeVar("T")
+
+#: How often a statement that the database chose as the victim of a deadlock is tried.
+DEADLOCK_TRIES = 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seen:
+    """An operation as it was read, and the database's time when it was."""
+
+    operation: AbstractOperation
+    claimed: bool
+    now: datetime
+
+
+def connection() -> BaseDatabaseWrapper:
+    """Return this thread's connection to the operations' database."""
+    return connections[conf().DATABASE]
+
+
+def now() -> datetime:
+    """Return the database's time."""
+    db = connection()
+    with db.cursor() as cursor:
+        cursor.execute(f"SELECT {now_sql(db)}", [])
+        (found,) = cursor.fetchone()
+    return _aware(db, found)
+
+
+def _aware(db: BaseDatabaseWrapper, found: Any) -> datetime:
+    """Return a time as the ORM would: text on SQLite, naive on MySQL."""
+    moment = datetime.fromisoformat(found) if isinstance(found, str) else found
+    return moment.replace(tzinfo=UTC) if settings.USE_TZ and moment.tzinfo is None else moment
+
+
+def repeated(call: Callable[[], T]) -> T:
+    """Make a call that changes rows; in autocommit once more where the database breaks a deadlock by refusing it.
+
+    In a transaction, of which it would be only a part, the refusal is the caller's.
+    """
+    db = connection()
+    for tries_left in reversed(range(1 if db.in_atomic_block else DEADLOCK_TRIES)):
+        try:
+            return call()
+        except OperationalError as exc:
+            if not tries_left or not is_deadlock(exc):
+                raise
+    raise AssertionError("unreachable")
+
+
+def is_deadlock(exc: OperationalError) -> bool:
+    """Return whether PostgreSQL (40P01), MariaDB or MySQL (1213) found a deadlock."""
+    cause = exc.__cause__
+    return (
+        getattr(cause, "sqlstate", getattr(cause, "pgcode", None)) == "40P01"
+        or (getattr(cause, "args", None) or (None,))[0] == 1213
+    )
+
+
+def rows() -> OperationRows:
+    """Return all rows, followers included."""
+    found: OperationRows = operation_model().all_rows.get_queryset()
+    return found
+
+
+def find(*, pk: uuid.UUID | None = None, digest: str | None = None, lock: bool = False) -> AbstractOperation | None:
+    """Return the row with this id, or else with this key."""
+    by = Q(pk=pk) if pk else Q()
+    by = by | Q(key_digest=digest) if digest else by
+    found = rows().filter(by)
+    # A locking read sees the newest committed row where a plain one would look at the transaction's snapshot.
+    rows_found = list(found.select_for_update() if lock else found)
+    # The id says more than the key.
+    return next((row for row in rows_found if row.pk == pk), rows_found[0] if rows_found else None)
+
+
+def read(pk: uuid.UUID) -> Seen | None:
+    """Return the row and the database's time."""
+    operation = rows().filter(pk=pk).annotate(_now=Now()).first()
+    return Seen(operation, False, operation.__dict__["_now"]) if operation else None
+
+
+def claimable(seen: Seen) -> bool:
+    """Return whether a claim of the row as it was read would succeed; the same rule as the statement's."""
+    operation, now = seen.operation, seen.now
+    if operation.max_attempts is not None and operation.attempt >= operation.max_attempts:
+        return False
+    if operation.available_at > now:
+        return False
+    if operation.state == State.QUEUED:
+        expired = operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= now
+        return not expired
+    due = operation.due_at
+    overrun = due is not None and operation.deadline_at is not None and due >= operation.deadline_at
+    return operation.state == State.RUNNING and due is not None and due <= now and not overrun
+
+
+def newer_waits(operation: AbstractOperation) -> bool:
+    """Return whether a running operation, as it was read, was given newer arguments since its attempt began."""
+    # An attempt begins when it is due; only newer arguments are due after it began.
+    began = operation.started_at
+    return operation.state == State.RUNNING and began is not None and operation.available_at > began

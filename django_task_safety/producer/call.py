@@ -1,0 +1,242 @@
+"""A call of a task, made into the row that it asks for: bound, serialised, keyed and checked before it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import models, router
+from django.utils import timezone
+
+from django_task_safety import ids
+from django_task_safety.conf import conf, seconds
+from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidOption, InvalidPayload, PayloadTooLarge
+from django_task_safety.ledger import schedule, subject_lock
+from django_task_safety.objects.relation import is_watched
+from django_task_safety.options import KEEP, PROTECT
+from django_task_safety.producer import call_options
+from django_task_safety.record import AbstractOperation, new_operation
+from django_task_safety.values import codec, keys, references
+from django_task_safety.values.clock import After, Now
+from django_task_safety.values.identity import pick_subject, slot, subject_of
+
+if TYPE_CHECKING:
+    from django_task_safety.options import TaskOptions
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """A task call as it will be stored and published: plain data only."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    payload: str
+    operation: AbstractOperation
+
+
+def make(
+    task: TaskOptions, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
+) -> Call:
+    """Return the call, with the operation it asks for, not yet written.
+
+    Args:
+        task: The task.
+        args: Positional arguments; model instances may be anywhere in them.
+        kwargs: Keyword arguments, likewise.
+        options: Options of ``apply_async``.
+
+    Raises:
+        TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
+    """
+    stored = call_options.stored(task, options)
+    pk = _task_id(stored.get("task_id"))
+    call_options.freeze_links(stored, pk)
+    known: dict[references.Reference, models.Model] = {}
+    plain = _plain(task, args, kwargs, known)
+    signature = signature_of(task)
+    _fits(task, signature, plain)
+    payload = codec.dumps(plain, stored.get("serializer") or task.serializer or "json")
+    limit = task.max_payload if task.max_payload is not None else conf().MAX_PAYLOAD
+    if len(payload) > limit:
+        raise PayloadTooLarge(
+            f"The arguments of {task.name} are {len(payload)} bytes when serialised; the limit is {limit}. "
+            "Pass a reference (an id, a path, a storage key), or raise max_payload."
+        )
+    read_back = references.parse(codec.loads(payload, task.app))
+    arguments = keys.bind(signature, *read_back)
+    operation = _operation(task, pk, arguments, stored, payload)
+    if task.idempotent:
+        _key(task, arguments, operation, stored.get("eta"), known)
+    return Call(plain[0], plain[1], stored, payload, operation)
+
+
+def _plain(task: TaskOptions, args: Any, kwargs: Any, known: dict[references.Reference, models.Model]) -> list[Any]:
+    """Return ``[args, kwargs]`` with references for model instances."""
+    try:
+        together = [list(args or ()), dict(kwargs or {})]
+    except (TypeError, ValueError) as exc:
+        raise InvalidArguments(f"{task.name}: args must be a sequence and kwargs a mapping: {exc}.") from exc
+    try:
+        plain: list[Any] = references.dump(together, known)
+    except RecursionError as exc:
+        raise InvalidPayload(f"{task.name}: the arguments contain themselves, or are nested too deeply.") from exc
+    return plain
+
+
+@lru_cache(maxsize=4096)
+def signature_of(task: TaskOptions) -> inspect.Signature:
+    """Return the signature of the task's function, without ``self``."""
+    return inspect.signature(task.run)
+
+
+def _fits(task: TaskOptions, signature: inspect.Signature, plain: list[Any]) -> None:
+    try:
+        signature.bind(*plain[0], **plain[1])
+    except TypeError as exc:
+        raise InvalidArguments(f"{task.name}{signature} cannot be called like this: {exc}.") from exc
+
+
+def _operation(
+    task: TaskOptions, pk: uuid.UUID, arguments: dict[str, Any], options: dict[str, Any], payload: str
+) -> AbstractOperation:
+    subject = pick_subject(task.subject, arguments)
+    label, subject_id = subject_of(subject) if subject else ("", "")
+    wait = call_options.wait(options)
+    stored = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
+    operation = new_operation(
+        id=pk,
+        task=task.name,
+        subject_label=label,
+        subject_id=subject_id,
+        on_delete=task.on_delete if subject else "",
+        payload=payload,
+        options=codec.dumps(stored, "json") if stored else "",
+        max_attempts=None if task.max_retries is None else task.max_retries + 1,
+        created_at=Now(),
+        available_at=After(wait) if wait else Now(),
+        expires_at=options.get("expires"),
+        retention=retention(task),
+        due_at=After(_first_look(wait, options.get("expires"))),
+        delivered=not any(options.get(name) for name in call_options.CANVAS),
+    )
+    _tie(task, operation, subject)
+    return operation
+
+
+def subject_in(task: TaskOptions, payload: str) -> tuple[str, str]:
+    """Return the root model's label and the primary key of the object that serialised arguments are about."""
+    arguments = keys.bind(signature_of(task), *references.parse(codec.loads(payload, task.app)))
+    subject = pick_subject(task.subject, arguments)
+    return subject_of(subject) if subject else ("", "")
+
+
+def _tie(task: TaskOptions, operation: AbstractOperation, subject: references.Reference | None) -> None:
+    """Tie the operation to its object: by the anchor on its row, and by the lock."""
+    if subject is None:
+        if task.lock is not None:
+            raise InvalidArguments(f"{task.name} locks its object, but no argument of this call is a model instance.")
+        if task.on_delete == PROTECT and task.subject is None:
+            raise InvalidArguments(
+                f"{task.name} protects its object (on_delete=PROTECT), but no argument of this call is a model "
+                "instance. Pass the object instead of its id; where it may be None, name its parameter with subject=."
+            )
+        return
+    model = apps.get_model(subject.label)
+    if task.on_delete == PROTECT and not is_watched(model):
+        raise InvalidOption(
+            f"{task.name} protects its object (on_delete=PROTECT), but deleting a {model._meta.label} looks at no "
+            f"operations. Derive it from PendingOperationsModel, or call watch({model.__name__})."
+        )
+    operation.lock = task.lock or ""
+    _tie_to(operation, subject.using, model)
+
+
+def tie_again(operation: AbstractOperation) -> None:
+    """Tie an operation that was read from its row to its object, as it was when it was asked for."""
+    if operation.subject_label:
+        model = apps.get_model(operation.subject_label)
+        _tie_to(operation, router.db_for_read(model) or conf().DATABASE, model)
+
+
+def _tie_to(operation: AbstractOperation, using: str, model: type[models.Model]) -> None:
+    if operation.lock:
+        operation.lock_slot = slot(operation.subject_label, operation.subject_id, operation.lock)
+    if operation.lock or (operation.on_delete != KEEP and is_watched(model)):
+        operation.anchor = subject_lock.of(operation, using, model)
+
+
+def retention(task: TaskOptions) -> timedelta | None:
+    """Return how long an ended operation of the task is kept; None for ever."""
+    kept = task.retention if task.retention is not None else conf().RETENTION
+    return None if kept is None else timedelta(seconds=seconds(kept))
+
+
+def _first_look(wait: float, expires: datetime | None) -> float:
+    look = schedule.first_look(wait)
+    return look if expires is None else max(0.0, min(look, call_options.until(expires)))
+
+
+def _key(
+    task: TaskOptions,
+    arguments: dict[str, Any],
+    operation: AbstractOperation,
+    eta: datetime | None,
+    known: Mapping[references.Reference, models.Model],
+) -> None:
+    if callable(task.key):
+        selected = _round_trip(keys.select(task.key, references.load(arguments, known)))
+    else:
+        selected = keys.select(task.key, arguments)
+    parts = [task.name, selected]
+    text = keys.readable(parts[1])
+    if task.period is not None:
+        period = (eta or timezone.now()).timestamp() // task.period.total_seconds()
+        parts.append(int(period))
+        text += f" @ {datetime.fromtimestamp(period * task.period.total_seconds(), UTC):%Y-%m-%dT%H:%M:%SZ}"
+    operation.key = codec.printable(text, 255)
+    operation.key_digest = keys.digest(*parts)
+    if task.match:
+        operation.match_digest = keys.digest([arguments[name] for name in task.match])
+    if task.version is not None:
+        operation.version = _version(task, arguments[task.version])
+
+
+def _round_trip(selected: Any) -> Any:
+    """What a key function returns may hold model instances and values that change when they are serialised."""
+    try:
+        return references.parse(codec.loads(codec.dumps(references.dump(selected), "json")))
+    except InvalidPayload as exc:
+        raise InvalidKey(
+            f"The key function returned {type(selected).__name__}, which is not serialisable: {exc}"
+        ) from exc
+
+
+def _version(task: TaskOptions, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | datetime | date):
+        raise InvalidArguments(f"{task.name}: the version must be a whole number, a date or a datetime, not {value!r}.")
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    number = value if isinstance(value, int) else value.toordinal()
+    if not -(2**63) <= number < 2**63:
+        raise InvalidArguments(f"{task.name}: the version {number} does not fit into 64 bits.")
+    return number
+
+
+def _task_id(value: Any) -> uuid.UUID:
+    if value is None:
+        return ids.new()
+    try:
+        return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidOption(
+            f"task_id={value!r} is not a UUID. To make calls with the same meaning run once, use "
+            "@idempotent_task(key=...) instead of a task_id of your own."
+        ) from None

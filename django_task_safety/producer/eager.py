@@ -1,0 +1,68 @@
+"""``.apply()`` and eager mode: the whole protocol in this process, without a broker and without waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celery import Task, states
+
+from django_task_safety.ledger import schedule, table
+from django_task_safety.producer import call as calls
+from django_task_safety.producer import outbox
+from django_task_safety.producer.call import Call
+from django_task_safety.record import AbstractOperation, State
+from django_task_safety.values import codec
+from django_task_safety.values.clock import After
+
+if TYPE_CHECKING:
+    from django_task_safety.options import TaskOptions
+
+_OURS = ("task_id", "countdown", "eta", "headers", "retries", "throw")
+
+
+def run(
+    task: TaskOptions, apply: Callable[..., Any], call: Call, operation: AbstractOperation, options: dict[str, Any]
+) -> Any:
+    """Run a call's operation with Celery's own ``apply``, again as long as it asks for a retry.
+
+    Args:
+        task: The task.
+        apply: Celery's ``Task.apply``, bound to it.
+        call: The call.
+        operation: The row that answers for it; where that is not the call's own, its arguments are run.
+        options: Those of ``apply``.
+
+    Returns:
+        Celery's ``EagerResult``.
+    """
+    throw = options.get("throw")
+    known = {} if operation.pk == call.operation.pk else {"rev": -1}
+    headers = {**(options.get("headers") or {}), outbox.HEADER: {"op": str(operation.pk), **known}}
+    passed = {name: value for name, value in options.items() if name not in _OURS}
+    while True:
+        schedule.hurry(operation.pk)
+        result = apply(
+            tuple(call.args), dict(call.kwargs), task_id=str(operation.pk), throw=False, headers=headers, **passed
+        )
+        if result.state != states.RETRY:
+            if not (task.app.conf.task_always_eager and _newer_waits(task, operation)):
+                break
+            headers[outbox.HEADER]["rev"] = -1
+    if throw if throw is not None else task.app.conf.task_eager_propagates:
+        result.maybe_throw()
+    return result
+
+
+def run_again(task: TaskOptions, operation: AbstractOperation) -> None:
+    """Run an operation that was queued again, with the arguments in its row."""
+    args, kwargs = codec.loads(operation.payload, task.app)
+    call = calls.make(task, args, kwargs, {})
+    run(task, partial(Task.apply, task), call, operation, {})
+
+
+def _newer_waits(task: TaskOptions, operation: AbstractOperation) -> bool:
+    """Return whether somebody asked for newer work while it ran: there may be no worker to do that."""
+    queued = table.rows().filter(pk=operation.pk, task=task.name, state=State.QUEUED)
+    return queued.filter(available_at__lte=After(1.0)).exists()

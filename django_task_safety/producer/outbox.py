@@ -1,0 +1,226 @@
+"""Ring the broker's bell for a committed row. Failure costs a delay, never the work: the sweeper rings again.
+
+A caller never waits for a broken broker: connecting and sending are bounded, and after a failure this process leaves
+publishing to the sweeper for a moment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import struct
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery, current_app
+from celery.backends.rpc import RPCBackend
+from kombu import Producer
+from kombu.exceptions import SerializationError, SerializerNotInstalled
+
+from django_task_safety.conf import conf
+from django_task_safety.errors import InvalidPayload
+from django_task_safety.ledger import result_backend, schedule, table
+from django_task_safety.producer import broker
+from django_task_safety.producer.call import Call
+from django_task_safety.record import AbstractOperation, State
+from django_task_safety.registry import safe_task_named
+from django_task_safety.values import codec
+from django_task_safety.values.clock import Now
+
+if TYPE_CHECKING:
+    from django_task_safety.options import TaskOptions
+
+logger = logging.getLogger("django_task_safety")
+
+#: What a message that cannot be made raises; a broker raises none of these.
+_BROKEN = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    struct.error,  # AMQP's, of a number that does not fit into its bytes
+    SerializationError,
+    SerializerNotInstalled,
+    InvalidPayload,
+)
+#: The message header that names the row.
+HEADER = "task_safety"
+#: Seconds for which a process does not try the broker again after it failed.
+PAUSE = 2.0
+
+
+def publish_call(task: TaskOptions, call: Call, operation: AbstractOperation, *, forget: bool = False) -> None:
+    """Publish what was just enqueued; never raises.
+
+    Args:
+        task: The task.
+        call: Its arguments and options.
+        operation: The row that answers for it.
+        forget: Whether the result backend may still hold the outcome of an earlier run.
+    """
+    if forget:
+        result_backend.forget(task, operation)
+    _guarded([operation], lambda producer: _send(task, producer, operation, call.args, call.kwargs, call.options))
+
+
+def publish_calls(task: TaskOptions, made: Sequence[Call]) -> None:
+    """Publish many new calls over one connection; never raises."""
+    if not made:
+        return
+
+    def send(producer: Producer) -> None:
+        for call in made:
+            _send(task, producer, call.operation, call.args, call.kwargs, call.options)
+
+    _guarded([call.operation for call in made], send)
+
+
+def publish_again(task: TaskOptions, request: Any, header: Mapping[str, Any], delay: float) -> bool:
+    """Publish the message that a worker holds once more, to come back after ``delay`` seconds; say whether it went."""
+    from django_task_safety.producer import outcome as outcomes
+
+    canvas = {"link": request.callbacks, "link_error": request.errbacks, "chain": request.chain, "chord": request.chord}
+    options = {**outcomes.routing(request), **canvas, "expires": request.expires, "countdown": delay}
+    options["ignore_result"] = vars(request).get("ignore_result")
+    options = {name: value for name, value in options.items() if value is not None}
+    custom = {name: value for name, value in (request.headers or {}).items() if name != HEADER}
+    custom.update({name: getattr(request, name) for name in ("stamped_headers", "stamps") if getattr(request, name)})
+    sent: list[bool] = []
+
+    def send(producer: Producer) -> None:
+        _message(task, producer, request.id, header, request.args, request.kwargs, {**options, "headers": custom})
+        sent.append(True)
+
+    _guarded([], send)
+    return bool(sent)
+
+
+@dataclasses.dataclass(slots=True)
+class Published:
+    """What became of rows that were to be published; those in neither list were left alone, as the broker failed."""
+
+    sent: list[AbstractOperation] = dataclasses.field(default_factory=list)
+    #: Rows of which no message can be made, and why.
+    broken: list[tuple[AbstractOperation, Exception]] = dataclasses.field(default_factory=list)
+
+
+def publish_rows(operations: Iterable[AbstractOperation], *, forget: bool = False) -> Published:
+    """Publish rows as they are stored. Never raises."""
+    found, published = list(operations), Published()
+
+    def send(producer: Producer) -> None:
+        for operation in found:
+            try:
+                if _send_row(producer, operation, forget):
+                    published.sent.append(operation)
+            except _BROKEN as exc:
+                published.broken.append((operation, exc))
+
+    if found:
+        _guarded(found, send)
+    return published
+
+
+def _send_row(producer: Producer, operation: AbstractOperation, forget: bool) -> bool:
+    task = safe_task_named(operation.task)
+    if task is None:
+        logger.warning("operation %s: the task %s is not registered here", operation.pk, operation.task)
+        return False
+    # Reopened, and perhaps the process that did it died before it could publish.
+    if forget or (operation.attempt == 0 and operation.revision > 0):
+        result_backend.forget(task, operation)
+    args, kwargs = codec.loads(operation.payload, task.app)
+    options = codec.loads(operation.options) if operation.options else {}
+    if operation.attempt == 0 and operation.expires_at is not None:
+        options["expires"] = operation.expires_at
+    wait = (operation.available_at - (operation.__dict__.get("_now") or table.now())).total_seconds()
+    if wait > conf().MAX_BROKER_DELAY:
+        return False
+    if wait > 0:
+        options["countdown"] = wait
+    _send(task, producer, operation, args, kwargs, options)
+    return True
+
+
+def _send(
+    task: TaskOptions,
+    producer: Producer,
+    operation: AbstractOperation,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> None:
+    """Publish one operation, unless it waits longer than the broker is to hold it."""
+    eta = options.get("eta")
+    if eta is not None and eta - datetime.now(UTC) > timedelta(seconds=conf().MAX_BROKER_DELAY):
+        return
+    header = {"op": str(operation.pk), "rev": operation.revision, "att": operation.attempt, "key": operation.key}
+    for name, value in (("gen", operation.generation), ("ver", operation.version), ("max", operation.max_attempts)):
+        if value:
+            header[name] = value
+    if operation.follows is not None:
+        header["follows"] = str(operation.follows)
+    options = {"retries": operation.attempt, **options} if operation.attempt else options
+    _message(task, producer, str(operation.pk), header, args, kwargs, options)
+
+
+def _message(
+    task: TaskOptions,
+    producer: Producer,
+    task_id: str,
+    header: Mapping[str, Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> None:
+    options = {**task._get_exec_options(), "expires": None, **options}  # type: ignore[attr-defined]
+    options.pop("task_id", None)
+    said = options.pop("ignore_result", None)
+    ignored = task.ignore_result if said is None else said
+    if not ignored and isinstance(task.backend, RPCBackend):
+        task.backend.on_task_call(producer, task_id)
+    shadow_name: Any = task.shadow_name
+    shadow = options.pop("shadow", None) or shadow_name(args, kwargs, options)
+    headers = {**options.pop("headers", {}), HEADER: dict(header), "ignore_result": ignored}
+    # "ignore_result=True" keeps send_task from subscribing to the result here, which would block while the result
+    # store is down; the header tells the worker the truth. Who waits for a result subscribes then.
+    options.update(ignore_result=True, retry=False, add_to_parent=False)
+    addressed = {"task_id": task_id, "producer": producer, "task_type": task, "headers": headers, "shadow": shadow}
+    task.app.send_task(task.name, list(args), dict(kwargs), **{**options, **addressed})
+
+
+def _guarded(operations: Sequence[AbstractOperation], send: Callable[[Producer], None]) -> None:
+    """Call ``send`` with a producer; where that fails leave the operations to the sweeper."""
+    app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
+    try:
+        outlet = broker.outlet_of(app)
+    except Exception as exc:  # the transport's library is not there
+        logger.exception("publishing failed")
+        _leave_to_sweeper(operations, f"publishing failed: {exc!r}")
+        return
+    if time.monotonic() < outlet.paused_until:
+        _leave_to_sweeper(operations, "the broker failed a moment ago", logging.DEBUG)
+        return
+    try:
+        with outlet.pool.acquire(block=True, timeout=conf().PUBLISH_TIMEOUT) as producer:
+            send(producer)
+    except outlet.broker_errors as exc:
+        outlet.paused_until = time.monotonic() + PAUSE
+        outlet.pool = broker.new_pool(app)
+        _leave_to_sweeper(operations, f"the broker failed: {exc!r}")
+    except Exception as exc:
+        logger.exception("publishing failed")
+        _leave_to_sweeper(operations, f"publishing failed: {exc!r}")
+
+
+def _leave_to_sweeper(operations: Sequence[AbstractOperation], why: str, level: int = logging.WARNING) -> None:
+    ids = [operation.pk for operation in operations]
+    logger.log(level, "%d operation(s) wait for the sweeper: %s", len(ids), why)
+    try:
+        queued = table.rows().filter(pk__in=ids, state=State.QUEUED)
+        # Only what is to run now comes forward; the rest is looked at in its own time.
+        schedule.look_again(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
+    except Exception:
+        logger.warning("they will be published after REPUBLISH_AFTER", exc_info=True)

@@ -1,0 +1,200 @@
+"""Answer a message from an operation that has ended, without running anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from celery import current_app, states
+from celery.backends.rpc import RPCBackend
+from celery.exceptions import Ignore, TaskRevokedError
+
+from django_task_safety.errors import InvalidPayload, OperationFailed
+from django_task_safety.record import AbstractOperation, State
+from django_task_safety.values import codec
+
+if TYPE_CHECKING:
+    from celery.result import AsyncResult
+
+    from django_task_safety.ledger import Failure
+    from django_task_safety.options import TaskOptions
+
+
+#: Seconds for which an attempt may be telling callbacks, chain and chord how its operation ended.
+TELLING = 5.0
+_TOLD = (State.SUCCEEDED, State.FAILED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """An outcome that was stored: a return value, or the exception with which the operation failed."""
+
+    value: Any = None
+    exc: BaseException | None = None
+
+    def get(self) -> Any:
+        """Return the value, or raise the exception."""
+        if self.exc is not None:
+            raise self.exc
+        return self.value
+
+
+def result_of(operation: AbstractOperation) -> Any:
+    """Return the return value of the successful attempt; None in any other state.
+
+    Raises:
+        InvalidPayload: If the stored text cannot be read any more.
+    """
+    if operation.state != State.SUCCEEDED or not operation.result_payload:
+        return None
+    return codec.loads(operation.result_payload, current_app, results=True)
+
+
+def outcome(task: TaskOptions, operation: AbstractOperation) -> Answer:
+    """Return the stored outcome.
+
+    Raises:
+        Ignore: When it was cancelled; the result backend, and a chord, hear of it as a revoked task.
+    """
+    if operation.state == State.SUCCEEDED:
+        return Answer(result_of(operation))
+    if operation.state == State.CANCELLED:
+        revoke(task, operation)
+        raise Ignore(f"Cancelled: {operation.error}")
+    return Answer(exc=exception_of(task, operation))
+
+
+def revoke(task: TaskOptions, operation: AbstractOperation) -> None:
+    """Tell the result backend, and a chord that counts on it, that the operation was cancelled."""
+    request = task.request
+    if request.is_eager:
+        return
+    # As a failure with another state, which tells a chord further down the chain as well; mark_as_revoked does not.
+    task.backend.mark_as_failure(
+        str(request.id),
+        TaskRevokedError(operation.error or "cancelled"),
+        request=request,
+        store_result=not task.ignore_result,
+        call_errbacks=False,
+        state=states.REVOKED,
+    )
+    if has_canvas(request):
+        _delivered(operation)
+
+
+def telling(operation: AbstractOperation, now: datetime) -> float:
+    """Return for how many seconds those who wait are still left to the attempt that ended the operation, and tells
+    them; 0.0 where they were told, or nobody seems to tell them."""
+    if operation.delivered or operation.state not in _TOLD or operation.ended_at is None:
+        return 0.0
+    return max(0.0, TELLING - (now - operation.ended_at).total_seconds())
+
+
+def store_failure(task: TaskOptions, operation: AbstractOperation) -> None:
+    """Tell the result backend once more, and nobody else, how the operation failed."""
+    if not task.request.is_eager and not task.ignore_result:
+        task.backend.store_result(str(task.request.id), exception_of(task, operation), states.FAILURE)
+
+
+def fill(handle: AsyncResult[Any], task: TaskOptions, operation: AbstractOperation) -> None:
+    """Let a duplicate's result handle know how the operation ended, which result backends do not keep as long."""
+    if operation.is_pending or (operation.replaced and operation.follows is None):
+        return  # the latter's replacement answers for it
+    state: str = states.SUCCESS
+    try:
+        value = result_of(operation)
+    except InvalidPayload:
+        return
+    if operation.state == State.CANCELLED:
+        state, value = states.REVOKED, TaskRevokedError(operation.error or "cancelled")
+    elif operation.state == State.FAILED:
+        state, value = states.FAILURE, exception_of(task, operation)
+    known: Any = handle
+    known._maybe_set_cache({"status": state, "result": value, "traceback": operation.traceback or None})
+
+
+def leave_to_newer(task: TaskOptions) -> None:
+    """Tell nobody of this run: who waits hears of the newer work that follows it in the same row.
+
+    Result backends would keep the success that they are told first. With RPC the caller of this run is told, for the
+    newer work's caller is another one.
+    """
+    request: Any = task.request
+    request.callbacks = request.errbacks = request.chain = request.chord = None
+    request.ignore_result = request.ignore_result or not isinstance(task.backend, RPCBackend)
+
+
+def _delivered(operation: AbstractOperation) -> None:
+    """Nobody calls back after a task that was ignored, so this is noted here. A chord hears of it at least once."""
+    from django_task_safety.ledger import schedule, table
+
+    schedule.look_again(table.rows().filter(pk=operation.pk, delivered=False), delivered=True)
+
+
+def dump_result(task: TaskOptions, value: Any) -> str:
+    """Return the result as text; what cannot be stored is dropped where the task ignores its result.
+
+    Raises:
+        InvalidPayload: If the result cannot be serialised.
+    """
+    try:
+        return codec.dumps(value, task.backend.serializer)  # type: ignore[attr-defined]
+    except InvalidPayload:
+        if vars(task.request).get("ignore_result", task.ignore_result):
+            return "null"
+        raise
+
+
+def dump_exception(task: TaskOptions, exc: BaseException) -> str:
+    """Return an exception as text, in the form in which Celery's result backends keep it."""
+    try:
+        prepared = task.backend.prepare_exception(exc, serializer="json")  # type: ignore[arg-type]
+        return codec.dumps(prepared, "json")
+    except Exception:
+        return ""
+
+
+def exception_of(task: TaskOptions, operation: AbstractOperation) -> BaseException:
+    """Return the exception with which the operation failed."""
+    if operation.exception:
+        try:
+            restored = task.backend.exception_to_python(codec.loads(operation.exception))
+        except Exception:
+            restored = None
+        if isinstance(restored, Exception):
+            return restored
+    return OperationFailed(operation.error or "It failed", operation)
+
+
+def has_canvas(request: Any) -> bool:
+    """Return whether the message carries callbacks, errbacks, a chain or a chord."""
+    return bool(request.callbacks or request.errbacks or request.chain or request.chord)
+
+
+def routing(request: Any) -> dict[str, Any]:
+    """Return the options by which the message came, to publish one like it."""
+    options = {
+        name: getattr(request, name, None)
+        for name in ("root_id", "parent_id", "group_index", "shadow", "reply_to", "replaced_task_nesting")
+    }
+    options["group_id"] = request.group
+    if request.timelimit and any(request.timelimit):
+        options["time_limit"], options["soft_time_limit"] = request.timelimit
+    delivery = request.delivery_info or {}
+    options["priority"] = delivery.get("priority")
+    exchange, key = delivery.get("exchange"), delivery.get("routing_key")
+    options.update({"queue": key} if not exchange else {"exchange": exchange, "routing_key": key})
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def failure(task: TaskOptions, exc: BaseException) -> Failure:
+    """Return what is stored of the exception with which an operation failed."""
+    from django_task_safety.ledger import Failure
+
+    try:
+        text = "".join(traceback.format_exception(exc))
+    except Exception:  # the exception's own __str__ failed
+        text = "".join(traceback.format_tb(exc.__traceback__))
+    return Failure(codec.describe(exc), codec.printable(text), dump_exception(task, exc))

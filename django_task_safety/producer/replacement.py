@@ -1,0 +1,84 @@
+"""``self.replace()``: the replacement keeps Celery's id, and so, where it can, the row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from django_task_safety import ids, ledger
+from django_task_safety.conf import conf
+from django_task_safety.context import Attempt
+from django_task_safety.ledger import table
+from django_task_safety.objects import conflicts
+from django_task_safety.producer import waiter
+from django_task_safety.producer.call import Call
+from django_task_safety.record import AbstractOperation
+from django_task_safety.values.clock import After, Now
+
+if TYPE_CHECKING:
+    from django_task_safety.options import TaskOptions
+
+_capturing: ContextVar[Attempt | None] = ContextVar("django_task_safety_replacement", default=None)
+
+
+@contextmanager
+def capturing(attempt: Attempt) -> Iterator[None]:
+    """During the block, a call under the running operation's own id becomes its continuation."""
+    token = _capturing.set(attempt)
+    try:
+        yield
+    finally:
+        _capturing.reset(token)
+
+
+def replaced_by(call: Call) -> Attempt | None:
+    """Return the attempt that the call replaces: the one whose body is in `capturing`, if the call has its id."""
+    attempt = _capturing.get()
+    return attempt if attempt is not None and call.operation.pk == attempt.operation.pk else None
+
+
+def go_on(attempt: Attempt, task: TaskOptions, call: Call) -> None:
+    """Make the call the continuation of the replaced operation's row.
+
+    Raises:
+        ObjectLocked: If another operation holds the lock that the replacement needs.
+        ObjectGone: If the replacement's object is gone.
+    """
+    asked = call.operation
+    ledger.hold(asked)
+    conflicts.look(asked)
+    attempt.replacement = {
+        **{"task": task.name, "payload": call.payload, "options": asked.options, "max_attempts": asked.max_attempts},
+        **{"expires_at": asked.expires_at, "retention": asked.retention},
+        **{name: asked.__dict__[name] for name in ledger.TIES},
+        **{"available_at": asked.available_at, "due_at": asked.due_at},
+        **{"delivered": asked.delivered, "attempt": 0, "revision": attempt.operation.revision + 1},
+        **{"error": "", "result_payload": "", "progress": None},
+    }
+
+
+def follow(attempt: Attempt, call: Call, answer: AbstractOperation) -> None:
+    """Make the replaced operation's row a follower of the replacement's."""
+    attempt.replacement = {
+        **{"payload": call.payload, "options": call.operation.options, "delivered": call.operation.delivered},
+        **{"task": answer.task, "attempt": 0, "revision": attempt.operation.revision + 1, "follows": answer.pk},
+        **{"replaced": True, "max_attempts": None, "available_at": Now(), "due_at": After(conf().REPUBLISH_AFTER)},
+    }
+
+
+def has_run(attempt: Attempt) -> None:
+    """In eager mode the replacement has run, and called back whoever waits: nobody is to do that again."""
+    request = attempt.task.request
+    if request.callbacks:
+        request.callbacks = None
+        table.rows().filter(pk=attempt.operation.pk).update(delivered=True)
+
+
+def detour(call: Call) -> Call:
+    """Return the call under an id of its own, without the callbacks that wait for the replaced one."""
+    alone = waiter.without_canvas(call)
+    alone.operation.pk = ids.new()
+    alone.options.pop("task_id", None)
+    return alone

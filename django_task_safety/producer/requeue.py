@@ -1,0 +1,54 @@
+"""``operation.retry()``: queue an ended operation again, as it was asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+from django_task_safety import ledger
+from django_task_safety.conf import conf
+from django_task_safety.ledger import table
+from django_task_safety.objects import conflicts
+from django_task_safety.producer import call as calls
+from django_task_safety.producer import eager, outbox
+from django_task_safety.producer.call_options import CANVAS
+from django_task_safety.record import AbstractOperation, State
+from django_task_safety.registry import safe_task_named
+from django_task_safety.values import codec
+from django_task_safety.values.clock import After, Now
+
+
+def retry(operation: AbstractOperation) -> bool:
+    """Queue a failed or cancelled operation again, as it was asked for.
+
+    Raises:
+        ObjectLocked: If another operation holds the lock that this one needs.
+        ObjectGone: If its object does not exist any more, or is removed.
+    """
+    seen = table.find(pk=operation.pk)
+    if seen is None or seen.is_pending or seen.state == State.SUCCEEDED or seen.task == conflicts.LOCK:
+        return False
+    asked = table.find(pk=operation.pk)
+    assert asked is not None
+    _due_now(asked)
+    calls.tie_again(asked)
+    options = codec.loads(asked.options) if asked.options else {}
+    asked.delivered = not any(options.get(name) for name in CANVAS)
+    if not ledger.reopen(seen, asked, new_work=False):
+        conflicts.look(asked)
+        return False
+    task = safe_task_named(seen.task)
+    if task is not None and task.app.conf.task_always_eager:
+        eager.run_again(task, operation)
+        operation.refresh_from_db()
+        return True
+    operation.refresh_from_db()
+    publish: Any = partial(outbox.publish_rows, [operation], forget=True)
+    transaction.on_commit(publish, using=conf().DATABASE, robust=True)
+    return True
+
+
+def _due_now(asked: AbstractOperation) -> None:
+    asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)

@@ -1,0 +1,153 @@
+"""Followers: duplicates whose caller, callback or canvas waits for the outcome of another call's operation.
+
+A follower has a row of its own, so that it is as hard to lose as the work: it is published, claimed and swept like an
+operation, but instead of running anything it repeats the outcome of the one it follows, or comes back later.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import uuid
+from typing import TYPE_CHECKING
+
+from celery.exceptions import Ignore
+
+from django_task_safety import ledger
+from django_task_safety.conf import conf
+from django_task_safety.ledger import schedule, table, worker_id
+from django_task_safety.producer import outbox
+from django_task_safety.producer import outcome as outcomes
+from django_task_safety.producer.call import Call
+from django_task_safety.producer.call_options import AWAITED, CANVAS, GROUP
+from django_task_safety.record import AbstractOperation, State, new_operation
+from django_task_safety.values import codec
+from django_task_safety.values.clock import After, Now
+
+if TYPE_CHECKING:
+    from django_task_safety.options import TaskOptions
+
+
+#: Seconds before a follower looks again the first time; doubled with each look, up to the second number.
+LOOK, LOOK_MAX = 0.5, 10.0
+#: While the followed operation is not due yet, a follower waits for that; but it looks as often as this, in seconds,
+#: for the operation may be cancelled or brought forward.
+LOOK_AHEAD = 600.0
+
+
+def without_canvas(call: Call) -> Call:
+    """Return the call without what waits for it: the work alone."""
+    row = copy.copy(call.operation)
+    row.delivered = True
+    drop = (*CANVAS, *GROUP)
+    options = {name: value for name, value in call.options.items() if name not in drop}
+    kept = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
+    row.options = codec.dumps(kept, "json") if kept else ""
+    return dataclasses.replace(call, operation=row, options=options)
+
+
+def waited_for_like(older: AbstractOperation, asked: AbstractOperation) -> AbstractOperation:
+    """Return the row that a newer call asks for, with those who wait for the older call in the same row.
+
+    Unless the attempt that ended it is telling them, they have heard nothing; so they are to hear of what comes of
+    the newer one.
+    """
+    if older.delivered or (not older.is_pending and outcomes.telling(older, table.now())):
+        return asked
+    options = codec.loads(asked.options) if asked.options else {}
+    before = codec.loads(older.options) if older.options else {}
+    options.update({name: value for name, value in before.items() if name in AWAITED})
+    together = copy.copy(asked)
+    together.options, together.delivered = codec.dumps(options, "json"), False
+    return together
+
+
+def follow(call: Call, followed: AbstractOperation) -> Call:
+    """Write a follower in the place of the duplicate call, and return the call as the follower's."""
+    follower = _of(call, followed)
+    ledger.enqueue([follower.operation])
+    return follower
+
+
+def in_place_of_replaced(call: Call, answer: AbstractOperation) -> Call:
+    """Return a call by which a replaced operation's row becomes a follower of the one that answers for the call."""
+    follower = _of(call, answer)
+    follower.operation.replaced = True
+    return follower
+
+
+def join(task: TaskOptions, call: Call, followed: AbstractOperation) -> outcomes.Answer | None:
+    """Write a follower for a duplicate call that a worker holds, and answer for it as `answer` does.
+
+    The followed row is taken as it was just read: whatever becomes of it meanwhile, that was its outcome.
+
+    Returns:
+        The outcome; None where the follower is there already.
+
+    Raises:
+        Ignore: When there is no outcome yet, and the follower comes back.
+    """
+    follower = _of(call, followed)
+    row = follower.operation
+    if not followed.is_pending:
+        row.__dict__.update(ledger.started(worker_id.me(), *worker_id.limits(task)))
+        return _outcome(task, row, followed) if ledger.enqueue([row]) else None
+    row.available_at, row.due_at = After(LOOK), After(schedule.first_look(LOOK))
+    if not ledger.enqueue([row]):
+        return None
+    outbox.publish_call(task, dataclasses.replace(follower, options={**follower.options, "countdown": LOOK}), row)
+    raise Ignore(f"It follows a pending operation and comes back in {LOOK:g} s.")
+
+
+def _of(call: Call, followed: AbstractOperation) -> Call:
+    """Return the duplicate call as its follower's, not yet written."""
+    row = copy.copy(call.operation)
+    row.key, row.key_digest, row.match_digest, row.follows = "", None, "", followed.pk
+    row.version, row.max_attempts, row.expires_at = None, None, None
+    # It runs nothing, so it neither needs the object nor takes the lock, which the followed one may hold.
+    row.lock, row.lock_slot, row.anchor = "", None, None
+    row.available_at, row.due_at, row.created_at = Now(), After(conf().REPUBLISH_AFTER), Now()
+    options = {name: value for name, value in call.options.items() if name not in ("eta", "expires")}
+    return dataclasses.replace(call, operation=row, options=options)
+
+
+def answer(task: TaskOptions, follower: AbstractOperation) -> outcomes.Answer:
+    """Repeat the outcome of the operation that a claimed follower follows.
+
+    Raises:
+        Ignore: When that is still pending, and the follower comes back; or was cancelled.
+        Exception: The stored one, when it failed.
+    """
+    assert follower.follows is not None
+    seen = table.read(follower.follows)
+    if seen is not None and seen.operation.is_pending:
+        _come_back(follower, seen)
+    followed = seen.operation if seen else _gone(follower.follows)
+    return _outcome(task, follower, followed)
+
+
+def _come_back(follower: AbstractOperation, seen: table.Seen) -> None:
+    delay = min(LOOK_MAX, LOOK * 2 ** min(follower.attempt - 1, 10))
+    if seen.operation.state == State.QUEUED:
+        wait = (seen.operation.available_at - seen.now).total_seconds()
+        delay = max(delay, min(wait, LOOK_AHEAD))
+    if ledger.hand_back(follower, delay, name="requeued") and delay <= conf().MAX_BROKER_DELAY:
+        outbox.publish_rows(table.rows().filter(pk=follower.pk))
+    raise Ignore(f"It follows a pending operation and comes back in {delay:g} s.")
+
+
+def _outcome(task: TaskOptions, follower: AbstractOperation, followed: AbstractOperation) -> outcomes.Answer:
+    if _repeat(follower, followed):
+        return outcomes.outcome(task, follower)
+    raise Ignore("Another copy of this message answered.")
+
+
+def _repeat(follower: AbstractOperation, followed: AbstractOperation) -> bool:
+    if followed.state == State.SUCCEEDED:
+        return ledger.settle(follower, followed.result_payload)
+    failure = ledger.Failure(followed.error, followed.traceback, followed.exception)
+    return ledger.end(follower, State(followed.state), failure)
+
+
+def _gone(pk: uuid.UUID) -> AbstractOperation:
+    return new_operation(id=pk, state=State.CANCELLED, error="The operation that this duplicate followed is gone.")

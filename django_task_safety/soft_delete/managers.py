@@ -1,0 +1,139 @@
+"""Managers and querysets of soft-deletable models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import models
+from model_utils.managers import SoftDeletableManagerMixin, SoftDeletableQuerySetMixin
+
+from django_task_safety.locking.managers import LockableQuerySet
+
+
+class SoftDeleteQuerySet(SoftDeletableQuerySetMixin, LockableQuerySet):  # type: ignore[type-arg]
+    """A queryset whose ``delete()`` removes softly; of models that can be locked as well."""
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Remove the live ones among these, and what goes with them, in a number of statements that depends on the
+        number of models and not of rows.
+
+        Returns:
+            How many objects were removed, and how many of which model.
+
+        Raises:
+            ObjectLocked: If a pending operation or a held lock protects one of them.
+            ProtectedError: If a foreign key does. Also Django's ``RestrictedError``.
+        """
+        from django_task_safety.soft_delete.collector import SoftCollector
+
+        chosen = self._chosen("delete")
+        removed = SoftCollector(chosen.db, origin=self).remove(chosen.filter(is_removed=False))
+        self._result_cache = None
+        return removed
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    # As with Django's QuerySet.delete, a manager has it only where it says so: see _SoftManager.
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+    def hard_delete(self) -> tuple[int, dict[str, int]]:
+        """Delete these for good, as Django does, and what goes with them, removed or not."""
+        return models.QuerySet.delete(self)
+
+    hard_delete.alters_data = True  # type: ignore[attr-defined]
+    hard_delete.queryset_only = True  # type: ignore[attr-defined]
+
+    async def ahard_delete(self) -> tuple[int, dict[str, int]]:
+        """As `hard_delete`."""
+        return await sync_to_async(self.hard_delete)()
+
+    ahard_delete.alters_data = True  # type: ignore[attr-defined]
+    ahard_delete.queryset_only = True  # type: ignore[attr-defined]
+
+    def restore(self) -> tuple[int, dict[str, int]]:
+        """Bring back the removed ones among these, each with exactly what went together with it.
+
+        Returns:
+            How many objects came back, and how many of which model.
+
+        Raises:
+            RestoreConflict: If a live row holds a unique value of one of them. Nothing was restored.
+        """
+        from django_task_safety.soft_delete import restore as restoring
+
+        chosen = self._chosen("restore")
+        restored = restoring.restore(list(chosen.filter(is_removed=True)), chosen.db)
+        self._result_cache = None
+        return restored
+
+    restore.alters_data = True  # type: ignore[attr-defined]
+
+    async def arestore(self) -> tuple[int, dict[str, int]]:
+        """As `restore`."""
+        return await sync_to_async(self.restore)()
+
+    arestore.alters_data = True  # type: ignore[attr-defined]
+
+    def _chosen(self, what: str) -> Any:
+        """These rows to be written: on the database for writing, in no order, as Django's ``delete()`` does it."""
+        self._not_support_combined_queries(what)  # type: ignore[attr-defined]
+        if self.query.is_sliced or self.query.distinct_fields or self._fields is not None:  # type: ignore[attr-defined]
+            raise TypeError(f"Cannot call {what}() after slicing, .distinct(*fields), .values() or .values_list().")
+        chosen: Any = self._chain()  # type: ignore[attr-defined]
+        chosen._for_write = True
+        chosen.query.select_for_update = False
+        chosen.query.select_related = False
+        chosen.query.clear_ordering(force=True)
+        return chosen
+
+    def only(self, *fields: Any) -> Any:
+        """As Django's, but ``is_removed`` comes along: `save` needs it."""
+        return super().only(*fields, *([] if None in fields else ["is_removed"]))
+
+    def defer(self, *fields: Any) -> Any:
+        """As Django's, but ``is_removed`` is loaded all the same: `save` needs it."""
+        return super().defer(*(name for name in fields if name != "is_removed"))
+
+    def create(self, **kwargs: Any) -> Any:
+        """As Django's.
+
+        Raises:
+            RemovedExists: If a removed row holds a unique value of the new one.
+        """
+        # It needs the models, which may need this module.
+        from django_task_safety.soft_delete import unique_conflicts
+
+        with unique_conflicts.explained(self, kwargs):
+            return super().create(**kwargs)
+
+    create.alters_data = True  # type: ignore[attr-defined]
+
+
+class _SoftManager(SoftDeletableManagerMixin[Any], models.Manager.from_queryset(SoftDeleteQuerySet)):  # type: ignore[misc]
+    _queryset_class: Any = SoftDeleteQuerySet
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Remove all of them, softly."""
+        removed: tuple[int, dict[str, int]] = self.get_queryset().delete()
+        return removed
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+
+
+class SoftDeleteManager(_SoftManager):
+    """What is not removed."""
+
+
+class AllManager(_SoftManager):
+    """Every row, removed or not."""
+
+    def get_queryset(self) -> Any:
+        hints: dict[str, Any] = self._hints
+        return self._queryset_class(self.model, using=self._db, hints=hints)
+
+
+class RemovedManager(AllManager):
+    """What is removed."""
+
+    def get_queryset(self) -> Any:
+        return super().get_queryset().filter(is_removed=True)

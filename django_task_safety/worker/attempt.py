@@ -1,0 +1,232 @@
+"""One attempt: the body and the settling of its operation in one transaction, or the recording of why not."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Ignore, Retry
+from django.db import Error as DatabaseError
+from django.db import transaction
+
+from django_task_safety import ledger
+from django_task_safety.conf import conf
+from django_task_safety.context import Attempt, RetryRequest, running
+from django_task_safety.errors import ObjectGone, OperationCancelled, OperationSuperseded, TimeLimitPassed
+from django_task_safety.ledger import notifications, table, worker_id
+from django_task_safety.ledger.heartbeat import heartbeat
+from django_task_safety.options import KEEP
+from django_task_safety.producer import outbox
+from django_task_safety.producer import outcome as outcomes
+from django_task_safety.record import AbstractOperation, State
+from django_task_safety.values import codec, references
+from django_task_safety.worker import kept_connection, retry_policy, savepoints
+from django_task_safety.worker.failure import (
+    Fenced,
+    fail,
+    foreign_retry,
+    go_round,
+    hand_back,
+    publish_after_commit,
+    tie_to_newer,
+)
+
+if TYPE_CHECKING:
+    from django_task_safety.options import TaskOptions
+
+logger = logging.getLogger("django_task_safety")
+
+
+def run(task: TaskOptions, operation: AbstractOperation, arguments: tuple[Any, Any] | None) -> Any:
+    """Run the claimed operation's body and settle it.
+
+    Args:
+        task: The task.
+        operation: The operation; its token is this attempt's.
+        arguments: The message's args and kwargs, or None to take the row's, which are newer.
+    """
+    attempt = Attempt(task, operation, operation.token)
+    task.request.retries = operation.attempt - 1
+    with running(attempt), heartbeat.holding(operation, renewed=worker_id.in_worker() and not task.request.is_eager):
+        try:
+            return _body_and_settle(attempt, arguments)
+        except BaseException as exc:
+            return _conclude(attempt, exc)
+
+
+def _conclude(attempt: Attempt, exc: BaseException) -> Any:
+    """Record how the attempt ended; where the database does not answer, leave that to the end of its lease."""
+    # Whatever the body's transaction did to the row was rolled back, or is asked of the row again.
+    attempt.operation.token, attempt.operation.state = attempt.token, State.RUNNING
+    try:
+        return _recorded(attempt, exc)
+    except DatabaseError as problem:
+        if problem is exc:
+            raise  # the task's own, and recorded
+        why = codec.describe(problem)
+        logger.error(
+            "operation %s: its end could not be recorded; its lease will run out: %s", attempt.operation.pk, why
+        )
+        kept_connection.abandon()
+        raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
+
+
+def _recorded(attempt: Attempt, exc: BaseException) -> Any:
+    if isinstance(exc, Fenced):
+        return _adopt(attempt, own_cancel=True)
+    if isinstance(exc, OperationSuperseded):
+        return _adopt(attempt)
+    if isinstance(exc, OperationCancelled | ObjectGone):
+        return _cancelled(attempt, getattr(exc, "message", str(exc)))
+    if isinstance(exc, Retry):
+        return _retry(attempt, exc)
+    if isinstance(exc, Ignore):
+        if attempt.replacement is not None:
+            outbox.publish_rows(table.rows().filter(pk=attempt.operation.pk))
+        raise exc
+    if isinstance(exc, Exception):
+        return _failed(attempt, exc)
+    _interrupted(attempt, exc)
+    raise exc
+
+
+def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any:
+    task = attempt.task
+    if arguments is None:
+        arguments = codec.loads(attempt.operation.payload, task.app)
+    with contextlib.ExitStack() as stack:
+        _open_transaction(attempt, stack)
+        # What is kept was asked for whether its object is removed or not.
+        args, kwargs = references.load(arguments, removed=task.on_delete == KEEP)
+        try:
+            value = task.run(*args, **kwargs)
+        except Ignore as exc:
+            # Ignore and replace() keep what the body wrote.
+            if attempt.replaced and task.request.is_eager:
+                _settle(attempt, attempt.eager_value)
+                return attempt.eager_value
+            _settle_ignored(attempt, exc)
+            leave: Ignore | Retry = exc
+        else:
+            if attempt.retry is None:
+                _settle(attempt, value)
+                return value
+            hand_back(attempt, attempt.retry)
+            attempt.handed_back = True
+            leave = attempt.retry.signal
+    raise leave
+
+
+def _open_transaction(attempt: Attempt, stack: contextlib.ExitStack) -> None:
+    """Open the transaction of the body and its settling, unless the task does without."""
+    if not attempt.task.atomic:
+        return
+    db = table.connection()
+    attempt.own_transaction = not db.in_atomic_block
+    stack.enter_context(transaction.atomic(using=conf().DATABASE))
+    if attempt.own_transaction:
+        stack.enter_context(savepoints.spared(db))
+
+
+def _settle(attempt: Attempt, value: Any) -> None:
+    task, operation = attempt.task, attempt.operation
+    if ledger.settle(operation, outcomes.dump_result(task, value)):
+        return
+    # Somebody asked for newer work meanwhile: this run counts, and the row goes round once more.
+    counts = {} if operation.version is None else {"succeeded_version": operation.version}
+    if not go_round(task, operation, **counts):
+        raise Fenced
+    outcomes.leave_to_newer(task)
+
+
+def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
+    operation = attempt.operation
+    if not attempt.replaced:
+        if not ledger.end(operation, State.CANCELLED, ledger.Failure(codec.printable(f"Ignored: {exc}"))):
+            raise Fenced
+        notifications.transition("cancelled", operation, str(exc))
+    elif attempt.replacement is not None:
+        went = ledger.hand_back(operation, 0.0, attempt.replacement, name="enqueued", newest=True)
+        if not went and not go_round(attempt.task, operation):
+            raise Fenced
+    elif ledger.end(operation, State.SUCCEEDED, replaced=True, result_payload="null", progress=1.0, delivered=True):
+        notifications.transition("succeeded", operation, "replaced")
+    else:
+        raise Fenced
+
+
+def _retry(attempt: Attempt, exc: Retry) -> Any:
+    if attempt.retry is not None and attempt.handed_back:
+        raise exc  # throw=False: queued again with what the body wrote
+    request = attempt.retry or foreign_retry(attempt, exc)
+    if retry_policy.exhausted(attempt.operation):
+        return _failed(attempt, request.exc or request.signal)
+    try:
+        hand_back(attempt, request)
+    except Fenced:
+        return _adopt(attempt)
+    raise request.signal
+
+
+def _failed(attempt: Attempt, exc: BaseException) -> Any:
+    """Record a failed attempt: queue the next one, or fail the operation."""
+    operation, task = attempt.operation, attempt.task
+    delay = retry_policy.delay_after(task, operation, exc)
+    if delay is None:
+        if not fail(task, operation, exc):
+            return _adopt(attempt, problem=exc)
+        raise exc
+    when: Any = delay
+    signal = Retry(exc=exc if isinstance(exc, Exception) else None, when=when, is_eager=task.request.is_eager)
+    try:
+        hand_back(attempt, RetryRequest(signal, delay, exc))
+    except Fenced:
+        return _adopt(attempt, problem=exc)
+    raise signal from exc
+
+
+def _cancelled(attempt: Attempt, reason: str) -> Any:
+    """End the operation as cancelled from inside; where it was cancelled from outside, answer with that."""
+    operation = attempt.operation
+    if ledger.end(operation, State.CANCELLED, ledger.Failure(codec.printable(reason))):
+        notifications.transition("cancelled", operation, reason)
+        return outcomes.outcome(attempt.task, operation).get()
+    return _adopt(attempt)
+
+
+def _interrupted(attempt: Attempt, exc: BaseException) -> None:
+    """The process is told to go in the middle of the body: leave the work to another one. The attempt counts."""
+    operation, why = attempt.operation, f"Its process was told to go: {exc!r}"
+    with contextlib.suppress(DatabaseError):
+        if worker_id.ran_out(attempt.task):
+            # The pool's way to enforce the hard time limit; its parent tells callbacks and chord.
+            late = TimeLimitPassed("The hard time limit passed", operation)
+            fail(attempt.task, operation, late, delivered=True)
+        elif retry_policy.exhausted(operation):
+            fail(attempt.task, operation, exc)
+        elif ledger.hand_back(operation, 0.0, {"error": why}, name="requeued", reason=why):
+            tie_to_newer(operation.pk)
+            publish_after_commit(operation)
+
+
+def _adopt(attempt: Attempt, *, own_cancel: bool = False, problem: BaseException | None = None) -> Any:
+    """This attempt lost the operation, or lost sight of its own commit: answer with what the row says.
+
+    Args:
+        attempt: This one.
+        problem: What was raised where the transaction may have been committed.
+        own_cancel: Whether it may have been cancelled inside the body's own transaction, which was rolled back.
+    """
+    operation, reason = attempt.operation, "cancelled in its own transaction"
+    if own_cancel and ledger.end(operation, State.CANCELLED, ledger.Failure(reason)):
+        notifications.transition("cancelled", operation, reason)
+    seen = table.read(operation.pk)
+    if seen is not None and seen.operation.state == State.SUCCEEDED and problem is not None:
+        logger.error("operation %s succeeded, but a hook after its commit failed", operation.pk, exc_info=problem)
+    if seen is None or seen.operation.is_pending:
+        logger.warning("operation %s: another attempt took over; nothing was written", operation.pk)
+        raise Ignore("Another attempt took over.")
+    if seen.operation.delivered and outcomes.has_canvas(attempt.task.request):
+        raise Ignore("Another attempt took over, and its outcome was delivered.")
+    return outcomes.outcome(attempt.task, seen.operation).get()

@@ -1,0 +1,110 @@
+"""Where Celery's workers are hooked: identity and keeper at the start; clock, canvas and connection at each task."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+from typing import Any
+
+from celery import signals
+
+from django_task_safety.ledger import worker_id
+from django_task_safety.options import TaskOptions
+
+logger = logging.getLogger("django_task_safety")
+
+_UID = "django_task_safety"
+#: Where a request keeps whether callbacks, chain or chord wait for it.
+_AWAITED = "task_safety_awaited"
+_keepers: list[Any] = []
+
+
+def connect() -> None:
+    """Connect the receivers; once per process, from `AppConfig.ready`."""
+    signals.worker_init.connect(_on_init, weak=False, dispatch_uid=_UID)
+    signals.celeryd_after_setup.connect(_on_setup, weak=False, dispatch_uid=_UID)
+    signals.worker_ready.connect(_on_ready, weak=False, dispatch_uid=_UID)
+    signals.worker_shutdown.connect(_on_shutdown, weak=False, dispatch_uid=_UID)
+    signals.worker_process_shutdown.connect(_on_process_shutdown, weak=False, dispatch_uid=_UID)
+    signals.task_prerun.connect(_on_prerun, weak=False, dispatch_uid=_UID)
+    signals.task_success.connect(_on_success, weak=False, dispatch_uid=_UID)
+    signals.task_failure.connect(_on_failure, weak=False, dispatch_uid=_UID)
+    # Before Celery's own receiver, connected when a worker starts, which closes all connections.
+    signals.task_postrun.connect(_on_postrun, weak=False, dispatch_uid=_UID)
+
+
+def _on_init(**kwargs: Any) -> None:
+    # Before the pool is made: its children inherit the identity, and what would keep their first message waiting.
+    worker_id.become_worker()
+    importlib.import_module("django_task_safety.worker.delivery")
+
+
+def _on_setup(instance: Any, **kwargs: Any) -> None:
+    # All that the project imported lives as long as the worker. Where a child's collector looked through it, it would
+    # copy every page that it shares with its parent, and a message would hold its slot for as long as that takes.
+    if instance.pool_cls.__module__ == "celery.concurrency.prefork":
+        gc.collect()
+        gc.freeze()
+
+
+def _on_ready(**kwargs: Any) -> None:
+    from django_task_safety.worker.keeper import Keeper
+
+    keeper = Keeper()
+    _keepers.append(keeper)
+    keeper.start()
+
+
+def _on_shutdown(**kwargs: Any) -> None:
+    while _keepers:
+        _keepers.pop().stop()
+    _on_process_shutdown()
+
+
+def _on_process_shutdown(**kwargs: Any) -> None:
+    from django_task_safety.worker import kept_connection
+
+    kept_connection.close()
+
+
+def _on_prerun(task: Any = None, **kwargs: Any) -> None:
+    if isinstance(task, TaskOptions):
+        from django_task_safety.producer import outcome as outcomes
+
+        worker_id.begin(task)
+        # Before Celery 5.6 a chain's last task is taken off the request when it is published.
+        vars(task.request)[_AWAITED] = outcomes.has_canvas(task.request)
+
+
+def _on_postrun(task: Any = None, **kwargs: Any) -> None:
+    if isinstance(task, TaskOptions) and not task.request.is_eager:
+        from django_task_safety.worker import kept_connection
+
+        kept_connection.keep()
+
+
+def _on_success(sender: Any = None, **kwargs: Any) -> None:
+    # Sent after callbacks, chain and chord, and only if all of them heard.
+    _note_delivery(sender, "succeeded")
+
+
+def _on_failure(sender: Any = None, **kwargs: Any) -> None:
+    _note_delivery(sender, "failed")
+
+
+def _note_delivery(task: Any, state: str) -> None:
+    """The outcome was passed to callbacks, chain and chord: note that, so that a copy does not do it again."""
+    if not isinstance(task, TaskOptions):
+        return
+    from django_task_safety.ids import message_id
+    from django_task_safety.ledger import schedule, table
+
+    request = task.request
+    if not request.id or not vars(request).get(_AWAITED):
+        return
+    try:
+        found = table.rows().filter(pk=message_id(str(request.id)), state=state, delivered=False)
+        schedule.look_again(found, delivered=True)
+    except Exception:
+        logger.warning("operation %s: could not note that its outcome was delivered", request.id, exc_info=True)

@@ -1,0 +1,122 @@
+"""Each worker's keeper: two threads of the worker's main process, one renews leases, one sweeps.
+
+They hold no database connection between two ticks, so that children forked meanwhile inherit none, and forks wait for
+the end of a tick. Whatever fails in them is logged and tried again; they never take the worker down.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable
+
+from celery.worker import state
+from django.db import connections
+
+from django_task_safety.conf import conf
+from django_task_safety.ledger import heartbeat
+from django_task_safety.options import TaskOptions
+from django_task_safety.values import codec
+from django_task_safety.worker import sweeper
+
+logger = logging.getLogger("django_task_safety")
+
+#: Seconds that a fork waits at most for a tick to end.
+_FORK_WAIT = 1.0
+
+
+class _Loop:
+    """A daemon thread that calls ``tick`` every ``interval`` seconds, and lets nobody fork in the middle of it."""
+
+    def __init__(self, name: str, interval: Callable[[], float], tick: Callable[[], None]) -> None:
+        self._interval, self._tick = interval, tick
+        self._stopped = threading.Event()
+        self._ticking = threading.Lock()
+        self._held = False
+        #: How the last tick failed.
+        self._failure = ""
+        self.thread: threading.Thread = threading.Thread(target=self._run, name=name, daemon=True)
+        os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child)
+
+    def stop(self) -> None:
+        """Ask the thread to end, and give a tick under way a moment to finish."""
+        self._stopped.set()
+        self.thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval()):
+            with self._ticking:
+                try:
+                    self._tick()
+                    self._failure = ""
+                except Exception as exc:
+                    self._log(codec.describe(exc))
+                finally:
+                    connections.close_all()
+
+    def _log(self, failure: str) -> None:
+        # A database that is down would fill the log with the same traceback.
+        again, self._failure = failure == self._failure, failure
+        said = codec.one_line(failure)
+        logger.warning("%s failed and will be tried again: %s", self.thread.name, said, exc_info=not again)
+
+    def _before_fork(self) -> None:
+        self._held = threading.current_thread() is not self.thread and self._ticking.acquire(timeout=_FORK_WAIT)
+
+    def _after_fork(self) -> None:
+        if self._held:
+            self._ticking.release()
+
+    def _in_child(self) -> None:
+        # The thread does not exist here.
+        self._ticking = threading.Lock()
+
+
+class Keeper:
+    """Renews the leases of what this worker runs every third of ``LEASE``, and sweeps every ``SWEEP_INTERVAL``.
+
+    In two threads: a sweep that takes long must not cost this worker its leases.
+    """
+
+    def __init__(self) -> None:
+        self._loops = [_Loop("task-safety-leases", lambda: conf().LEASE / 3, renew_running)]
+        if conf().KEEPER:
+            self._loops.append(_Loop("task-safety-sweeper", lambda: conf().SWEEP_INTERVAL, _sweep))
+
+    def start(self) -> None:
+        """Start the threads; once."""
+        for loop in self._loops:
+            loop.thread.start()
+
+    def stop(self) -> None:
+        """End the threads."""
+        for loop in self._loops:
+            loop.stop()
+
+
+def _sweep() -> None:
+    if swept := sweeper.sweep():
+        logger.info("swept: %s", swept)
+
+
+def renew_running() -> None:
+    """Renew the leases of the operations that this worker's pool runs now."""
+    if pks := running_ids():
+        heartbeat.renew(pks, conf().LEASE)
+
+
+def running_ids() -> list[uuid.UUID]:
+    """Return the ids of the safe tasks that the pool runs, as the worker's main process knows them."""
+    from django_task_safety.ids import message_id
+
+    for _ in range(100):
+        try:
+            active = list(state.active_requests)
+            break
+        except RuntimeError:  # another thread changed the set meanwhile
+            continue
+    else:
+        active = []
+    return [message_id(request.id) for request in active if isinstance(request.task, TaskOptions)]

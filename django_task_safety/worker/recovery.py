@@ -1,0 +1,167 @@
+"""Operations whose attempt ended without settling: lost workers, expired leases, hard time limits, revokes."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from collections.abc import Sequence
+from functools import partial
+
+from celery import states
+from django.db import transaction
+
+from django_task_safety import ledger
+from django_task_safety.conf import conf
+from django_task_safety.errors import OperationError, OperationFailed, TimeLimitPassed, WorkerLost
+from django_task_safety.ledger import cancellation, notifications, result_backend, table, worker_id
+from django_task_safety.producer import outbox
+from django_task_safety.record import AbstractOperation, State
+from django_task_safety.registry import safe_task_named
+from django_task_safety.values import codec
+from django_task_safety.worker import failure as failures
+from django_task_safety.worker import retry_policy
+
+
+class Fate(enum.Enum):
+    """What became of an operation whose attempt was lost."""
+
+    QUEUED_AGAIN = enum.auto()
+    FAILED = enum.auto()
+    #: It had settled, or another attempt owns it: nothing to do.
+    NOT_OURS = enum.auto()
+    #: Its message never had a row, and never will: Celery must record the loss.
+    UNKNOWN = enum.auto()
+
+
+def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
+    """A child of this worker's pool died in the middle of the operation."""
+    mine = table.rows().filter(pk=pk, owner=worker_id.me(), state=State.RUNNING)
+    operation = mine.first()
+    if operation is None:
+        return Fate.NOT_OURS if table.rows().filter(pk=pk).exists() else Fate.UNKNOWN
+    reason = f"The worker process was lost: {exc}"
+    if retry_policy.exhausted(operation):
+        return Fate.FAILED if give_up_alone(operation, WorkerLost, reason, told=True) else Fate.NOT_OURS
+    if not ledger.take_back(mine.filter(token=operation.token), reason):
+        return Fate.NOT_OURS
+    operation.state = State.QUEUED
+    notifications.transition("requeued", operation, reason)
+    failures.tie_to_newer(pk)
+    outbox.publish_rows(table.rows().filter(pk=pk))
+    return Fate.QUEUED_AGAIN
+
+
+def time_limit_passed(pk: uuid.UUID, exc: BaseException) -> None:
+    """The pool killed the attempt at its hard time limit."""
+    operation = table.rows().filter(pk=pk, owner=worker_id.me(), state=State.RUNNING).first()
+    if operation is not None:
+        give_up_alone(operation, TimeLimitPassed, f"The hard time limit passed: {exc}", told=True)
+
+
+def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> None:
+    """Celery dropped the message: revoked by hand, or past its ``expires``. A revoke of the operation is a cancel."""
+    operation = table.find(pk=pk)
+    if operation is None:
+        return
+    if expired:
+        cancellation.expire(operation)
+    elif operation.state == State.QUEUED or (terminated and operation.owner == worker_id.me()):
+        cancellation.cancel(operation, f"revoked ({reason})")
+
+
+def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
+    """Queue running operations again whose attempt is lost; the caller holds their rows, and publishes them.
+
+    Returns:
+        How many.
+    """
+    if not lost:
+        return 0
+    queued = ledger.take_back(table.rows().filter(pk__in=[row.pk for row in lost]), reason)
+    for row in lost:
+        if table.newer_waits(row):
+            failures.tie_to_newer(row.pk)
+        row.state = State.QUEUED
+        notifications.transition("requeued", row, reason)
+    return queued
+
+
+def give_up(lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, told: bool = False) -> int:
+    """Fail operations that cannot be attempted any more, in one transaction; without compensations.
+
+    Where somebody asked for newer work meanwhile, that is queued instead.
+
+    Args:
+        lost: The operations, as they were seen.
+        error: What they fail with.
+        reason: Its text.
+        told: Whether Celery itself tells the result backend, callbacks and chord.
+
+    Returns:
+        How many were failed; those that changed meanwhile are left alone.
+    """
+    if not lost:
+        return 0
+    with transaction.atomic(using=conf().DATABASE):
+        return len(_fail(lost, error, reason, told=told, skip=False))
+
+
+def give_up_alone(
+    operation: AbstractOperation, error: type[OperationError], reason: str, *, told: bool = False, skip: bool = False
+) -> bool:
+    """Fail one operation and call its compensations, in a transaction of its own; return whether this did it.
+
+    Args:
+        operation: As it was seen.
+        error: As for `give_up`.
+        reason: Likewise.
+        told: Likewise.
+        skip: Whether to leave it to whoever holds its row now.
+    """
+
+    def end() -> AbstractOperation | None:
+        failed = _fail([operation], error, reason, told=told, skip=skip)
+        return failed[0] if failed else None
+
+    return failures.compensated(safe_task_named(operation.task), error(reason, operation), end)
+
+
+def _fail(
+    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, told: bool, skip: bool
+) -> list[AbstractOperation]:
+    failure = ledger.Failure(f"{error.__name__}: {codec.printable(reason)}")
+    seen = {operation.pk: operation.token for operation in lost}
+    skip = skip and table.connection().features.has_select_for_update_skip_locked
+    # The lock holds what was seen until the statement that ends it.
+    still = table.rows().filter(pk__in=list(seen)).order_by("pk").select_for_update(skip_locked=skip)
+    same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
+    overtaken = [row for row in same if table.newer_waits(row)]
+    _go_round(overtaken, failure.error)
+    same = [row for row in same if row not in overtaken]
+    if not same:
+        return []
+    target = table.rows().filter(pk__in=[row.pk for row in same])
+    ledger.give_up(target, failure, **({"delivered": True} if told else {}))
+    for row in same:
+        row.state, row.error = State.FAILED, failure.error
+        notifications.transition("failed", row, failure.error, exc=error(reason, row))
+    if not told:
+        transaction.on_commit(partial(_tell, same, failure.error), using=conf().DATABASE, robust=True)
+    return same
+
+
+def _go_round(overtaken: Sequence[AbstractOperation], error: str) -> None:
+    """Queue operations once more, for newer work that was asked for meanwhile; Celery may have told of their end."""
+    if queue_again(overtaken, error):
+        rows = table.rows().filter(pk__in=[row.pk for row in overtaken])
+        transaction.on_commit(lambda: outbox.publish_rows(rows, forget=True), using=conf().DATABASE, robust=True)
+
+
+def _tell(operations: Sequence[AbstractOperation], error: str) -> None:
+    """Who waits for a result hears of it now; callbacks and chords do when the sweeper publishes the outcome."""
+    for operation in operations:
+        task = safe_task_named(operation.task)
+        if task is None or not operation.delivered:
+            continue
+        if not result_backend.tell(task, operation, OperationFailed(error, operation), states.FAILURE):
+            return

@@ -1,0 +1,101 @@
+"""A worker's view of a safe task's message: what the pool's parent learns of attempts that cannot tell themselves."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.worker import state
+from celery.worker.request import Request
+from django.db import connections
+
+from django_task_safety.worker import keeper, recovery
+from django_task_safety.worker.recovery import Fate
+
+logger = logging.getLogger("django_task_safety")
+
+
+class SafeRequest(Request):
+    """Settles what the child process could not: lost workers, hard time limits, revoked and expired messages."""
+
+    _timed_out = False
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Queue the operation again when its worker was lost, as long as it has attempts left."""
+        exc = exc_info.exception
+        exc = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+        lost = isinstance(exc, WorkerLostError) or (
+            isinstance(exc, SystemExit | KeyboardInterrupt) and not self._told_to_stop()
+        )
+        if lost and self._timed_out:
+            return None  # the pool killed it for its time limit, and all has been said
+        if lost and not state.should_terminate:
+            with _database("its worker was lost"):
+                fate = self._fate(exc)
+                if fate in (Fate.QUEUED_AGAIN, Fate.NOT_OURS):
+                    state.task_ready(self)
+                    self.acknowledge()
+                    return None
+                if fate is Fate.UNKNOWN and not self._redelivered():
+                    # It died before it had a row. The broker has it still, and gives it one more chance.
+                    state.task_ready(self)
+                    self.reject(requeue=True)
+                    return None
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _fate(self, exc: BaseException) -> Fate:
+        # A child that was told to go hands its attempt back before it dies, and another one here may run the next.
+        taken_over = keeper.running_ids().count(self._operation_id()) > 1
+        return Fate.NOT_OURS if taken_over else recovery.worker_lost(self._operation_id(), exc)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Fail the operation when the pool killed it at its hard time limit."""
+        super().on_timeout(soft, timeout)
+        if not soft and not state.should_terminate:
+            self._timed_out = True
+            # In a thread, since the pool kills the child only after this returns, and it may hold the row till then.
+            settle = partial(_settle_time_limit, self._operation_id(), timeout)
+            threading.Thread(target=settle, name="task-safety-time-limit", daemon=True).start()
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
+        # The row remembers; in the worker's memory the id would also stop a later rerun of the operation.
+        state.revoked.discard(self.id)
+        with _database("it was revoked"):
+            recovery.revoked(self._operation_id(), reason, terminated=terminated, expired=expired)
+
+    def _redelivered(self) -> bool:
+        return bool((self.delivery_info or {}).get("redelivered"))
+
+    def _told_to_stop(self) -> bool:
+        return bool(self._already_cancelled or self._already_revoked)  # type: ignore[attr-defined]
+
+    def _operation_id(self) -> uuid.UUID:
+        from django_task_safety.ids import message_id
+
+        return message_id(self.id)
+
+
+def _settle_time_limit(pk: uuid.UUID, timeout: float) -> None:
+    with _database("it passed its hard time limit"):
+        recovery.time_limit_passed(pk, TimeLimitExceeded(timeout))
+
+
+@contextmanager
+def _database(what: str) -> Iterator[None]:
+    """Use the database from the pool's parent, which must not keep a connection for later children to inherit."""
+    try:
+        yield
+    except Exception:
+        logger.exception("an operation's row could not be told that %s; its lease will run out", what)
+    finally:
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block:
+                connection.close()

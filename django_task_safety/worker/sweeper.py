@@ -1,0 +1,206 @@
+"""The slow path that makes losing a message, or a worker, cost only a delay."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from django_task_safety import ledger
+from django_task_safety.conf import conf
+from django_task_safety.errors import OperationError, TimeLimitPassed, Unpublishable, WorkerLost
+from django_task_safety.ledger import cancellation, schedule, table
+from django_task_safety.objects.conflicts import LOCK
+from django_task_safety.producer import outbox
+from django_task_safety.record import AbstractOperation, OperationRows, State
+from django_task_safety.registry import has_compensations, safe_task_named, safe_task_names
+from django_task_safety.values import codec
+from django_task_safety.values.clock import After, Now
+from django_task_safety.worker import recovery, retry_policy
+
+logger = logging.getLogger("django_task_safety")
+
+#: An operation that nobody claims is published again after REPUBLISH_AFTER times 1, 2, 4, … up to this: a backlog
+#: must not fill the broker with copies.
+REPUBLISH_FACTOR_MAX = 16
+#: Seconds for which a lost attempt is left to those processes that know its task; then any of them ends it.
+STRANGER_GRACE = 3600.0
+#: Seconds after which a due operation fails whose task nobody who sweeps knows: thirty days.
+FORGOTTEN_AFTER = 30 * 86_400.0
+
+_Casualty = tuple[AbstractOperation, type[OperationError], str]
+
+
+@dataclasses.dataclass(slots=True)
+class Swept:
+    """What one sweep did, by number of operations."""
+
+    published: int = 0
+    requeued: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    pruned: int = 0
+
+    def __bool__(self) -> bool:
+        return any(dataclasses.astuple(self))
+
+
+def sweep() -> Swept:
+    """Look at every row that is due, in batches; at rest this is one indexed query.
+
+    Any number of processes may sweep at once: each batch is locked, and what another one holds is skipped.
+    """
+    total = Swept()
+    while True:
+        due = _due()
+        if not due:
+            return total
+        before = dataclasses.astuple(total)
+        _sweep_batch(due, total)
+        if len(due) < conf().SWEEP_BATCH or dataclasses.astuple(total) == before:
+            return total
+
+
+def _due() -> list[uuid.UUID]:
+    # What this process does not know is for one that does: it can publish it, and may have a compensation.
+    lost = Q(state=State.RUNNING, due_at__gt=After(-STRANGER_GRACE))
+    queued = Q(state=State.QUEUED, due_at__gt=After(-conf().REPUBLISH_AFTER))
+    foreign = (lost | queued) & ~Q(task__in=[*safe_task_names(), LOCK])
+    found = table.rows().filter(due_at__lte=Now()).exclude(foreign).order_by("due_at")
+    return list(found.values_list("pk", flat=True)[: conf().SWEEP_BATCH])
+
+
+def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
+    """Handle one batch in one transaction, a statement for each kind; publish after it, and then compensate."""
+    work = _Work()
+    try:
+        with transaction.atomic(using=conf().DATABASE):
+            _handle(_locked(pks), work, total)
+    finally:
+        # Also where a hook failed after the commit; a message too many does no harm.
+        _publish(work.publish, total)
+    for one in work.alone:
+        _give_up_alone(*one, total)
+
+
+@dataclasses.dataclass(slots=True)
+class _Work:
+    """What is left to do when a batch is committed."""
+
+    publish: list[AbstractOperation] = dataclasses.field(default_factory=list)
+    #: Those to fail with their compensations, which may take long, or break the transaction that they run in.
+    alone: list[_Casualty] = dataclasses.field(default_factory=list)
+
+
+def _give_up_alone(row: AbstractOperation, error: type[OperationError], reason: str, total: Swept) -> None:
+    try:
+        total.failed += recovery.give_up_alone(row, error, reason, skip=True)
+    except Exception:
+        logger.exception("operation %s: it could not be failed now; the next sweep tries again", row.pk)
+
+
+def _locked(pks: Sequence[uuid.UUID]) -> list[AbstractOperation]:
+    skip = table.connection().features.has_select_for_update_skip_locked
+    due = table.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
+    return list(due.order_by("pk").select_for_update(skip_locked=skip))
+
+
+def _handle(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> None:
+    """Change what is due, and note what is to be done after that."""
+    # Before the lost ones are queued again in place.
+    publish = _not_forgotten(_expired_or_queued(batch, total), work, total)
+    publish += _lost(batch, work, total)
+    ended = [row for row in batch if not row.is_pending]
+    old = [row for row in ended if row.delivered or _past_retention(row)]
+    publish += [row for row in ended if row not in old]
+    _prune(old, total)
+    _look_later(publish)
+    work.publish = publish
+
+
+def _lost(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> list[AbstractOperation]:
+    """Running operations whose lease ran out: queued again, or failed where the attempts or the time are spent."""
+    lost = [row for row in batch if row.state == State.RUNNING]
+    hung = [row for row in lost if row.due_at and row.deadline_at and row.due_at >= row.deadline_at]
+    spent = [row for row in lost if row not in hung and retry_policy.exhausted(row)]
+    again = [row for row in lost if row not in hung and row not in spent]
+    _give_up(hung, TimeLimitPassed, "It ran longer than its hard time limit", work, total)
+    for attempt in sorted({row.attempt for row in spent}):
+        reason = f"Its worker was lost (lease expired) in attempt {attempt}, its last"
+        _give_up([row for row in spent if row.attempt == attempt], WorkerLost, reason, work, total)
+    total.requeued += recovery.queue_again(again, "Its worker was lost (lease expired).")
+    return [row for row in again if not schedule.waits_here(row, row.__dict__["_now"])]
+
+
+def _give_up(
+    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, work: _Work, total: Swept
+) -> None:
+    alone = [row for row in lost if has_compensations(row.task)]
+    strangers = [row for row in lost if safe_task_named(row.task) is None and row.task != LOCK]
+    work.alone += [(row, error, reason) for row in alone]
+    total.failed += recovery.give_up([row for row in lost if row not in alone + strangers], error, reason)
+    unknown = f"{reason}; its task is not registered where this was found out, so that nothing compensated for it"
+    total.failed += recovery.give_up(strangers, error, unknown)
+
+
+def _expired_or_queued(batch: Sequence[AbstractOperation], total: Swept) -> list[AbstractOperation]:
+    queued = [row for row in batch if row.state == State.QUEUED]
+    late = [row for row in queued if row.attempt == 0 and row.expires_at and row.expires_at <= row.__dict__["_now"]]
+    if late:
+        total.cancelled += cancellation.cancel_all(_these(late), cancellation.EXPIRED)
+    return [row for row in queued if row not in late]
+
+
+def _not_forgotten(queued: Sequence[AbstractOperation], work: _Work, total: Swept) -> list[AbstractOperation]:
+    """Fail what waited too long for a process that knows its task, and return the rest."""
+    forgotten = [row for row in queued if safe_task_named(row.task) is None and _waited(row) > FORGOTTEN_AFTER]
+    _give_up(forgotten, Unpublishable, f"It was due for {FORGOTTEN_AFTER / 86_400:g} days", work, total)
+    return [row for row in queued if row not in forgotten]
+
+
+def _waited(row: AbstractOperation) -> float:
+    waited: timedelta = row.__dict__["_now"] - row.available_at
+    return waited.total_seconds()
+
+
+def _these(found: Sequence[AbstractOperation]) -> OperationRows:
+    return table.rows().filter(pk__in=[row.pk for row in found])
+
+
+def _look_later(found: Sequence[AbstractOperation]) -> None:
+    """Back off: the next look at each comes after twice the time, up to a limit."""
+    by_wait: dict[float, list[AbstractOperation]] = {}
+    for row in found:
+        factor = min(2 ** min(row.republished, 10), REPUBLISH_FACTOR_MAX)
+        by_wait.setdefault(conf().REPUBLISH_AFTER * factor, []).append(row)
+    for wait, those in by_wait.items():
+        schedule.look_again(_these(those), wait, republished=F("republished") + 1)
+
+
+def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:
+    published = outbox.publish_rows(found)
+    total.published += len(published.sent)
+    for row, exc in published.broken:
+        _give_up_alone(row, Unpublishable, f"It cannot be published: {codec.describe(exc)}", total)
+    # A task that is not registered here may be elsewhere: such a row keeps its backoff.
+    settled = {row.pk for row in published.sent} | {row.pk for row, _ in published.broken}
+    unsent = [row for row in found if row.pk not in settled and safe_task_named(row.task) is not None]
+    if unsent:
+        # Not their fault: they come first when the broker is back, and no backoff is counted against them.
+        schedule.look_again(_these(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
+
+
+def _past_retention(row: AbstractOperation) -> bool:
+    """Return whether an outcome that nobody took has been kept for its time."""
+    now = row.__dict__["_now"]
+    return bool(row.retention is not None and row.ended_at and row.ended_at + row.retention <= now)
+
+
+def _prune(ended: Sequence[AbstractOperation], total: Swept) -> None:
+    if ended:
+        total.pruned += ledger.prune(_these(ended))

@@ -1,0 +1,183 @@
+"""Every transition is announced: one log line and one signal, after its commit."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from django_task_safety import ledger, signals
+from django_task_safety.models import Operation
+from django_task_safety.worker import sweeper
+from tests.celery import app
+from tests.support.delivering import undone
+from tests.testapp.tasks import act, charge, double, record
+
+NAMES = list(signals.BY_NAME)
+
+
+class Listener(list[str]):
+    """The names of the signals that came, in order, and what they carried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.carried: list[dict[str, Any]] = []
+        self.in_transaction: list[bool] = []
+
+    def hear(self, name: str, **carried: Any) -> None:
+        self.append(name)
+        self.carried.append(carried)
+        self.in_transaction.append(connection.in_atomic_block)
+
+
+@pytest.fixture
+def heard() -> Iterator[Listener]:
+    listener = Listener()
+    receivers = {name: lambda name=name, **carried: listener.hear(name, **carried) for name in NAMES}
+    for name, receiver in receivers.items():
+        signals.BY_NAME[name].connect(receiver, weak=False)
+    yield listener
+    for name, receiver in receivers.items():
+        signals.BY_NAME[name].disconnect(receiver)
+
+
+@pytest.mark.parametrize(
+    ("action", "names"),
+    [
+        ("ok", ["enqueued", "started", "succeeded"]),
+        ("raise", ["enqueued", "started", "failed"]),
+        ("retry", ["enqueued", "started", "retried", "started", "retried", "started", "succeeded"]),
+        ("flaky", ["enqueued", "started", "retried", "started", "retried", "started", "succeeded"]),
+        ("ignore", ["enqueued", "started", "cancelled"]),
+        ("reject", ["enqueued", "started", "failed"]),
+    ],
+)
+@pytest.mark.parametrize("how", ["delay", "apply"])
+def test_each_transition_is_announced_once_and_after_its_commit(worker, heard, action, names, how):
+    act.apply((action,)) if how == "apply" else act.delay(action)
+    worker.drain()
+    assert heard == names
+    assert heard.in_transaction == [False] * len(names)
+    assert {carried["operation"].pk for carried in heard.carried} == {Operation.objects.get().pk}
+    assert {carried["sender"] for carried in heard.carried} == {Operation}
+
+
+def test_a_cancel_is_announced_once(worker, heard):
+    operation = record.enqueue("a")
+    operation.cancel("why")
+    operation.cancel()
+    worker.drain()
+    assert heard == ["enqueued", "cancelled"]
+    assert heard.carried[1]["operation"].error == "why"
+
+
+def test_many_cancels_are_announced_one_by_one(worker, heard):
+    charge.enqueue_many([(1,), (2,)])
+    Operation.objects.cancel()
+    assert heard == ["enqueued", "enqueued", "cancelled", "cancelled"]
+    assert len({carried["operation"].pk for carried in heard.carried}) == 2
+
+
+def test_a_failure_carries_its_exception_and_a_retry_its_delay(worker, heard):
+    act.delay("flaky", until=100)
+    worker.drain()
+    by_name = dict(zip(heard, heard.carried, strict=True))
+    assert isinstance(by_name["failed"]["exc"], ConnectionError)
+    assert 0 < by_name["retried"]["delay"] <= 1
+
+
+def test_a_lost_worker_is_announced(worker, heard):
+    operation = record.enqueue("a")
+    ledger.claim(operation.pk, "dies", 30, None)
+    worker.pass_time(31)
+    sweeper.sweep()
+    assert heard == ["enqueued", "started", "requeued"]
+
+
+def test_nothing_is_announced_of_what_is_rolled_back(worker, heard):
+    with undone():
+        record.delay("a")
+    operation = record.enqueue("b")
+    with undone():
+        operation.cancel()
+    assert heard == ["enqueued"]
+
+
+def test_nothing_is_announced_before_the_commit(worker, heard):
+    with transaction.atomic():
+        record.delay("a")
+        assert heard == []
+    assert heard == ["enqueued"]
+
+
+def test_a_duplicate_is_not_announced(worker, heard):
+    double.delay(1)
+    double.delay(1)
+    message = worker.take_one()
+    worker.deliver(message)
+    worker.deliver(message)
+    app.send_task(double.name, (1,))
+    worker.drain()
+    assert heard == ["enqueued", "started", "succeeded"]
+
+
+def test_a_message_without_a_row_is_announced_when_it_starts(worker, heard):
+    app.send_task(record.name, ("a",))
+    worker.drain()
+    assert heard == ["started", "succeeded"]
+
+
+def test_a_receiver_that_raises_does_no_harm(worker, heard, caplog):
+    def explode(**kwargs: Any) -> None:
+        raise ValueError("the receiver's own")
+
+    for signal in signals.BY_NAME.values():
+        signal.connect(explode)
+    try:
+        result = record.delay("a")
+        worker.drain()
+    finally:
+        for signal in signals.BY_NAME.values():
+            signal.disconnect(explode)
+    assert heard == ["enqueued", "started", "succeeded"]
+    assert result.get(timeout=1) == "a"
+    assert "the receiver's own" in caplog.text
+
+
+def test_each_transition_is_one_log_line_with_task_key_id_and_attempt(worker, caplog):
+    caplog.set_level(logging.INFO, "django_task_safety")
+    operation = charge.enqueue(7)
+    worker.drain()
+    lines = [line for line in caplog.messages if line.startswith("operation ")]
+    assert [line.split(":")[0] for line in lines] == ["operation enqueued", "operation started", "operation succeeded"]
+    for line, attempt in zip(lines, (0, 1, 1), strict=True):
+        for part in (f"task={charge.name}", "key=7", f"id={operation.pk}", f"attempt={attempt}"):
+            assert part in line
+
+
+@pytest.mark.parametrize(
+    ("action", "level", "reason"),
+    [("raise", logging.ERROR, "ValueError: no"), ("flaky", logging.WARNING, "ConnectionError: not yet")],
+)
+def test_what_went_wrong_is_logged_loud_with_the_reason(worker, caplog, action, level, reason):
+    act.delay(action)
+    worker.drain()
+    records = [entry for entry in caplog.records if entry.name == "django_task_safety" and entry.levelno == level]
+    assert records
+    assert all(reason in entry.getMessage() for entry in records)
+
+
+def test_without_listeners_nothing_is_prepared(worker, caplog):
+    caplog.set_level(logging.ERROR, "django_task_safety")
+    with transaction.atomic():
+        record.delay("a")
+        assert len(connection.run_on_commit) == 1
+
+
+def test_a_log_line_stays_one_line(worker, caplog):
+    caplog.set_level(logging.INFO, "django_task_safety")
+    charge.apply_async(("two\nlines",))
+    lines = [line for line in caplog.messages if line.startswith("operation ")]
+    assert len(lines) == 1
+    assert "\n" not in lines[0]

@@ -1,0 +1,262 @@
+"""What deleting an object does to its operations, whichever way Django is asked to delete it."""
+
+from functools import partial
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.utils import NestedObjects, get_deleted_objects
+from django.contrib.auth.models import AnonymousUser
+from django.db import connection, models, transaction
+from django.db.models.deletion import Collector, ProtectedError
+from django.test.utils import CaptureQueriesContext
+
+from django_task_safety import PROTECT, InvalidArguments, ObjectGone, ObjectLocked, safe_task
+from django_task_safety.models import Operation
+from tests.support.factories import ChapterFactory, CityFactory, FolderFactory, PageFactory, SheetFactory
+from tests.testapp import guarded_tasks as tasks
+from tests.testapp.models import Chapter, City, Folder, Page, PinnedPage
+
+State = Operation.State
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def collect_and_delete(obj):
+    collector = Collector(using="default", origin=obj)
+    collector.collect([obj])
+    return collector.delete()
+
+
+in_folder = partial(PageFactory, in_folder=True)
+
+#: How to make an object, and how it is deleted.
+PATHS = {
+    "instance": (PageFactory, lambda obj: obj.delete()),
+    "queryset": (PageFactory, lambda obj: Page.objects.filter(pk=obj.pk).delete()),
+    "queryset of many": (lambda: PageFactory.create_batch(2)[1], lambda obj: Page.objects.all().delete()),
+    "collector": (PageFactory, collect_and_delete),
+    "uuid": (SheetFactory, lambda obj: obj.delete()),
+    "string": (CityFactory, lambda obj: City.objects.all().delete()),
+    "cascade": (in_folder, lambda obj: obj.folder.delete()),
+    "cascade from a queryset": (in_folder, lambda obj: Folder.objects.all().delete()),
+    "two cascades": (lambda: SheetFactory(page=in_folder()), lambda obj: Folder.objects.all().delete()),
+    "proxy": (PageFactory, lambda obj: PinnedPage.objects.get(pk=obj.pk).delete()),
+    "proxy queryset": (PageFactory, lambda obj: PinnedPage.objects.all().delete()),
+    "child": (ChapterFactory, lambda obj: obj.delete()),
+    "child queryset": (ChapterFactory, lambda obj: Chapter.objects.all().delete()),
+    "parent of a child": (ChapterFactory, lambda obj: Page.objects.get(pk=obj.pk).delete()),
+    "child without its parent": (ChapterFactory, lambda obj: obj.delete(keep_parents=True)),
+    "cascade to a child": (lambda: ChapterFactory(in_folder=True), lambda obj: Folder.objects.all().delete()),
+    "many-to-many": (lambda: linked(), lambda obj: obj.delete()),
+}
+
+
+def linked():
+    one = PageFactory()
+    one.linked.add(PageFactory())
+    return one
+
+
+@pytest.fixture(params=PATHS)
+def path(request):
+    return PATHS[request.param]
+
+
+@pytest.fixture(params=[False, True], ids=["autocommit", "in a transaction"])
+def around(request):
+    """The delete is done in autocommit, or in a transaction of the caller's."""
+    from contextlib import nullcontext
+
+    return transaction.atomic if request.param else nullcontext
+
+
+def state(operation):
+    return Operation.objects.get(pk=operation.pk).state
+
+
+def test_deleting_an_object_cancels_what_is_pending_on_it(path, around):
+    make, delete = path
+    obj = make()
+    queued, scheduled = tasks.cancelled_with.enqueue(obj, 1), tasks.cancelled_with.apply_async((obj, 2), countdown=1e6)
+    other = tasks.cancelled_with.enqueue(FolderFactory())
+    with around():
+        delete(obj)
+    assert state(queued) == State.CANCELLED
+    assert Operation.objects.get(pk=scheduled.id).state == State.CANCELLED
+    assert "was deleted" in Operation.objects.get(pk=queued.pk).error
+    assert state(other) == State.QUEUED
+
+
+def test_deleting_a_protected_object_is_refused(path, around):
+    make, delete = path
+    obj = make()
+    operation = tasks.protects.enqueue(obj)
+    cancelled = tasks.cancelled_with.enqueue(obj)
+    with around():
+        with pytest.raises(ProtectedError) as refusal:
+            delete(obj)
+        # A transaction of the caller's goes on.
+        assert type(obj).objects.filter(pk=obj.pk).exists()
+    assert type(refusal.value) is ObjectLocked
+    assert refusal.value.operation == operation
+    assert refusal.value.protected_objects == {operation}
+    assert str(operation.pk) in str(refusal.value)
+    assert type(obj).objects.filter(pk=obj.pk).exists()
+    assert state(operation) == state(cancelled) == State.QUEUED
+
+
+def test_an_ended_operation_protects_nothing(path, around):
+    make, delete = path
+    obj = make()
+    tasks.protects.enqueue(obj).cancel()
+    with around():
+        delete(obj)
+    assert not type(obj).objects.filter(pk=obj.pk).exists()
+
+
+def test_what_is_kept_and_waits_is_cancelled_with_a_hard_delete(path, around):
+    make, delete = path
+    obj = make()
+    operation = tasks.keeps.enqueue(obj)
+    with around():
+        delete(obj)
+    assert state(operation) == State.CANCELLED
+
+
+def test_a_delete_that_is_rolled_back_cancels_nothing(path):
+    make, delete = path
+    obj = make()
+    operation = tasks.cancelled_with.enqueue(obj)
+    with transaction.atomic():
+        delete(obj)
+        transaction.set_rollback(True)
+    assert state(operation) == State.QUEUED
+
+
+def test_a_null_relation_deletes_nothing():
+    folder = FolderFactory()
+    operation = tasks.protects.enqueue(CityFactory(folder=folder))
+    folder.delete()
+    assert state(operation) == State.QUEUED
+
+
+def statements(call):
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        call()
+    return [query["sql"] for query in captured]
+
+
+class Plain(models.Model):
+    code = models.CharField(max_length=20, primary_key=True)
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "testapp_city"
+
+    def __str__(self) -> str:
+        return self.code
+
+
+def test_a_delete_with_no_operations_costs_at_most_two_statements_more_than_djangos(around):
+    CityFactory(code="x")
+    CityFactory(code="y")
+    plain, guarded = Plain.objects.get(code="x"), City.objects.get(code="y")
+    with around():
+        base = [sql for sql in statements(plain.delete) if not sql.startswith(("BEGIN", "SAVE", "COMMIT"))]
+        ours = [sql for sql in statements(guarded.delete) if not sql.startswith(("BEGIN", "SAVE", "COMMIT"))]
+    assert len(ours) <= len(base) + 2, ours
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+def test_the_number_of_statements_grows_neither_with_operations_nor_with_objects(objects):
+    def count(each):
+        for _ in range(objects):
+            obj = CityFactory()
+            tasks.cancelled_with.enqueue_many([(obj, n) for n in range(each)])
+        made = statements(City.objects.all().delete)
+        assert not Operation.objects.pending().exists()
+        return len(made)
+
+    assert count(1) == count(50)
+
+
+def test_the_admin_shows_what_protects_and_cancels_nothing_by_showing(rf):
+    obj, other = PageFactory.create_batch(2)
+    protecting, cancellable = tasks.protects.enqueue(obj), tasks.cancelled_with.enqueue(other)
+    collector = NestedObjects(using="default", origin=obj)
+    collector.collect([obj])
+    assert collector.protected == {protecting}
+    request = rf.get("/")
+    request.user = AnonymousUser()
+    _, _, _, protected = get_deleted_objects([obj], request, admin.site)
+    assert len(protected) == 1
+    get_deleted_objects([other], request, admin.site)
+    assert state(cancellable) == State.QUEUED
+
+
+def test_a_running_task_that_deletes_its_object_does_not_cancel_itself(worker):
+    obj = PageFactory()
+    result = tasks.deletes.delay(obj)
+    waiting = tasks.cancelled_with.enqueue(obj)
+    worker.deliver(worker.take()[0])
+    assert Operation.objects.get(pk=result.id).state == State.SUCCEEDED
+    assert state(waiting) == State.CANCELLED
+
+
+@pytest.mark.parametrize("task", [tasks.cancelled_with, tasks.protects, tasks.copies])
+def test_enqueueing_for_an_object_that_is_gone_is_refused_and_writes_nothing(task):
+    obj = PageFactory()
+    Page.objects.filter(pk=obj.pk).delete()
+    with pytest.raises(ObjectGone, match=r"testapp\.page"):
+        task.enqueue(obj)
+    with pytest.raises(ObjectGone):
+        task.enqueue_many([(PageFactory(),), (obj,)])
+    assert not Operation.objects.exists()
+
+
+def test_an_operation_that_is_kept_may_be_enqueued_for_an_object_that_is_gone(worker):
+    obj = PageFactory()
+    Page.objects.filter(pk=obj.pk).delete()
+    operation = tasks.keeps.enqueue(obj)
+    worker.deliver_one()
+    assert state(operation) == State.CANCELLED
+
+
+def test_protecting_a_model_whose_deletes_look_at_nothing_is_refused():
+    from django_task_safety import InvalidOption
+
+    with pytest.raises(InvalidOption, match="watch"):
+        tasks.protects.enqueue(FolderFactory())
+
+
+def test_what_a_receiver_enqueues_while_the_object_goes_is_looked_at_too(around):
+    obj, protected = PageFactory.create_batch(2)
+
+    def reindex(instance, **kwargs):
+        (tasks.protects if instance.pk == protected.pk else tasks.cancelled_with).enqueue(instance)
+
+    models.signals.pre_delete.connect(reindex)
+    try:
+        with around():
+            obj.delete()
+        with pytest.raises(ObjectLocked), around():
+            protected.delete()
+    finally:
+        models.signals.pre_delete.disconnect(reindex)
+    assert [one.state for one in Operation.objects.all()] == [State.CANCELLED]
+    assert Page.objects.get() == protected
+
+
+def test_protecting_needs_an_object_rather_than_its_id():
+    @safe_task(on_delete=PROTECT)
+    def publish(note): ...
+
+    @safe_task(on_delete=PROTECT, subject="note")
+    def publish_one_or_all(note=None): ...
+
+    with pytest.raises(InvalidArguments, match=r"Pass the object instead of its id.*subject="):
+        publish.delay(PageFactory().pk)
+    assert not Operation.objects.exists()
+    assert publish_one_or_all.enqueue().subject_label == ""

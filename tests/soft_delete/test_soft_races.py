@@ -1,0 +1,219 @@
+"""Saving, removing and restoring at the same time: both orders are forced, and the database decides."""
+
+from collections.abc import Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import ProtectedError
+
+from django_task_safety import CANCEL, PROTECT, ObjectGone, ObjectLocked, safe_task
+from django_task_safety.models import Operation
+from tests.notesapp.models import Copy, Note, Notebook, Report, Signature
+from tests.objects.test_object_races import is_waiting, other, unfinished  # noqa: F401
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@safe_task(on_delete=PROTECT)
+def protects_in_race(obj: Any) -> None: ...
+
+
+@safe_task(on_delete=CANCEL)
+def cancelled_in_race(obj: Any) -> None: ...
+
+
+def note() -> Note:
+    return Note.objects.create(title="a")
+
+
+def fresh(obj: Any) -> Any:
+    return type(obj)._base_manager.get(pk=obj.pk)
+
+
+REMOVALS = {
+    "instance": lambda obj: fresh(obj).delete(),
+    "queryset": lambda obj: type(obj).objects.filter(pk=obj.pk).delete(),
+}
+every_removal = pytest.mark.parametrize("remove", REMOVALS.values(), ids=REMOVALS)
+
+
+@every_removal
+def test_of_two_removals_one_removes(other, remove):  # noqa: F811
+    given = note()
+    Copy.objects.create(note=given)
+    # The second one has the object before the first one commits.
+    stale = fresh(given)
+    with unfinished(lambda: remove(given)):
+        late = other(lambda: stale.delete() if remove is REMOVALS["instance"] else remove(given))
+        is_waiting(late)
+    assert late.result(30) == (0, {})
+    assert Copy.removed_objects.get().removal == Note.removed_objects.get().removal
+
+
+@every_removal
+def test_a_save_that_meets_a_removal_writes_nothing(other, remove):  # noqa: F811
+    stale = note()
+    stale.title = "mine"
+    with unfinished(lambda: remove(stale)):
+        late = other(stale.save)
+        is_waiting(late)
+    assert type(late.result(30)) is ObjectGone
+    assert (fresh(stale).title, fresh(stale).is_removed) == ("a", True)
+
+
+@every_removal
+def test_a_save_that_meets_a_removal_that_is_rolled_back_goes_on(other, remove):  # noqa: F811
+    stale = note()
+    stale.title = "mine"
+    with unfinished(lambda: remove(stale), commit=False):
+        late = other(stale.save)
+        is_waiting(late)
+    assert late.result(30) is None
+    assert (fresh(stale).title, fresh(stale).is_removed) == ("mine", False)
+
+
+def test_a_save_that_meets_a_hard_delete_inserts_nothing(other):  # noqa: F811
+    stale = note()
+    stale.title = "mine"
+    with unfinished(lambda: fresh(stale).hard_delete()):
+        late = other(stale.save)
+        is_waiting(late)
+    assert type(late.result(30)) is ObjectGone
+    assert not Note.all_objects.exists()
+
+
+@pytest.mark.parametrize("column", ["pages", "title"])
+def test_no_table_is_written_of_what_is_being_removed(other, column):  # noqa: F811
+    stale = Report.objects.create(title="1", pages=1)
+    setattr(stale, column, "2")
+    with unfinished(lambda: fresh(stale).delete()):
+        late = other(stale.save)
+        is_waiting(late)
+    assert type(late.result(30)) is ObjectGone
+    assert (fresh(stale).pages, fresh(stale).title) == (1, "1")
+
+
+@every_removal
+def test_a_removal_that_meets_a_save_removes_what_was_saved(other, remove):  # noqa: F811
+    given = note()
+
+    def save() -> None:
+        saved = fresh(given)
+        saved.title = "theirs"
+        saved.save()
+
+    with unfinished(save):
+        late = other(lambda: remove(given))
+        is_waiting(late)
+    assert late.result(30) == (1, {"notesapp.Note": 1})
+    assert (fresh(given).title, fresh(given).is_removed) == ("theirs", True)
+
+
+def test_of_two_restores_one_restores(other):  # noqa: F811
+    given = note()
+    given.delete()
+    with unfinished(lambda: fresh(given).restore()):
+        late = other(lambda: Note.all_objects.filter(pk=given.pk).restore())
+        is_waiting(late)
+    assert late.result(30) == (0, {})
+    assert not fresh(given).is_removed
+
+
+def test_a_removal_that_meets_a_restore_removes_all_that_came_back(other):  # noqa: F811
+    given = note()
+    copy = Copy.objects.create(note=given)
+    stale = fresh(given)
+    given.delete()
+    with unfinished(lambda: fresh(given).restore()):
+        late = other(stale.delete)
+        is_waiting(late)
+    assert late.result(30) == (2, {"notesapp.Note": 1, "notesapp.Copy": 1})
+    assert fresh(copy).removal == fresh(given).removal
+
+
+@contextmanager
+def meanwhile(*calls: Any) -> Iterator[list[Any]]:
+    """Have the others begin while the copies are looked for: one before and one after, as far as they are let."""
+    begun: list[Any] = []
+
+    def begin() -> None:
+        begun.append(calls[len(begun)]())
+        wait(begun, timeout=0.5)
+
+    def look(execute: Any, sql: str, *args: Any) -> Any:
+        if begun or not (sql.startswith("SELECT") and "notesapp_copy" in sql):
+            return execute(sql, *args)
+        begin()
+        found = execute(sql, *args)
+        if len(calls) > 1:
+            begin()
+        return found
+
+    with connection.execute_wrapper(look):
+        yield begun
+    assert len(begun) == len(calls)
+
+
+def test_what_comes_back_with_its_parent_comes_back_whole(other):  # noqa: F811
+    notebook = Notebook.objects.create(title="n")
+    given = Note.objects.create(title="a", notebook=notebook)
+    copy = Copy.objects.create(note=given)
+    notebook.delete()
+    with meanwhile(lambda: other(lambda: (fresh(given).restore(), fresh(given).delete()))) as begun:
+        notebook.restore()
+    begun[0].result(30)
+    assert fresh(copy).removal == fresh(given).removal
+
+
+def test_what_goes_with_its_parent_goes_whole(other):  # noqa: F811
+    notebook = Notebook.objects.create(title="n")
+    given = Note.objects.create(title="a", notebook=notebook)
+    copy = Copy.objects.create(note=given)
+    with meanwhile(lambda: other(fresh(given).delete), lambda: other(lambda: fresh(given).restore())) as begun:
+        notebook.delete()
+    for one in begun:
+        one.result(30)
+    assert fresh(copy).removal == fresh(given).removal
+
+
+def test_what_protects_a_child_refuses_while_somebody_writes_the_parent(other):  # noqa: F811
+    given = note()
+    Signature.objects.create(note=given)
+    with unfinished(lambda: Note.objects.update(text="theirs")):
+        late = other(given.delete)
+        if connection.features.has_select_for_update_skip_locked:
+            assert isinstance(late.result(30), ProtectedError)
+    assert isinstance(late.result(30), ProtectedError)
+
+
+def test_a_child_that_is_being_removed_keeps_its_own_removal(other):  # noqa: F811
+    given = note()
+    copy = Copy.objects.create(note=given)
+    with unfinished(lambda: fresh(copy).delete()):
+        late = other(given.delete)
+        is_waiting(late)
+    assert late.result(30) == (1, {"notesapp.Note": 1})
+    assert fresh(copy).removal != fresh(given).removal
+
+
+def test_an_enqueue_that_meets_a_removal_finds_the_object_gone(other):  # noqa: F811
+    given = note()
+    with unfinished(lambda: fresh(given).delete()):
+        late = other(lambda: protects_in_race.enqueue(given))
+        is_waiting(late)
+    assert type(late.result(30)) is ObjectGone
+    assert not Operation.objects.exists()
+
+
+def test_a_removal_that_meets_an_enqueue_is_refused_or_cancels_it(other):  # noqa: F811
+    for task, removed in ((protects_in_race, False), (cancelled_in_race, True)):
+        given = note()
+        with unfinished(lambda task=task, given=given: task.enqueue(given)):
+            late = other(given.delete)
+            is_waiting(late)
+        assert isinstance(late.result(30), ObjectLocked) is not removed
+        assert fresh(given).is_removed is removed
+        assert Operation.objects.get(task=task.name).is_pending is not removed

@@ -1,0 +1,148 @@
+"""The servers the other tests stand on: usable, and usable again after a kill."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import amqp
+import pytest
+import redis
+from django.db.utils import ConnectionHandler
+from pytest_django import DjangoDbBlocker
+
+from tests.support.servers import (
+    Database,
+    MariaDB,
+    PostgreSQL,
+    RabbitMQ,
+    Redis,
+    Server,
+    descendants,
+    living,
+    wait_until,
+)
+
+S = TypeVar("S", bound=Server)
+
+
+def started(server: S) -> Iterator[S]:
+    if reason := server.missing():
+        pytest.skip(reason)
+    with server:
+        yield server
+    assert not server.directory.exists()
+
+
+@pytest.fixture(params=[PostgreSQL, MariaDB])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    yield from started(request.param())
+
+
+@pytest.fixture
+def rabbitmq() -> Iterator[RabbitMQ]:
+    yield from started(RabbitMQ())
+
+
+@pytest.fixture(params=[True, False], ids=["durable", "volatile"])
+def redis_store(request: pytest.FixtureRequest) -> Iterator[Redis]:
+    yield from started(Redis(durable=request.param))
+
+
+def family(server: Server) -> set[int]:
+    roots = {process.pid for process in server._processes}
+    return roots.union(*map(descendants, roots))
+
+
+def execute(server: Database, *statements: str) -> tuple[object, ...] | None:
+    connection = ConnectionHandler({"default": server.django_settings()})["default"]
+    try:
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchone() if cursor.description else None
+    finally:
+        connection.close()
+
+
+def test_a_database_keeps_what_was_committed(database: Database, django_db_blocker: DjangoDbBlocker) -> None:
+    with django_db_blocker.unblock():
+        assert execute(database, "SELECT 1") == (1,)
+        execute(database, "CREATE TABLE kept (number integer)", "INSERT INTO kept VALUES (7)")
+        database.kill()
+        with pytest.raises(Exception, match=r"(?i)connect"):
+            execute(database, "SELECT 1")
+        database.restart()
+        assert execute(database, "SELECT number FROM kept") == (7,)
+
+
+def test_a_killed_server_leaves_no_process(database: Database) -> None:
+    processes = family(database)
+    # Not all of them: a server's helpers come and go.
+    assert processes & living().keys()
+    database.kill()
+    assert processes.isdisjoint(living())
+
+
+def test_redis_keeps_data_only_when_durable(redis_store: Redis) -> None:
+    with redis.Redis.from_url(redis_store.url) as client:
+        client.set("key", "value")
+        redis_store.kill()
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+        redis_store.restart()
+        assert client.get("key") == (b"value" if redis_store.durable else None)
+
+
+def queues_on_disk(server: RabbitMQ) -> list[Path]:
+    """Return the files in which RabbitMQ keeps what it knows of durable queues."""
+    found = server.directory.glob("mnesia/*/*")
+    return [path for path in found if path.name == "LATEST.LOG" or path.name.startswith("rabbit_durable_queue.")]
+
+
+def test_rabbitmq_keeps_persistent_messages(rabbitmq: RabbitMQ) -> None:
+    address = f"127.0.0.1:{rabbitmq.port}"
+    with amqp.Connection(address) as connection, connection.channel() as channel:
+        channel.queue_declare("kept", durable=True, auto_delete=False)
+        channel.confirm_select()
+        channel.basic_publish_confirm(amqp.Message("hello", delivery_mode=2), routing_key="kept")
+    # A message that is confirmed is on the disk; its queue follows a moment later.
+    assert wait_until(lambda: any(b"kept" in path.read_bytes() for path in queues_on_disk(rabbitmq)), 20)
+    processes = family(rabbitmq)
+    rabbitmq.kill()
+    assert processes.isdisjoint(living())
+    rabbitmq.restart()
+    with amqp.Connection(address) as connection, connection.channel() as channel:
+        message = channel.basic_get("kept", no_ack=True)
+        assert message is not None
+        assert message.body == "hello"
+
+
+def test_a_running_server_restarts(redis_store: Redis) -> None:
+    port, directory = redis_store.port, redis_store.directory
+    redis_store.restart()
+    assert (redis_store.port, redis_store.directory) == (port, directory)
+
+
+def test_a_missing_program_is_a_reason() -> None:
+    class Absent(Redis):
+        programs = ("no-such-server",)
+
+    assert Absent.missing() == "Absent is not installed (no no-such-server)"
+
+
+def test_stopping_what_was_never_started_does_nothing() -> None:
+    server = Redis()
+    server.stop()
+    assert not server.directory.exists()
+
+
+def test_a_server_that_fails_to_start_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := Redis.missing():
+        pytest.skip(reason)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Redis() as first:
+        second = Redis()
+        second.port = first.port
+        with pytest.raises(RuntimeError, match="ended"):
+            second.start()
+        assert list(tmp_path.iterdir()) == [first.directory]

@@ -1,0 +1,171 @@
+"""`self.retry()`, and attempts that are counted whatever ended them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery.exceptions import MaxRetriesExceededError, Retry
+from django.db import IntegrityError
+from django.utils import timezone
+
+from django_task_safety import TaskSafetyError, safe_task
+from django_task_safety.models import Operation
+from tests.support.ids import label
+from tests.testapp.models import Order
+
+State = Operation.State
+
+
+def only() -> Operation:
+    return Operation.objects.get()
+
+
+def delay_until_next() -> float:
+    return (only().available_at - timezone.now()).total_seconds()
+
+
+@safe_task(bind=True, retry_backoff=10, retry_jitter=False, max_retries=4)
+def explicit(self, countdown: float | None = None, max_retries: int | None = None) -> None:
+    try:
+        raise KeyError("cause")
+    except KeyError as exc:
+        raise self.retry(exc=exc, countdown=countdown, max_retries=max_retries) from exc
+
+
+@safe_task(bind=True, max_retries=1, retry_backoff=0.01)
+def without_cause(self) -> None:
+    raise self.retry()
+
+
+#: What the next attempt of `told` asks of ``self.retry()``, or raises.
+TOLD: list[dict[str, Any] | BaseException] = []
+
+
+@safe_task(bind=True, max_retries=2, retry_backoff=10, retry_jitter=False, max_payload=200)
+def told(self, value: int = 0) -> int:
+    if not TOLD:
+        return value
+    what = TOLD.pop()
+    raise what if isinstance(what, BaseException) else self.retry(**what)
+
+
+@safe_task(bind=True, atomic=False, max_retries=2)
+def goes_on_after_a_bad_retry(self) -> str:
+    try:
+        self.retry(args=(1, 2, 3))
+    except TypeError:
+        return "went on"
+
+
+@safe_task(bind=True, max_retries=2, retry_backoff=0.01)
+def retries_in_a_broken_transaction(self, number: int) -> int:
+    try:
+        Order.objects.create(number=number, amount=1)
+    except IntegrityError as exc:
+        raise self.retry(args=(number + 1,), exc=exc) from exc
+    return number
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_told():
+    yield
+    TOLD.clear()
+
+
+@pytest.mark.parametrize(("countdown", "seconds"), [(None, 10), (33, 33), (0, 0)])
+def test_an_explicit_retry_backs_off_unless_it_says_when(worker, countdown, seconds):
+    explicit.delay(countdown)
+    assert worker.deliver_one().state == "RETRY"
+    assert seconds - 2 < delay_until_next() <= seconds + 0.5
+
+
+def test_explicit_retries_grow_and_end_with_their_cause(worker):
+    result = explicit.delay()
+    worker.finish()
+    assert (only().state, only().attempt, only().error) == (State.FAILED, 5, "KeyError: 'cause'")
+    assert worker.ahead == pytest.approx(150, abs=2)
+    with pytest.raises(KeyError):
+        result.get(timeout=1)
+
+
+def test_an_explicit_bound_counts_and_does_not_stick_to_the_task(worker):
+    explicit.delay(0.1, max_retries=1)
+    worker.drain()
+    assert (only().state, only().attempt) == (State.FAILED, 2)
+    Operation.all_rows.all().delete()
+    explicit.delay(0.1)
+    worker.finish()
+    assert only().attempt == 5
+
+
+def test_retrying_without_a_cause_ends_with_celerys_error(worker):
+    result = without_cause.delay()
+    worker.drain()
+    assert (only().state, only().attempt) == (State.FAILED, 2)
+    assert "MaxRetriesExceededError" in only().error
+    with pytest.raises(MaxRetriesExceededError):
+        result.get(timeout=1)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *({"countdown": value} for value in (1e300, float("inf"), float("nan"), 10**400, "5", True)),
+        *({"eta": value} for value in (datetime(2040, 1, 1), datetime.max.replace(tzinfo=UTC), "tomorrow", 5)),
+        *({"max_retries": value} for value in (-1, 2**40, 1.5, "many", True)),
+        *({"args": value} for value in ((1, 2), (object(),), ("a" * 300,))),
+        *({"kwargs": {"unknown": 1}}, {"expires": -1}, {"countdwon": 1}, {"headers": {"a": object()}}),
+    ],
+    ids=lambda asked: label(asked)[:40],
+)
+def test_a_retry_that_cannot_be_fails_with_the_reason(worker, asked):
+    TOLD.append(asked)
+    result = told.delay()
+    assert worker.deliver_one().state == "FAILURE"
+    assert (only().state, only().attempt, only().max_attempts) == (State.FAILED, 1, 3)
+    assert only().error.startswith(("Invalid", "PayloadTooLarge"))
+    assert worker.take() == []
+    with pytest.raises(TaskSafetyError):
+        result.get(timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        *(({"countdown": value}, 0) for value in (-5, float("-inf"), timedelta(-1))),
+        ({"countdown": timedelta(seconds=30)}, 30),
+        ({"eta": timezone.now() - timedelta(hours=1)}, 0),
+        *((Retry(when=value), 10) for value in (None, 1e300, float("nan"), "soon", True)),
+        (Retry(when=-5), 0),
+        (Retry(when=30), 30),
+    ],
+    ids=label,
+)
+def test_a_wait_that_is_over_or_says_nothing_is_none_or_the_usual(worker, asked, seconds):
+    TOLD.append(asked)
+    told.delay()
+    assert worker.deliver_one().state == "RETRY"
+    assert seconds - 2 < delay_until_next() <= seconds + 0.5
+    worker.finish()
+    assert (only().state, only().attempt) == (State.SUCCEEDED, 2)
+
+
+def test_a_retry_that_is_raised_by_hand_may_name_a_moment(worker):
+    TOLD.append(Retry(when=timezone.now() + timedelta(hours=1)))
+    told.delay()
+    worker.deliver_one()
+    assert 3590 < delay_until_next() <= 3600
+
+
+def test_a_bad_retry_that_the_body_catches_leaves_nothing(worker):
+    result = goes_on_after_a_bad_retry.delay()
+    worker.drain()
+    assert result.get(timeout=1) == "went on"
+    assert (only().state, only().attempt) == (State.SUCCEEDED, 1)
+
+
+def test_a_retry_with_other_arguments_works_in_a_broken_transaction(worker):
+    Order.objects.create(number=1, amount=1)
+    result = retries_in_a_broken_transaction.delay(1)
+    worker.finish()
+    assert result.get(timeout=1) == 2
