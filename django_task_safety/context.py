@@ -30,7 +30,7 @@ class Attempt:
     replacement: dict[str, Any] | None = None
     replaced: bool = False
     #: Whether the retry was recorded together with what the body wrote.
-    handed_back: bool = False
+    requeued_with_body: bool = False
     #: In eager mode: what the replacement returned.
     eager_value: Any = None
     #: Whether the body runs inside a transaction that this attempt opened.

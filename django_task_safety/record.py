@@ -86,14 +86,14 @@ class AbstractOperation(models.Model):
     #: How often the sweeper published it again.
     republished = models.IntegerField(default=0)
     #: Set on a follower: a duplicate whose caller, callback or canvas waits for that operation's outcome.
-    follows = models.UUIDField(null=True, editable=False)
+    waits_for = models.UUIDField(null=True, editable=False)
 
     attempt = models.IntegerField(default=0)
     max_attempts = models.IntegerField(null=True)
     #: The fencing token that only the current attempt knows.
     token = models.UUIDField(null=True)
     #: The process that runs the current attempt, or ran the last one.
-    owner = models.CharField(max_length=255, blank=True)
+    worker = models.CharField(max_length=255, blank=True)
 
     progress = models.FloatField(null=True)
     progress_message = models.CharField(max_length=255, blank=True)
@@ -122,7 +122,7 @@ class AbstractOperation(models.Model):
     replaced = models.BooleanField(default=False)
 
     #: No column: the object that a row to be inserted holds on to, see `django_task_safety.ledger.subject_lock`.
-    anchor: Any = None
+    subject_row: Any = None
     #: No column either: for how many seconds inserting it waits for the end of a rival's transaction; None: until then.
     waits: int | None = None
 

@@ -129,7 +129,7 @@ class SafeTask(task_options.TaskOptions):
         from django_task_safety.producer import enqueue as enqueueing
 
         call = calls.make(self, args, kwargs, {**options, "countdown": None, "eta": None})
-        call = replacement.detour(call) if replacement.replaced_by(call) else call
+        call = replacement.under_new_id(call) if replacement.replaced_by(call) else call
         operation = enqueueing.enqueue(self, call, publish=False).operation
         return eager.run(self, super().apply, call, operation, options)
 
@@ -173,7 +173,7 @@ class SafeTask(task_options.TaskOptions):
 
         retry_policy.check_left(attempt, max_retries, exc)
         changes = {"args": args, "kwargs": kwargs, "options": callers.given(options), "max_retries": max_retries}
-        signal = retry_policy.ask(attempt, exc, eta, countdown, **changes)
+        signal = retry_policy.request_retry(attempt, exc, eta, countdown, **changes)
         if throw:
             raise signal
         return signal
@@ -186,7 +186,7 @@ class SafeTask(task_options.TaskOptions):
         from django_task_safety.producer import replacement
 
         try:
-            with replacement.capturing(attempt):
+            with replacement.replacing(attempt):
                 # Celery runs the replacement right here in eager mode, and returns its value.
                 attempt.eager_value = super().replace(sig)
             replacement.has_run(attempt)

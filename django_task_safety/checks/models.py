@@ -47,9 +47,9 @@ def _check_locks(model: Any) -> Iterator[checks.CheckMessage]:
 
 
 def _check_removed_rows(model: Any) -> Iterator[checks.CheckMessage]:
-    from django_task_safety.soft_delete.unique_conflicts import bare
+    from django_task_safety.soft_delete.unique_conflicts import unique_including_removed
 
-    for names in bare(model):
+    for names in unique_including_removed(model):
         yield checks.Warning(
             f"{model._meta.label} is unique by {', '.join(names)} among removed rows as well: what is removed goes on "
             "holding its value, and nobody else can have it.",

@@ -1,16 +1,16 @@
 """The only writer of an operation's state. Each transition is one conditional statement: the database decides.
 
-    enqueue    (nothing)        -> QUEUED      the id and the key are new
-    reopen     terminal         -> QUEUED      as it was read
-    amend      QUEUED, RUNNING  -> the same    newer arguments, as it was read
-    claim      QUEUED, RUNNING  -> RUNNING     due; a running one only when its lease ran out
-    settle     RUNNING          -> SUCCEEDED   the token is mine, the arguments are those I ran
-    hand_back  RUNNING          -> QUEUED      the token is mine: a retry, newer arguments, a replacement
-    end        RUNNING          -> FAILED, CANCELLED, SUCCEEDED (replaced)   the token is mine
-    cancel     QUEUED, RUNNING  -> CANCELLED
-    take_back  RUNNING          -> QUEUED      its lease ran out, its worker is known to be lost, or its time is over
-                                               and newer arguments wait
-    give_up    QUEUED, RUNNING  -> FAILED      likewise, with its attempts spent
+    enqueue            (nothing)        -> QUEUED      the id and the key are new
+    rerun              terminal         -> QUEUED      as it was read
+    replace_arguments  QUEUED, RUNNING  -> the same    newer arguments, as it was read
+    claim              QUEUED, RUNNING  -> RUNNING     due; a running one only when its lease ran out
+    settle             RUNNING          -> SUCCEEDED   the token is mine, the arguments are those I ran
+    requeue            RUNNING          -> QUEUED      the token is mine: a retry, newer arguments, a replacement
+    finish             RUNNING          -> FAILED, CANCELLED, SUCCEEDED (replaced)   the token is mine
+    cancel             QUEUED, RUNNING  -> CANCELLED
+    rescue             RUNNING          -> QUEUED      its lease ran out, its worker is known to be lost, or its time
+                                                       is over and newer arguments wait
+    discard_exhausted  QUEUED, RUNNING  -> FAILED      likewise, with its attempts spent
 
 The caller owns the transaction; announcements wait for its commit.
 """
@@ -18,24 +18,24 @@ The caller owns the transaction; announcements wait for its commit.
 from __future__ import annotations
 
 from django_task_safety.ledger.claim import claim
-from django_task_safety.ledger.columns import TIES, Failure
-from django_task_safety.ledger.enqueue import amend, enqueue, hold, reopen, started
-from django_task_safety.ledger.finish import cancel, end, give_up, hand_back, prune, settle, take_back
+from django_task_safety.ledger.columns import SUBJECT_COLUMNS, Failure
+from django_task_safety.ledger.enqueue import enqueue, lock_row, replace_arguments, rerun, started
+from django_task_safety.ledger.finish import cancel, discard_exhausted, finish, prune, requeue, rescue, settle
 
 __all__ = [
-    "TIES",
+    "SUBJECT_COLUMNS",
     "Failure",
-    "amend",
     "cancel",
     "claim",
-    "end",
+    "discard_exhausted",
     "enqueue",
-    "give_up",
-    "hand_back",
-    "hold",
+    "finish",
+    "lock_row",
     "prune",
-    "reopen",
+    "replace_arguments",
+    "requeue",
+    "rerun",
+    "rescue",
     "settle",
     "started",
-    "take_back",
 ]

@@ -24,7 +24,7 @@ EXPIRED = "expired before it started"
 #: The result backend is told of so many at once; of the rest when their messages reach a worker.
 TOLD = 200
 #: What is read of the operations that are cancelled together, in the order of the columns.
-_ANNOUNCED = ("id", "task", "key", "follows", "attempt")
+_ANNOUNCED = ("id", "task", "key", "waits_for", "attempt")
 
 
 def cancel(operation: AbstractOperation, reason: str) -> bool:
@@ -61,7 +61,7 @@ def cancel_all(found: OperationRows, reason: str) -> int:
     pending = found.order_by().pending()
     if not notifications.heard("cancelled") and isinstance(current_app.backend, DisabledBackend):
         return ledger.cancel(pending, reason)
-    rows, cancelled = table.repeated(partial(_cancel_locked, pending, reason))
+    rows, cancelled = table.retry_on_deadlock(partial(_cancel_locked, pending, reason))
     transaction.on_commit(partial(_announce, rows, reason), using=conf().DATABASE, robust=True)
     return cancelled
 

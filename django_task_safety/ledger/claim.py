@@ -15,7 +15,7 @@ from django_task_safety.record import AbstractOperation, State, read_operation
 
 def claim(
     pk: uuid.UUID,
-    owner: str,
+    worker: str,
     lease: float,
     limit: float | None,
     hint: Callable[[], AbstractOperation | None] = lambda: None,
@@ -38,30 +38,30 @@ def claim(
     token = uuid.uuid4()
     db = table.connection()
     if db.vendor == "postgresql":
-        row = statements.claim_or_read(db, pk, token, owner, lease, limit, task)
-        seen = _from_row(db, row, token, owner) if row else None
+        row = statements.claim_or_read(db, pk, token, worker, lease, limit, task)
+        seen = _from_row(db, row, token, worker) if row else None
     else:
-        seen = _claim_in_two(db, pk, token, owner, lease, limit, hint(), task)
+        seen = _claim_in_two(db, pk, token, worker, lease, limit, hint(), task)
     if seen and seen.claimed:
         notifications.transition("started", seen.operation)
     return seen
 
 
-def _from_row(db: BaseDatabaseWrapper, row: statements.Row, token: uuid.UUID, owner: str) -> Seen:
+def _from_row(db: BaseDatabaseWrapper, row: statements.Row, token: uuid.UUID, worker: str) -> Seen:
     claimed, now, *values = row
     operation = read_operation(db.alias, statements.read_columns(), values)
     if claimed:
-        _taken(operation, token, owner)
+        _taken(operation, token, worker)
     return Seen(operation, bool(claimed), now)
 
 
-def _taken(operation: AbstractOperation, token: uuid.UUID, owner: str) -> None:
+def _taken(operation: AbstractOperation, token: uuid.UUID, worker: str) -> None:
     """Make the instance what the claim made of the row."""
-    operation.attempt, operation.state, operation.token, operation.owner = (
+    operation.attempt, operation.state, operation.token, operation.worker = (
         operation.attempt + 1,
         State.RUNNING,
         token,
-        owner,
+        worker,
     )
     for name in ("due_at", "deadline_at"):
         operation.__dict__.pop(name, None)
@@ -71,15 +71,15 @@ def _claim_in_two(
     db: BaseDatabaseWrapper,
     pk: uuid.UUID,
     token: uuid.UUID,
-    owner: str,
+    worker: str,
     lease: float,
     limit: float | None,
     hint: AbstractOperation | None,
     task: str | None,
 ) -> Seen | None:
     while True:
-        if hint and statements.claim_seen(db, pk, (hint.attempt, hint.revision), token, owner, lease, limit, task):
-            _taken(hint, token, owner)
+        if hint and statements.claim_seen(db, pk, (hint.attempt, hint.revision), token, worker, lease, limit, task):
+            _taken(hint, token, worker)
             return Seen(hint, True, timezone.now())
         seen = table.read(pk)
         if seen is None:

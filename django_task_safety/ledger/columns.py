@@ -14,7 +14,7 @@ UNOWNED: dict[str, Any] = {"token": None, "deadline_at": None}
 #: And what one looks like that has ended: its lock is free.
 ENDED: dict[str, Any] = {**UNOWNED, "lock_slot": None}
 #: What ties a row to its object.
-TIES = ("subject_label", "subject_id", "on_delete", "lock", "lock_slot")
+SUBJECT_COLUMNS = ("subject_label", "subject_id", "on_delete", "lock", "lock_slot")
 #: What a fresh run starts from.
 FRESH: dict[str, Any] = {
     **UNOWNED,
@@ -34,7 +34,7 @@ class Failure:
 
 def write(found: OperationRows, operation: AbstractOperation, values: dict[str, Any], name: str = "") -> bool:
     """Update the one row, and the instance where that succeeded."""
-    if not table.repeated(lambda: found.update(**values)):
+    if not table.retry_on_deadlock(lambda: found.update(**values)):
         return False
     for attname, value in values.items():
         if hasattr(value, "resolve_expression"):

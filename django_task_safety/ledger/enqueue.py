@@ -13,7 +13,7 @@ from django.db.models import F
 from django_task_safety.conf import conf
 from django_task_safety.ledger import insert as inserting
 from django_task_safety.ledger import notifications, subject_lock, table
-from django_task_safety.ledger.columns import FRESH, TIES, forget_expressions, write
+from django_task_safety.ledger.columns import FRESH, SUBJECT_COLUMNS, forget_expressions, write
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values.clock import After, Now
 
@@ -27,11 +27,11 @@ def enqueue(operations: Sequence[AbstractOperation]) -> list[AbstractOperation]:
     Raises:
         ObjectGone: If there are several, and the object of one is gone.
     """
-    anchor = operations[0].anchor if len(operations) == 1 else None
-    if anchor is None or not anchor.here:
-        subject_lock.hold(operation.anchor for operation in operations if operation.anchor)
-    here = anchor if anchor and anchor.here else None
-    inserted = table.repeated(lambda: inserting.insert(table.connection(), operations, here))
+    subject_row = operations[0].subject_row if len(operations) == 1 else None
+    if subject_row is None or not subject_row.here:
+        subject_lock.lock_rows(operation.subject_row for operation in operations if operation.subject_row)
+    here = subject_row if subject_row and subject_row.here else None
+    inserted = table.retry_on_deadlock(lambda: inserting.insert(table.connection(), operations, here))
     new = list(operations) if inserted == len(operations) else []
     if inserted != len(operations) and len(operations) > 1:
         present = set(
@@ -48,15 +48,15 @@ def enqueue(operations: Sequence[AbstractOperation]) -> list[AbstractOperation]:
     return new
 
 
-def started(owner: str, lease: float, limit: float | None) -> dict[str, Any]:
+def started(worker: str, lease: float, limit: float | None) -> dict[str, Any]:
     """Return the columns of a row that is inserted by the attempt that runs it; for the rest see `claim`."""
     return {
-        **{"state": State.RUNNING, "token": uuid.uuid4(), "owner": owner, "attempt": 1, "started_at": Now()},
+        **{"state": State.RUNNING, "token": uuid.uuid4(), "worker": worker, "attempt": 1, "started_at": Now()},
         **{"available_at": Now(), "due_at": After(lease), "deadline_at": None if limit is None else After(limit)},
     }
 
 
-def reopen(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool) -> bool:
+def rerun(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool) -> bool:
     """Queue an ended operation again for what ``asked`` asks, unless it changed since it was read.
 
     Raises:
@@ -67,7 +67,7 @@ def reopen(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool)
     return _write_anchored(seen, asked, values, "enqueued")
 
 
-def amend(seen: AbstractOperation, asked: AbstractOperation) -> bool:
+def replace_arguments(seen: AbstractOperation, asked: AbstractOperation) -> bool:
     """Give a pending operation newer arguments, unless it changed since it was read.
 
     A queued one runs with them; a running one runs once more with them when it has ended.
@@ -76,7 +76,7 @@ def amend(seen: AbstractOperation, asked: AbstractOperation) -> bool:
     if seen.state == State.RUNNING:
         # The attempt's lease stays; settle finds the newer revision, and when it is to start. Where the attempt is
         # lost, the newer work has attempts of its own. It stays tied to its object.
-        values = {name: values[name] for name in values.keys() - {"due_at", *TIES}}
+        values = {name: values[name] for name in values.keys() - {"due_at", *SUBJECT_COLUMNS}}
         if asked.max_attempts is not None:
             values["max_attempts"] = F("attempt") + asked.max_attempts
         # After the attempt began, also for a database that counts milliseconds: see `table.newer_waits`.
@@ -91,11 +91,11 @@ def _write_anchored(seen: AbstractOperation, asked: AbstractOperation, values: d
     """Change the row as it was read, while the object is held; False also where another one holds the lock."""
     if asked.subject_label:
         enqueued.set(enqueued.get() + 1)
-    if asked.anchor is None and asked.lock_slot is None:
+    if asked.subject_row is None and asked.lock_slot is None:
         return write(_as_read(seen), seen, values, name)
     try:
         with transaction.atomic(using=conf().DATABASE):
-            hold(asked)
+            lock_row(asked)
             return write(_as_read(seen), seen, values, name)
     except IntegrityError:
         if asked.lock_slot is None:
@@ -103,13 +103,13 @@ def _write_anchored(seen: AbstractOperation, asked: AbstractOperation, values: d
         return False
 
 
-def hold(asked: AbstractOperation) -> None:
+def lock_row(asked: AbstractOperation) -> None:
     """Hold on to the object that the operation needs, until the end of the transaction.
 
     Raises:
         ObjectGone: If it does not exist any more, or is removed.
     """
-    subject_lock.hold([asked.anchor] if asked.anchor else [])
+    subject_lock.lock_rows([asked.subject_row] if asked.subject_row else [])
 
 
 def _as_read(seen: AbstractOperation) -> OperationRows:
@@ -119,7 +119,7 @@ def _as_read(seen: AbstractOperation) -> OperationRows:
 def _asked(seen: AbstractOperation, asked: AbstractOperation) -> dict[str, Any]:
     # The statement is guarded by the revision that was seen, so the next one is known.
     names = (
-        *("task", "payload", "options", "match_digest", "version", *TIES),
-        *("max_attempts", "available_at", "expires_at", "retention", "due_at", "delivered", "follows", "replaced"),
+        *("task", "payload", "options", "match_digest", "version", *SUBJECT_COLUMNS),
+        *("max_attempts", "available_at", "expires_at", "retention", "due_at", "delivered", "waits_for", "replaced"),
     )
     return {**{name: asked.__dict__[name] for name in names}, "revision": seen.revision + 1}

@@ -26,7 +26,7 @@ def settle(operation: AbstractOperation, result: str) -> bool:
     return settled
 
 
-def hand_back(
+def requeue(
     operation: AbstractOperation,
     delay: float,
     values: dict[str, Any] | None = None,
@@ -52,7 +52,7 @@ def hand_back(
     return done
 
 
-def end(
+def finish(
     operation: AbstractOperation,
     state: State,
     failure: Failure | None = None,
@@ -73,7 +73,9 @@ def _owned(operation: AbstractOperation, newest: bool) -> OperationRows:
 
 def cancel(found: OperationRows, reason: str) -> int:
     """Cancel what is pending among the rows found."""
-    return table.repeated(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**_cancelled(reason)))
+    return table.retry_on_deadlock(
+        lambda: found.filter(state__in=AbstractOperation.PENDING).update(**_cancelled(reason))
+    )
 
 
 def _cancelled(reason: str) -> dict[str, Any]:
@@ -88,18 +90,20 @@ def _cancelled(reason: str) -> dict[str, Any]:
     }
 
 
-def take_back(found: OperationRows, error: str) -> int:
+def rescue(found: OperationRows, error: str) -> int:
     """Queue running operations again whose worker is lost; the attempt stays counted."""
     lost = found.filter(state=State.RUNNING)
     times = schedule.queued_again()
-    return table.repeated(lambda: lost.update(**UNOWNED, **times, state=State.QUEUED, error=codec.printable(error)))
+    return table.retry_on_deadlock(
+        lambda: lost.update(**UNOWNED, **times, state=State.QUEUED, error=codec.printable(error))
+    )
 
 
-def give_up(found: OperationRows, failure: Failure, **values: Any) -> int:
+def discard_exhausted(found: OperationRows, failure: Failure, **values: Any) -> int:
     """Fail pending operations that cannot be attempted any more."""
     failed = dataclasses.asdict(failure)
     ended = {**ENDED, **failed, "state": State.FAILED, "ended_at": Now(), "due_at": schedule.after_end(), **values}
-    return table.repeated(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**ended))
+    return table.retry_on_deadlock(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**ended))
 
 
 def prune(found: OperationRows) -> int:

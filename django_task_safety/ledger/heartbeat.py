@@ -40,13 +40,13 @@ class Heartbeat:
             # Nobody takes what nobody sees yet.
             yield
             return
-        self.hold(operation.pk, conf().LEASE)
+        self.start(operation.pk, conf().LEASE)
         try:
             yield
         finally:
-            self.drop(operation.pk)
+            self.stop(operation.pk)
 
-    def hold(self, pk: uuid.UUID, lease: float) -> None:
+    def start(self, pk: uuid.UUID, lease: float) -> None:
         """Renew a lease every third of its ``lease`` seconds, until `drop`."""
         if _in_memory():
             return
@@ -59,7 +59,7 @@ class Heartbeat:
                 self._thread.start()
             self._changed.notify()
 
-    def drop(self, pk: uuid.UUID) -> None:
+    def stop(self, pk: uuid.UUID) -> None:
         """Leave a lease alone from now on."""
         with self._changed:
             self._held.pop(pk, None)

@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety.ledger import innodb
 from django_task_safety.ledger.statements import columns, table
-from django_task_safety.ledger.subject_lock import Anchor
+from django_task_safety.ledger.subject_lock import SubjectRow
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values.clock import After, Now, after_sql, now_sql
 
@@ -23,7 +23,7 @@ _LITERALS: dict[tuple[type, Any], str] = {
 
 
 def insert(
-    connection: BaseDatabaseWrapper, operations: Sequence[AbstractOperation], anchor: Anchor | None = None
+    connection: BaseDatabaseWrapper, operations: Sequence[AbstractOperation], subject_row: SubjectRow | None = None
 ) -> int | None:
     """Insert those rows whose id, key and lock are new.
 
@@ -43,10 +43,10 @@ def insert(
     groups = [_values(connection, operation, params) for operation in operations]
     sql = f"INSERT INTO {table(connection)} ({_names(connection.vendor)}) "
     condition = _one_by_one(connection, operations[0]) if len(operations) == 1 else ""
-    if anchor is None:
+    if subject_row is None:
         sql += f"SELECT {groups[0]} WHERE TRUE{condition}" if condition else f"VALUES ({'), ('.join(groups)})"
     else:
-        held, more = anchor.sql(connection, condition)
+        held, more = subject_row.sql(connection, condition)
         sql, params = f"{sql}SELECT {groups[0]} {held}", [*params, *more]
     if connection.vendor == "mysql":
         return innodb.insert(connection, sql, params, operations)

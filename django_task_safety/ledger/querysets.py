@@ -78,7 +78,7 @@ class OperationManager(AllRowsManager):
     """
 
     def get_queryset(self) -> OperationQuerySet:
-        return super().get_queryset().filter(Q(follows=None) | Q(replaced=True))
+        return super().get_queryset().filter(Q(waits_for=None) | Q(replaced=True))
 
     def pending(self) -> OperationQuerySet:
         """Those that are queued or running."""

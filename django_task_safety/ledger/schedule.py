@@ -55,18 +55,18 @@ def retained() -> Any:
     return Case(When(retention__isnull=True, then=Value(None)), default=kept, output_field=models.DateTimeField())
 
 
-def renew(pks: Sequence[uuid.UUID], owner: str, lease: float) -> int:
+def renew(pks: Sequence[uuid.UUID], worker: str, lease: float) -> int:
     """Extend the leases of what ``owner`` runs, but never past the deadline of an attempt."""
-    running = table.rows().filter(pk__in=pks, owner=owner, state=State.RUNNING)
+    running = table.rows().filter(pk__in=pks, worker=worker, state=State.RUNNING)
     return running.update(due_at=Least(After(lease), Coalesce(F("deadline_at"), After(lease))))
 
 
-def look_again(found: OperationRows, seconds: float | None = None, **values: Any) -> int:
+def reschedule(found: OperationRows, seconds: float | None = None, **values: Any) -> int:
     """Set when the sweeper looks at the rows next: in ``seconds``, or when their retention ends."""
     due = retained() if seconds is None else After(seconds)
     return found.update(due_at=due, **values)
 
 
-def hurry(pk: uuid.UUID) -> None:
+def make_due(pk: uuid.UUID) -> None:
     """Make a queued operation due now: eager calls do not wait."""
     table.rows().filter(pk=pk, state=State.QUEUED, available_at__gt=Now()).update(available_at=Now())

@@ -17,7 +17,7 @@ Row = tuple[Any, ...]
 #: The columns that a claim reads: what a delivery decides by, and what answers a duplicate. The rest is deferred.
 _READ = {
     *("id", "task", "state", "key", "version", "result_payload", "error", "exception", "revision", "generation"),
-    *("follows", "replaced", "attempt", "max_attempts", "available_at", "expires_at", "ended_at", "delivered"),
+    *("waits_for", "replaced", "attempt", "max_attempts", "available_at", "expires_at", "ended_at", "delivered"),
 }
 
 #: May this attempt run it now? Queued and due, or running under a lease that ran out (where newer arguments that came
@@ -66,7 +66,7 @@ def claim_or_read(
     connection: BaseDatabaseWrapper,
     pk: UUID,
     token: UUID,
-    owner: str,
+    worker: str,
     lease: float,
     limit: float | None,
     task: str | None = None,
@@ -81,7 +81,7 @@ def claim_or_read(
     """
     assert connection.vendor == "postgresql"
     quoted, now = table(connection), now_sql(connection)
-    assignments, params = _claiming(connection, token, owner, lease, limit)
+    assignments, params = _claiming(connection, token, worker, lease, limit)
     of_task, names = _of_task(connection, task)
     sql = (
         f"WITH claimed AS (UPDATE {quoted} SET {assignments} WHERE id = %s{of_task} AND {_claimable(connection)} "
@@ -98,13 +98,13 @@ def claim_seen(
     pk: UUID,
     seen: tuple[int, int],
     token: UUID,
-    owner: str,
+    worker: str,
     lease: float,
     limit: float | None,
     task: str | None = None,
 ) -> bool:
     """Claim the operation if its (attempt, revision) are still the ones seen: one statement, every database."""
-    assignments, params = _claiming(connection, token, owner, lease, limit)
+    assignments, params = _claiming(connection, token, worker, lease, limit)
     of_task, names = _of_task(connection, task)
     sql = f"""
         UPDATE {table(connection)} SET {assignments}
@@ -120,17 +120,17 @@ def _of_task(connection: BaseDatabaseWrapper, task: str | None) -> tuple[str, li
 
 
 def _claiming(
-    connection: BaseDatabaseWrapper, token: UUID, owner: str, lease: float, limit: float | None
+    connection: BaseDatabaseWrapper, token: UUID, worker: str, lease: float, limit: float | None
 ) -> tuple[str, list[Any]]:
     now = now_sql(connection)
     deadline = "NULL" if limit is None else after_sql(connection, limit)
     first_look = after_sql(connection, lease if limit is None else min(lease, limit))
     # due_at stands before started_at and attempt last: MySQL assigns from left to right.
     sql = (
-        f"state = 'running', token = %s, owner = %s, due_at = {first_look}, deadline_at = {deadline}, "
+        f"state = 'running', token = %s, worker = %s, due_at = {first_look}, deadline_at = {deadline}, "
         f"started_at = {now}, progress = NULL, progress_message = '', attempt = attempt + 1"
     )
-    return sql, [uuid_param(connection, token), owner]
+    return sql, [uuid_param(connection, token), worker]
 
 
 def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int, result: str, soon: float) -> bool:

@@ -26,7 +26,7 @@ _STRENGTH = {"postgresql": " FOR KEY SHARE", "mysql": " LOCK IN SHARE MODE"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Anchor:
+class SubjectRow:
     """The object's row: root model, primary key as text, database alias."""
 
     model: type[models.Model]
@@ -57,7 +57,7 @@ class Anchor:
             return cursor.fetchone() is not None
 
 
-def of(operation: AbstractOperation, using: str, model: type[models.Model] | None = None) -> Anchor:
+def subject_row_of(operation: AbstractOperation, using: str, model: type[models.Model] | None = None) -> SubjectRow:
     """Return the anchor of an operation that has a subject: its root row, or the one that says whether it is removed.
 
     Args:
@@ -68,23 +68,23 @@ def of(operation: AbstractOperation, using: str, model: type[models.Model] | Non
     root: type[models.Model] = apps.get_model(operation.subject_label)
     if model is not None and issubclass(model, SoftDeletableModel):
         root = model._meta.get_field("is_removed").model
-    return Anchor(root, operation.subject_id, using)
+    return SubjectRow(root, operation.subject_id, using)
 
 
-def hold(anchors: Iterable[Anchor]) -> None:
+def lock_rows(rows: Iterable[SubjectRow]) -> None:
     """Hold many objects' rows until the end of the transaction: one statement for each model.
 
     Raises:
         ObjectGone: If one of them is not there.
     """
-    by_model: dict[tuple[type[models.Model], str], dict[str, Anchor]] = {}
-    for anchor in anchors:
-        by_model.setdefault((anchor.model, anchor.using), {})[anchor.pk] = anchor
+    by_model: dict[tuple[type[models.Model], str], dict[str, SubjectRow]] = {}
+    for subject_row in rows:
+        by_model.setdefault((subject_row.model, subject_row.using), {})[subject_row.pk] = subject_row
     for (model, using), wanted in sorted(by_model.items(), key=lambda item: item[0][0]._meta.label):
-        _hold(model, using, wanted)
+        _lock_rows(model, using, wanted)
 
 
-def _hold(model: type[models.Model], using: str, wanted: dict[str, Anchor]) -> None:
+def _lock_rows(model: type[models.Model], using: str, wanted: dict[str, SubjectRow]) -> None:
     connection = connections[using]
     sql, params = _where(connection, model)
     column = connection.ops.quote_name(_pk_column(model))
@@ -94,9 +94,9 @@ def _hold(model: type[models.Model], using: str, wanted: dict[str, Anchor]) -> N
         marks = ", ".join(["%s"] * len(pks))
         cursor.execute(f"SELECT {column} {sql} IN ({marks}) ORDER BY {column}{strength}", [*params, *pks])
         found = {pk_text(model, pk) for (pk,) in cursor.fetchall()}
-    for pk, anchor in wanted.items():
+    for pk, subject_row in wanted.items():
         if pk not in found:
-            raise anchor.gone()
+            raise subject_row.gone()
 
 
 def _where(connection: BaseDatabaseWrapper, model: type[models.Model]) -> tuple[str, list[Any]]:

@@ -52,7 +52,7 @@ def _aware(db: BaseDatabaseWrapper, found: Any) -> datetime:
     return moment.replace(tzinfo=UTC) if settings.USE_TZ and moment.tzinfo is None else moment
 
 
-def repeated(call: Callable[[], T]) -> T:
+def retry_on_deadlock(call: Callable[[], T]) -> T:
     """Make a call that changes rows; in autocommit once more where the database breaks a deadlock by refusing it.
 
     In a transaction, of which it would be only a part, the refusal is the caller's.

@@ -53,7 +53,7 @@ def take(obj: models.Model, name: str, lease: float) -> AbstractOperation:
     # Whoever has it has not committed yet, so there is no row to be seen.
     unseen = new_operation(
         **{"task": conflicts.LOCK, "lock": name, "subject_label": asked.subject_label, "subject_id": asked.subject_id},
-        **{"owner": "a transaction that is not committed yet", "state": State.RUNNING, "created_at": table.now()},
+        **{"worker": "a transaction that is not committed yet", "state": State.RUNNING, "created_at": table.now()},
     )
     raise conflicts.locked([unseen], f"takes no other operation that locks it ({name!r})")
 
@@ -64,11 +64,11 @@ def _asked(obj: models.Model, name: str, lease: float) -> AbstractOperation:
     operation = new_operation(
         **{"id": ids.new(), "task": conflicts.LOCK, "state": State.RUNNING, "key": name},
         **{"subject_label": label, "subject_id": pk, "on_delete": PROTECT if protects else KEEP},
-        **{"lock": name, "lock_slot": slot(label, pk, name), "token": uuid.uuid4(), "owner": worker_id.me()},
+        **{"lock": name, "lock_slot": slot(label, pk, name), "token": uuid.uuid4(), "worker": worker_id.me()},
         **{"attempt": 1, "max_attempts": 1, "retention": KEPT},
         **{"created_at": Now(), "available_at": Now(), "started_at": Now(), "due_at": After(_first_lease(lease))},
     )
-    operation.anchor = subject_lock.of(operation, obj._state.db or conf().DATABASE, type(obj))
+    operation.subject_row = subject_lock.subject_row_of(operation, obj._state.db or conf().DATABASE, type(obj))
     return operation
 
 
@@ -80,23 +80,23 @@ def _first_lease(lease: float) -> float:
 def _keep_alive(operation: AbstractOperation, lease: float) -> None:
     """Renew the lease from now on, or from the commit on: before that nobody sees the row."""
     if not table.connection().in_atomic_block:
-        heartbeat.hold(operation.pk, lease)
+        heartbeat.start(operation.pk, lease)
         return
 
     def begin() -> None:
         if operation.state == State.RUNNING:  # not given back yet
-            heartbeat.hold(operation.pk, lease)
-            schedule.renew([operation.pk], operation.owner, lease)
+            heartbeat.start(operation.pk, lease)
+            schedule.renew([operation.pk], operation.worker, lease)
 
     transaction.on_commit(begin, using=conf().DATABASE, robust=True)
 
 
-def give_back(operation: AbstractOperation) -> bool:
+def release(operation: AbstractOperation) -> bool:
     """End the lock if it is still its own; from here on its lease is not renewed any more."""
     try:
-        return ledger.end(operation, State.SUCCEEDED)
+        return ledger.finish(operation, State.SUCCEEDED)
     finally:
-        heartbeat.drop(operation.pk)  # also where the database does not answer: then it ends with its lease
+        heartbeat.stop(operation.pk)  # also where the database does not answer: then it ends with its lease
 
 
 def locks_on(model: type[models.Model], pks: Sequence[Any], name: str | None = None) -> OperationRows:

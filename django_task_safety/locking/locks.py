@@ -105,7 +105,7 @@ class Lock:
             # A child that was forked inside the block leaves it too; the lock is its parent's.
             self.operation = None
             return
-        released = lock_rows.give_back(operation)
+        released = lock_rows.release(operation)
         # Not before: where the database did not answer, it can be released once more.
         self.operation = None
         lock_rows.HELD.set(lock_rows.HELD.get() - {operation.pk})

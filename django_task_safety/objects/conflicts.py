@@ -38,13 +38,13 @@ def look(asked: AbstractOperation) -> None:
         # Looked for before, since the UPDATE would wait for one that is not committed yet.
         if rivals.filter(LAPSED).exists():
             free(rivals)
-    if asked.anchor is not None and not asked.anchor.exists():
-        raise asked.anchor.gone()
+    if asked.subject_row is not None and not asked.subject_row.exists():
+        raise asked.subject_row.gone()
 
 
 def free(found: OperationRows) -> int:
     """End those that hold a lock for a block of code whose lease ran out; return how many."""
-    return ledger.give_up(found.filter(LAPSED), ledger.Failure("WorkerLost: The lease of the lock ran out."))
+    return ledger.discard_exhausted(found.filter(LAPSED), ledger.Failure("WorkerLost: The lease of the lock ran out."))
 
 
 def locked(operations: Sequence[AbstractOperation], what: str) -> ObjectLocked:
@@ -55,7 +55,7 @@ def locked(operations: Sequence[AbstractOperation], what: str) -> ObjectLocked:
     until = first.lease_expires_at
     times = f"since {_shown(since)}" + (f", until {_shown(until)} unless renewed" if until else "")
     who = f"the lock {first.lock!r}" if first.task == LOCK else first.task
-    by = f" of {first.owner}" if first.owner else ""
+    by = f" of {first.worker}" if first.worker else ""
     return ObjectLocked(
         f"{first.subject_label} {first.subject_id} {what}: {who}{by} holds it {times}{more}. "
         "Wait for it to end, or cancel it.",

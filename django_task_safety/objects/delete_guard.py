@@ -35,7 +35,7 @@ CHUNK = 5000
 #: Where an instance keeps what its delete has found so far.
 _DELETION = "_task_safety_deletion"
 
-_softly: ContextVar[bool] = ContextVar("django_task_safety_softly", default=False)
+_soft_collecting: ContextVar[bool] = ContextVar("django_task_safety_softly", default=False)
 
 
 @dataclasses.dataclass(slots=True)
@@ -83,7 +83,7 @@ class Deletion:
             if protecting:
                 raise conflicts.locked(protecting, "cannot be deleted")
 
-    def hold(self, before_waiting: Callable[[], object] = lambda: None) -> None:
+    def lock(self, before_waiting: Callable[[], object] = lambda: None) -> None:
         """Lock the objects' rows and look; where something protects them, without waiting for whoever has a row.
 
         Args:
@@ -169,7 +169,7 @@ def look(objs: Sequence[models.Model], using: str) -> None:
     Deletion.of(objs, using, removed=True).look()
 
 
-def hold(objs: Sequence[models.Model], using: str, before_waiting: Callable[[], object]) -> None:
+def lock(objs: Sequence[models.Model], using: str, before_waiting: Callable[[], object]) -> None:
     """Lock the rows of objects of one model until the end of the transaction, so that nothing comes in any more.
 
     Args:
@@ -181,7 +181,7 @@ def hold(objs: Sequence[models.Model], using: str, before_waiting: Callable[[], 
     for obj in objs:
         # Somebody may have looked what a hard delete would take along: the admin.
         obj.__dict__.pop(_DELETION, None)
-    Deletion.of(objs, using, removed=True).hold(before_waiting)
+    Deletion.of(objs, using, removed=True).lock(before_waiting)
 
 
 def cancel(objs: Sequence[models.Model], using: str, *, removed: bool) -> None:
@@ -196,13 +196,13 @@ def cancel(objs: Sequence[models.Model], using: str, *, removed: bool) -> None:
 
 
 @contextmanager
-def softly() -> Iterator[None]:
+def soft_collecting() -> Iterator[None]:
     """Collecting inside the block is for a soft delete: it looks, and the caller does the rest."""
-    token = _softly.set(True)
+    token = _soft_collecting.set(True)
     try:
         yield
     finally:
-        _softly.reset(token)
+        _soft_collecting.reset(token)
 
 
 def collected(objs: Sequence[models.Model], using: str) -> None:
@@ -211,12 +211,12 @@ def collected(objs: Sequence[models.Model], using: str) -> None:
     Raises:
         ObjectLocked: If a pending operation or a held lock protects one of them.
     """
-    deletion = Deletion.of(objs, using, removed=_softly.get())
+    deletion = Deletion.of(objs, using, removed=_soft_collecting.get())
     if deletion.removed or not connections[using].in_atomic_block:
         deletion.look()
     else:
         # So that a refusal comes now, while the caller's transaction can go on.
-        deletion.hold()
+        deletion.lock()
     for obj in [] if deletion.removed else objs:
         obj.__dict__[_DELETION] = deletion
 

@@ -58,7 +58,7 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
         if cls._meta.proxy and not is_watched(cls):
             # The mixin on a proxy: its rows are deleted under the other names as well.
             assert cls._meta.concrete_model is not None
-            spread(cls._meta.concrete_model)
+            attach_relation(cls._meta.concrete_model)
         if not cls._meta.abstract:
             models.signals.pre_delete.connect(_before_delete, sender=cls, dispatch_uid=NAME)
             models.signals.post_delete.connect(_after_delete, sender=cls, dispatch_uid=NAME)
@@ -92,10 +92,10 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
     def get_extra_restriction(self, alias: str | None, related_alias: str) -> WhereNode:
         """Join on the object's identity, and leave out the rows that only follow another one."""
         operation: Any = self.remote_field.model._meta
-        names = ("subject_label", "subject_id", "follows", "replaced")
-        label, pk, follows, replaced = (operation.get_field(name).get_col(related_alias) for name in names)
+        names = ("subject_label", "subject_id", "waits_for", "replaced")
+        label, pk, waits_for, replaced = (operation.get_field(name).get_col(related_alias) for name in names)
         root = root_model(self.model)
-        work: list[Any] = [IsNull(follows, True), Exact(replaced, True)]
+        work: list[Any] = [IsNull(waits_for, True), Exact(replaced, True)]
         conditions: list[Any] = [
             Exact(label, root._meta.label_lower),
             # As `OperationManager` does.
@@ -171,7 +171,7 @@ def _has_relation(model: type[models.Model]) -> bool:
     return any(isinstance(field, OperationsRelation) for field in model._meta.private_fields)
 
 
-def spread(model: type[models.Model]) -> None:
+def attach_relation(model: type[models.Model]) -> None:
     """Give the relation to a model with a table and to all whose rows are rows of it: subclasses, and proxies.
 
     Raises:

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, models, router, transaction
 
 from django_task_safety.errors import ObjectGone
-from django_task_safety.objects.snapshot import Loaded, columns, is_expression, same
+from django_task_safety.objects.snapshot import Snapshot, columns, is_expression, same
 
 #: The positional parameters of ``Model.save()`` in Django 5.2.
 _POSITIONAL = ("force_insert", "force_update", "using", "update_fields")
@@ -29,7 +29,7 @@ class _Save:
     def __init__(self, instance: SavedModel, options: dict[str, Any], resurrect: bool) -> None:
         self.instance = instance
         self.using: str = options.get("using") or router.db_for_write(type(instance), instance=instance)
-        self.loaded = loaded = Loaded.of(instance)
+        self.loaded = loaded = Snapshot.of(instance)
         self.inserts = instance._state.adding or bool(options.get("force_insert"))
         self.resurrects = resurrect
         self.explicit = options.get("update_fields") is not None
@@ -104,7 +104,7 @@ class SavedModel(models.Model):
         names = columns(cls)
         if len(values) != len(names):
             names = tuple(name for name in names if name in field_names)
-        Loaded.set(new, dict(zip(names, values, strict=True)))
+        Snapshot.set(new, dict(zip(names, values, strict=True)))
         return new
 
     def refresh_from_db(self, using: Any = None, fields: Any = None, from_queryset: Any = None) -> None:
@@ -122,7 +122,7 @@ class SavedModel(models.Model):
                 and (from_queryset is None or self.__dict__[name] is not before.get(name))
             ):
                 fresh[name] = self.__dict__[name]
-        Loaded.update(self, fresh)
+        Snapshot.update(self, fresh)
 
     async def asave(self, *args: Any, **kwargs: Any) -> None:
         """As `save`."""
@@ -144,7 +144,7 @@ class SavedModel(models.Model):
         names = keys | {name for name, value in written.items() if is_expression(value)}
         return {name: self.__dict__[name] for name in names if name in self.__dict__}
 
-    def _save_condition(self, model: type[models.Model], loaded: Loaded | None) -> dict[str, Any]:
+    def _save_condition(self, model: type[models.Model], loaded: Snapshot | None) -> dict[str, Any]:
         """Return what must still be so of the row in the table of ``model``, as arguments of ``filter()``."""
         return {}
 
@@ -154,7 +154,7 @@ class SavedModel(models.Model):
         if call is not None and call.instance is self and call.written:
             # Now, and not when the receivers of post_save have changed the instance, or saved it themselves.
             written, call.written = call.written, {}
-            Loaded.wrote(self, written | self._settled(written), call.using, call.inserts)
+            Snapshot.wrote(self, written | self._settled(written), call.using, call.inserts)
         return saved
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *rest: Any) -> Any:

@@ -15,7 +15,7 @@ from django.db.models.fields.files import FieldFile
 from django_task_safety.objects.fates import Fate
 
 #: Where the instance's state keeps it.
-_NAME = "task_safety_loaded"
+_NAME = "task_safety_snapshot"
 #: The attributes of each model's columns, in the order of `from_db`.
 _NAMES: WeakKeyDictionary[type[models.Model], tuple[str, ...]] = WeakKeyDictionary()
 #: Values that cannot change in place, so that no copy is needed.
@@ -51,19 +51,19 @@ class Written(NamedTuple):
         return Written(names, before | earlier.before, inserted, self.fate, earlier.earlier)
 
 
-class Loaded(NamedTuple):
+class Snapshot(NamedTuple):
     """The columns of a row as they were read or written last. Replaced, never changed, so that copies may share it."""
 
     values: dict[str, Any]
     written: Written | None = None
 
     @classmethod
-    def of(cls, instance: models.Model) -> Loaded | None:
+    def of(cls, instance: models.Model) -> Snapshot | None:
         """Return what is known; None for an instance that was neither loaded nor saved.
 
         What was written and rolled back since is forgotten: to write it again is no repetition.
         """
-        known: Loaded | None = instance._state.__dict__.get(_NAME)
+        known: Snapshot | None = instance._state.__dict__.get(_NAME)
         while known is not None and known.written is not None and known.written.fate.undone:
             undone = known.written
             instance._state.adding |= undone.inserted
@@ -100,7 +100,7 @@ class Loaded(NamedTuple):
 
     def __reduce__(self) -> Any:
         # What another process gets was committed, as far as it can know.
-        return Loaded, (self.values,)
+        return Snapshot, (self.values,)
 
     def describes(self, instance: models.Model) -> bool:
         """Return whether this is about the instance's row: the same primary key, in each table."""

@@ -27,7 +27,7 @@ def watch(model: M) -> M:
             an ``operations`` of its own, or a primary key that is neither a whole number, nor a UUID, nor a string.
     """
     # A project names this in its apps.py, which is read before there may be models.
-    from django_task_safety.objects.relation import spread
+    from django_task_safety.objects.relation import attach_relation
     from django_task_safety.values.identity import check_identity
 
     if not isinstance(model, type) or not issubclass(model, models.Model):
@@ -44,5 +44,5 @@ def watch(model: M) -> M:
             f"{model._meta.label} is unmanaged: Django may not know of its deletes. It isn't watched."
         )
     check_identity(model)
-    spread(model._meta.concrete_model or model)
+    attach_relation(model._meta.concrete_model or model)
     return model

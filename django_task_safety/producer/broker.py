@@ -18,7 +18,7 @@ _CONNECTIONS = 10
 
 
 @dataclasses.dataclass(slots=True)
-class Outlet:
+class BrokerConnection:
     """This process's connections to one broker, and until when it is left alone after it failed."""
 
     pid: int
@@ -27,18 +27,18 @@ class Outlet:
     paused_until: float = 0.0
 
 
-_outlets: WeakKeyDictionary[Any, Outlet] = WeakKeyDictionary()
+_connections: WeakKeyDictionary[Any, BrokerConnection] = WeakKeyDictionary()
 
 
-def outlet_of(app: Celery) -> Outlet:
-    """Return this process's outlet to the app's broker; a forked child gets one of its own."""
+def broker_connection(app: Celery) -> BrokerConnection:
+    """Return this process's connection to the app's broker; a forked child gets one of its own."""
     # Kept as long as Celery keeps its own: who points the app to another broker makes a new ``app.amqp``.
-    outlet = _outlets.get(app.amqp)
-    if outlet is None or outlet.pid != os.getpid():
+    found = _connections.get(app.amqp)
+    if found is None or found.pid != os.getpid():
         pool = new_pool(app)
         errors = pool.connections.connection.connection_errors + pool.connections.connection.channel_errors
-        outlet = _outlets[app.amqp] = Outlet(os.getpid(), pool, (OSError, OperationalError, *errors))
-    return outlet
+        found = _connections[app.amqp] = BrokerConnection(os.getpid(), pool, (OSError, OperationalError, *errors))
+    return found
 
 
 def new_pool(app: Celery) -> ProducerPool:

@@ -126,7 +126,7 @@ def _operation(
         due_at=After(_first_look(wait, options.get("expires"))),
         delivered=not any(options.get(name) for name in call_options.CANVAS),
     )
-    _tie(task, operation, subject)
+    _bind_subject(task, operation, subject)
     return operation
 
 
@@ -137,7 +137,7 @@ def subject_in(task: TaskOptions, payload: str) -> tuple[str, str]:
     return subject_of(subject) if subject else ("", "")
 
 
-def _tie(task: TaskOptions, operation: AbstractOperation, subject: references.Reference | None) -> None:
+def _bind_subject(task: TaskOptions, operation: AbstractOperation, subject: references.Reference | None) -> None:
     """Tie the operation to its object: by the anchor on its row, and by the lock."""
     if subject is None:
         if task.lock is not None:
@@ -155,21 +155,21 @@ def _tie(task: TaskOptions, operation: AbstractOperation, subject: references.Re
             f"operations. Derive it from PendingOperationsModel, or call watch({model.__name__})."
         )
     operation.lock = task.lock or ""
-    _tie_to(operation, subject.using, model)
+    _bind(operation, subject.using, model)
 
 
-def tie_again(operation: AbstractOperation) -> None:
+def bind_stored_subject(operation: AbstractOperation) -> None:
     """Tie an operation that was read from its row to its object, as it was when it was asked for."""
     if operation.subject_label:
         model = apps.get_model(operation.subject_label)
-        _tie_to(operation, router.db_for_read(model) or conf().DATABASE, model)
+        _bind(operation, router.db_for_read(model) or conf().DATABASE, model)
 
 
-def _tie_to(operation: AbstractOperation, using: str, model: type[models.Model]) -> None:
+def _bind(operation: AbstractOperation, using: str, model: type[models.Model]) -> None:
     if operation.lock:
         operation.lock_slot = slot(operation.subject_label, operation.subject_id, operation.lock)
     if operation.lock or (operation.on_delete != KEEP and is_watched(model)):
-        operation.anchor = subject_lock.of(operation, using, model)
+        operation.subject_row = subject_lock.subject_row_of(operation, using, model)
 
 
 def retention(task: TaskOptions) -> timedelta | None:

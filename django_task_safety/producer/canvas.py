@@ -53,7 +53,7 @@ def note_child(task: TaskOptions, result: Any, options: Mapping[str, Any]) -> No
         parent.add_trail(result)
 
 
-def goes_on(task: TaskOptions, options: Mapping[str, Any]) -> bool:
+def is_continuation(task: TaskOptions, options: Mapping[str, Any]) -> bool:
     """Return whether a worker makes the call for a chain, a callback or a chord that goes on: nobody is there to whom
     an error would be of use. The bodies of plain tasks look the same, where they call a canvas."""
     outside = current_attempt() is None and task.app.current_worker_task is not None

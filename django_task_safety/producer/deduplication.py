@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from django_task_safety.options import TaskOptions
 
 
-class Verdict(enum.Enum):
+class Resolution(enum.Enum):
     """What becomes of a call."""
 
     #: It has a row of its own.
@@ -20,16 +20,16 @@ class Verdict(enum.Enum):
     #: Another row answers for it, pending or ended.
     DUPLICATE = enum.auto()
     #: It gave a pending row newer arguments.
-    AMENDED = enum.auto()
+    REPLACED = enum.auto()
     #: It queued an ended row again, as the same work.
-    REOPENED = enum.auto()
+    RERUN = enum.auto()
     #: It queued an ended row again, as newer work.
     RENEWED = enum.auto()
     #: It goes on in the row of an operation that replaced itself by a canvas of which the call is the last.
     CONTINUED = enum.auto()
 
 
-def decide(task: TaskOptions, first: AbstractOperation, second: AbstractOperation) -> Verdict:
+def decide(task: TaskOptions, first: AbstractOperation, second: AbstractOperation) -> Resolution:
     """Return what the call that asks for ``second`` gets, where ``first`` has the same key.
 
     Raises:
@@ -51,28 +51,28 @@ def decide(task: TaskOptions, first: AbstractOperation, second: AbstractOperatio
     return _after_end(task, first)
 
 
-def _by_version(task: TaskOptions, first: AbstractOperation, second: AbstractOperation) -> Verdict | None:
+def _by_version(task: TaskOptions, first: AbstractOperation, second: AbstractOperation) -> Resolution | None:
     assert second.version is not None
     if first.succeeded_version is not None and second.version <= first.succeeded_version:
         repeat = task.rerun == "always" and second.version == first.succeeded_version and not first.is_pending
-        return Verdict.RENEWED if repeat else Verdict.DUPLICATE
+        return Resolution.RENEWED if repeat else Resolution.DUPLICATE
     newer = first.version is None or second.version > first.version
     if first.is_pending:
-        return Verdict.AMENDED if newer else None
-    return Verdict.RENEWED if newer else None
+        return Resolution.REPLACED if newer else None
+    return Resolution.RENEWED if newer else None
 
 
-def _while_pending(task: TaskOptions, first: AbstractOperation) -> Verdict:
+def _while_pending(task: TaskOptions, first: AbstractOperation) -> Resolution:
     if task.on_duplicate == "raise":
         raise DuplicateOperation(
             f"An operation with the key {first.key!r} is pending. Wait for it to end, or cancel it.", first
         )
-    return Verdict.AMENDED if task.on_duplicate == "replace" and task.version is None else Verdict.DUPLICATE
+    return Resolution.REPLACED if task.on_duplicate == "replace" and task.version is None else Resolution.DUPLICATE
 
 
-def _after_end(task: TaskOptions, first: AbstractOperation) -> Verdict:
+def _after_end(task: TaskOptions, first: AbstractOperation) -> Resolution:
     if task.rerun == "always" and first.state == State.SUCCEEDED:
-        return Verdict.RENEWED
+        return Resolution.RENEWED
     if task.rerun != "never" and first.state != State.SUCCEEDED:
-        return Verdict.REOPENED
-    return Verdict.DUPLICATE
+        return Resolution.RERUN
+    return Resolution.DUPLICATE

@@ -42,7 +42,7 @@ def run(
     headers = {**(options.get("headers") or {}), outbox.HEADER: {"op": str(operation.pk), **known}}
     passed = {name: value for name, value in options.items() if name not in _OURS}
     while True:
-        schedule.hurry(operation.pk)
+        schedule.make_due(operation.pk)
         result = apply(
             tuple(call.args), dict(call.kwargs), task_id=str(operation.pk), throw=False, headers=headers, **passed
         )

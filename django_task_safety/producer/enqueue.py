@@ -20,7 +20,7 @@ from django_task_safety.options import PROTECT
 from django_task_safety.producer import canvas, outbox, replacement, waiter
 from django_task_safety.producer import outcome as outcomes
 from django_task_safety.producer.call import Call
-from django_task_safety.producer.deduplication import Verdict, decide
+from django_task_safety.producer.deduplication import Resolution, decide
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
 
@@ -37,7 +37,7 @@ class Enqueued:
     """The row that answers for a call, how that came, and the id under which its caller hears of it."""
 
     operation: AbstractOperation
-    verdict: Verdict
+    resolution: Resolution
     result_id: uuid.UUID
 
 
@@ -52,53 +52,53 @@ def enqueue(task: TaskOptions, call: Call, *, publish: bool = True) -> Enqueued:
     """
     _check_autocommit()
     if ledger.enqueue([call.operation]):
-        verdict, operation = Verdict.CREATED, call.operation
+        resolution, operation = Resolution.CREATED, call.operation
     elif _is_awaited(call):
         return _enqueue_awaited(task, call, publish)
     else:
-        verdict, operation = resolve(task, call.operation)
+        resolution, operation = resolve(task, call.operation)
     if publish:
-        _publish_after_commit(task, call, verdict, operation)
-    return Enqueued(operation, verdict, operation.pk)
+        _publish_after_commit(task, call, resolution, operation)
+    return Enqueued(operation, resolution, operation.pk)
 
 
 def _enqueue_awaited(task: TaskOptions, call: Call, publish: bool) -> Enqueued:
     """The work is another row's; a follower under the call's own id brings its outcome to those who wait."""
     work = waiter.without_canvas(call)
     try:
-        verdict, operation = resolve(task, work.operation, new=call.operation)
+        resolution, operation = resolve(task, work.operation, new=call.operation)
     except DuplicateOperation as duplicate:
-        if not canvas.goes_on(task, call.options):
+        if not canvas.is_continuation(task, call.options):
             raise
-        verdict, operation = Verdict.DUPLICATE, duplicate.operation
-    if verdict is Verdict.CONTINUED:
-        return go_on(task, call, operation, publish=publish)
+        resolution, operation = Resolution.DUPLICATE, duplicate.operation
+    if resolution is Resolution.CONTINUED:
+        return continue_in_row(task, call, operation, publish=publish)
     if publish:
-        _publish_after_commit(task, call if verdict is Verdict.CREATED else work, verdict, operation)
+        _publish_after_commit(task, call if resolution is Resolution.CREATED else work, resolution, operation)
     if operation.pk == call.operation.pk:
-        return Enqueued(operation, verdict, operation.pk)
-    follower = waiter.follow(call, operation)
+        return Enqueued(operation, resolution, operation.pk)
+    waiter_row = waiter.add_waiter(call, operation)
     if publish:
-        _publish_after_commit(task, follower, Verdict.CREATED, follower.operation)
-    return Enqueued(operation, verdict, follower.operation.pk)
+        _publish_after_commit(task, waiter_row, Resolution.CREATED, waiter_row.operation)
+    return Enqueued(operation, resolution, waiter_row.operation.pk)
 
 
-def go_on(task: TaskOptions, call: Call, replaced: AbstractOperation, *, publish: bool = True) -> Enqueued:
+def continue_in_row(task: TaskOptions, call: Call, replaced: AbstractOperation, *, publish: bool = True) -> Enqueued:
     """Let a call go on, with all that waits for it, in the row of the operation that replaced itself."""
     with transaction.atomic(using=conf().DATABASE):
         if task.idempotent:
             # The work is done in its key's own row, which this one follows.
             try:
-                answer = enqueue(task, replacement.detour(call), publish=publish).operation
+                answer = enqueue(task, replacement.under_new_id(call), publish=publish).operation
             except DuplicateOperation as duplicate:
                 answer = duplicate.operation
             call = waiter.in_place_of_replaced(call, answer)
-        went = ledger.reopen(replaced, call.operation, new_work=False)
+        went = ledger.rerun(replaced, call.operation, new_work=False)
         if not went:
             conflicts.look(call.operation)
         elif publish:
-            _publish_after_commit(task, call, Verdict.REOPENED, replaced)
-    return Enqueued(replaced, Verdict.REOPENED if went else Verdict.DUPLICATE, replaced.pk)
+            _publish_after_commit(task, call, Resolution.RERUN, replaced)
+    return Enqueued(replaced, Resolution.RERUN if went else Resolution.DUPLICATE, replaced.pk)
 
 
 def _check_autocommit() -> None:
@@ -122,7 +122,7 @@ def enqueue_call(task: TaskOptions, call: Call) -> AsyncResult[Any]:
         return task.AsyncResult(str(_enqueue_replacement(task, call, attempt)))
     answer = enqueue(task, call)
     handle = task.AsyncResult(str(answer.result_id))
-    if answer.verdict is Verdict.DUPLICATE and answer.result_id == answer.operation.pk:
+    if answer.resolution is Resolution.DUPLICATE and answer.result_id == answer.operation.pk:
         outcomes.fill(handle, task, answer.operation)
     return handle
 
@@ -132,16 +132,16 @@ def _enqueue_replacement(task: TaskOptions, call: Call, attempt: Attempt) -> uui
     if task.idempotent:
         # It runs, or ran, in the key's own row; this one follows that, unless it is the same.
         answer = table.find(digest=call.operation.key_digest)
-        if answer is None or own not in (answer.pk, answer.follows):
-            replacement.follow(attempt, call, enqueue(task, replacement.detour(call)).operation)
+        if answer is None or own not in (answer.pk, answer.waits_for):
+            replacement.wait_for(attempt, call, enqueue(task, replacement.under_new_id(call)).operation)
             return own
-    replacement.go_on(attempt, task, call)
+    replacement.continue_in_row(attempt, task, call)
     return own
 
 
 def resolve(
     task: TaskOptions, asked: AbstractOperation, *, new: AbstractOperation | None = None, sent: bool = False
-) -> tuple[Verdict, AbstractOperation]:
+) -> tuple[Resolution, AbstractOperation]:
     """Return what becomes of a call whose id or key is taken, and the row that answers for it.
 
     Args:
@@ -160,32 +160,32 @@ def resolve(
         if first is None:
             conflicts.look(asked)
             if ledger.enqueue([new or asked]):
-                return Verdict.CREATED, new or asked
+                return Resolution.CREATED, new or asked
             continue
-        verdict = _same_id(first, asked, sent) if first.pk == asked.pk else decide(task, first, asked)
-        if _carry_out(verdict, first, asked):
-            return verdict, first
+        resolution = _same_id(first, asked, sent) if first.pk == asked.pk else decide(task, first, asked)
+        if _carry_out(resolution, first, asked):
+            return resolution, first
         conflicts.look(asked)
     raise TaskSafetyError(f"The operation with the key {asked.key!r} kept changing; the call was not enqueued.")
 
 
-def _same_id(first: AbstractOperation, asked: AbstractOperation, sent: bool) -> Verdict:
+def _same_id(first: AbstractOperation, asked: AbstractOperation, sent: bool) -> Resolution:
     copied = sent and first.task == asked.task
-    if first.replaced and first.follows is None and not copied:
-        return Verdict.CONTINUED
+    if first.replaced and first.waits_for is None and not copied:
+        return Resolution.CONTINUED
     if first.task != asked.task and not sent:
         raise InvalidOption(f"task_id={asked.pk} belongs to another operation ({first.task}). Leave task_id out.")
-    return Verdict.DUPLICATE
+    return Resolution.DUPLICATE
 
 
-def _carry_out(verdict: Verdict, first: AbstractOperation, asked: AbstractOperation) -> bool:
-    if verdict not in (Verdict.AMENDED, Verdict.REOPENED, Verdict.RENEWED):
+def _carry_out(resolution: Resolution, first: AbstractOperation, asked: AbstractOperation) -> bool:
+    if resolution not in (Resolution.REPLACED, Resolution.RERUN, Resolution.RENEWED):
         return True
-    together = waiter.waited_for_like(first, asked)
-    if verdict is Verdict.AMENDED:
+    together = waiter.keep_waiters(first, asked)
+    if resolution is Resolution.REPLACED:
         _may_wait(first, asked)
-        return ledger.amend(first, together)
-    return ledger.reopen(first, together, new_work=verdict is Verdict.RENEWED)
+        return ledger.replace_arguments(first, together)
+    return ledger.rerun(first, together, new_work=resolution is Resolution.RENEWED)
 
 
 def _may_wait(first: AbstractOperation, asked: AbstractOperation) -> None:
@@ -205,13 +205,13 @@ def _in_transaction() -> bool:
     return table.connection().in_atomic_block
 
 
-def _publish_after_commit(task: TaskOptions, call: Call, verdict: Verdict, operation: AbstractOperation) -> None:
-    if verdict is Verdict.DUPLICATE or (verdict is Verdict.AMENDED and operation.state == State.RUNNING):
+def _publish_after_commit(task: TaskOptions, call: Call, resolution: Resolution, operation: AbstractOperation) -> None:
+    if resolution is Resolution.DUPLICATE or (resolution is Resolution.REPLACED and operation.state == State.RUNNING):
         return
-    if verdict is not Verdict.CREATED and operation.options:
+    if resolution is not Resolution.CREATED and operation.options:
         # Of the row, for those who wait may have been there before this call.
         call = dataclasses.replace(call, options={**call.options, **codec.loads(operation.options)})
-    publish = partial(outbox.publish_call, task, call, operation, forget=verdict is not Verdict.CREATED)
+    publish = partial(outbox.publish_call, task, call, operation, forget=resolution is not Resolution.CREATED)
     transaction.on_commit(publish, using=conf().DATABASE, robust=True)
 
 
@@ -230,7 +230,7 @@ def enqueue_many(task: TaskOptions, made: Sequence[Call]) -> list[AbstractOperat
             for start in range(0, len(ordered), size):
                 _enqueue_batch(task, ordered[start : start + size], answers)
 
-    table.repeated(enqueue_all)
+    table.retry_on_deadlock(enqueue_all)
     return [answers[id(call)] for call in made]
 
 
@@ -245,6 +245,6 @@ def _enqueue_batch(task: TaskOptions, batch: Sequence[Call], answers: dict[int, 
     for call in batch:
         answers[id(call)] = call.operation
         if call.operation.pk not in new:
-            verdict, answer = resolve(task, call.operation)
+            resolution, answer = resolve(task, call.operation)
             answers[id(call)] = answer
-            _publish_after_commit(task, call, verdict, answer)
+            _publish_after_commit(task, call, resolution, answer)

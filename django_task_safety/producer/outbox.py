@@ -160,8 +160,8 @@ def _send(
     for name, value in (("gen", operation.generation), ("ver", operation.version), ("max", operation.max_attempts)):
         if value:
             header[name] = value
-    if operation.follows is not None:
-        header["follows"] = str(operation.follows)
+    if operation.waits_for is not None:
+        header["waits_for"] = str(operation.waits_for)
     options = {"retries": operation.attempt, **options} if operation.attempt else options
     _message(task, producer, str(operation.pk), header, args, kwargs, options)
 
@@ -195,20 +195,20 @@ def _guarded(operations: Sequence[AbstractOperation], send: Callable[[Producer],
     """Call ``send`` with a producer; where that fails leave the operations to the sweeper."""
     app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
     try:
-        outlet = broker.outlet_of(app)
+        connection = broker.broker_connection(app)
     except Exception as exc:  # the transport's library is not there
         logger.exception("publishing failed")
         _leave_to_sweeper(operations, f"publishing failed: {exc!r}")
         return
-    if time.monotonic() < outlet.paused_until:
+    if time.monotonic() < connection.paused_until:
         _leave_to_sweeper(operations, "the broker failed a moment ago", logging.DEBUG)
         return
     try:
-        with outlet.pool.acquire(block=True, timeout=conf().PUBLISH_TIMEOUT) as producer:
+        with connection.pool.acquire(block=True, timeout=conf().PUBLISH_TIMEOUT) as producer:
             send(producer)
-    except outlet.broker_errors as exc:
-        outlet.paused_until = time.monotonic() + PAUSE
-        outlet.pool = broker.new_pool(app)
+    except connection.broker_errors as exc:
+        connection.paused_until = time.monotonic() + PAUSE
+        connection.pool = broker.new_pool(app)
         _leave_to_sweeper(operations, f"the broker failed: {exc!r}")
     except Exception as exc:
         logger.exception("publishing failed")
@@ -221,6 +221,6 @@ def _leave_to_sweeper(operations: Sequence[AbstractOperation], why: str, level: 
     try:
         queued = table.rows().filter(pk__in=ids, state=State.QUEUED)
         # Only what is to run now comes forward; the rest is looked at in its own time.
-        schedule.look_again(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
+        schedule.reschedule(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
     except Exception:
         logger.warning("they will be published after REPUBLISH_AFTER", exc_info=True)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 #: Seconds for which an attempt may be telling callbacks, chain and chord how its operation ended.
-TELLING = 5.0
-_TOLD = (State.SUCCEEDED, State.FAILED)
+IN_DELIVERY = 5.0
+_NOTIFIED = (State.SUCCEEDED, State.FAILED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class StoredOutcome:
     """An outcome that was stored: a return value, or the exception with which the operation failed."""
 
     value: Any = None
@@ -52,18 +52,18 @@ def result_of(operation: AbstractOperation) -> Any:
     return codec.loads(operation.result_payload, current_app, results=True)
 
 
-def outcome(task: TaskOptions, operation: AbstractOperation) -> Answer:
+def outcome(task: TaskOptions, operation: AbstractOperation) -> StoredOutcome:
     """Return the stored outcome.
 
     Raises:
         Ignore: When it was cancelled; the result backend, and a chord, hear of it as a revoked task.
     """
     if operation.state == State.SUCCEEDED:
-        return Answer(result_of(operation))
+        return StoredOutcome(result_of(operation))
     if operation.state == State.CANCELLED:
         revoke(task, operation)
         raise Ignore(f"Cancelled: {operation.error}")
-    return Answer(exc=exception_of(task, operation))
+    return StoredOutcome(exc=exception_of(task, operation))
 
 
 def revoke(task: TaskOptions, operation: AbstractOperation) -> None:
@@ -84,12 +84,12 @@ def revoke(task: TaskOptions, operation: AbstractOperation) -> None:
         _delivered(operation)
 
 
-def telling(operation: AbstractOperation, now: datetime) -> float:
+def in_delivery(operation: AbstractOperation, now: datetime) -> float:
     """Return for how many seconds those who wait are still left to the attempt that ended the operation, and tells
     them; 0.0 where they were told, or nobody seems to tell them."""
-    if operation.delivered or operation.state not in _TOLD or operation.ended_at is None:
+    if operation.delivered or operation.state not in _NOTIFIED or operation.ended_at is None:
         return 0.0
-    return max(0.0, TELLING - (now - operation.ended_at).total_seconds())
+    return max(0.0, IN_DELIVERY - (now - operation.ended_at).total_seconds())
 
 
 def store_failure(task: TaskOptions, operation: AbstractOperation) -> None:
@@ -100,7 +100,7 @@ def store_failure(task: TaskOptions, operation: AbstractOperation) -> None:
 
 def fill(handle: AsyncResult[Any], task: TaskOptions, operation: AbstractOperation) -> None:
     """Let a duplicate's result handle know how the operation ended, which result backends do not keep as long."""
-    if operation.is_pending or (operation.replaced and operation.follows is None):
+    if operation.is_pending or (operation.replaced and operation.waits_for is None):
         return  # the latter's replacement answers for it
     state: str = states.SUCCESS
     try:
@@ -130,7 +130,7 @@ def _delivered(operation: AbstractOperation) -> None:
     """Nobody calls back after a task that was ignored, so this is noted here. A chord hears of it at least once."""
     from django_task_safety.ledger import schedule, table
 
-    schedule.look_again(table.rows().filter(pk=operation.pk, delivered=False), delivered=True)
+    schedule.reschedule(table.rows().filter(pk=operation.pk, delivered=False), delivered=True)
 
 
 def dump_result(task: TaskOptions, value: Any) -> str:

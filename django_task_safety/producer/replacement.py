@@ -20,26 +20,26 @@ from django_task_safety.values.clock import After, Now
 if TYPE_CHECKING:
     from django_task_safety.options import TaskOptions
 
-_capturing: ContextVar[Attempt | None] = ContextVar("django_task_safety_replacement", default=None)
+_replacing: ContextVar[Attempt | None] = ContextVar("django_task_safety_replacement", default=None)
 
 
 @contextmanager
-def capturing(attempt: Attempt) -> Iterator[None]:
+def replacing(attempt: Attempt) -> Iterator[None]:
     """During the block, a call under the running operation's own id becomes its continuation."""
-    token = _capturing.set(attempt)
+    token = _replacing.set(attempt)
     try:
         yield
     finally:
-        _capturing.reset(token)
+        _replacing.reset(token)
 
 
 def replaced_by(call: Call) -> Attempt | None:
     """Return the attempt that the call replaces: the one whose body is in `capturing`, if the call has its id."""
-    attempt = _capturing.get()
+    attempt = _replacing.get()
     return attempt if attempt is not None and call.operation.pk == attempt.operation.pk else None
 
 
-def go_on(attempt: Attempt, task: TaskOptions, call: Call) -> None:
+def continue_in_row(attempt: Attempt, task: TaskOptions, call: Call) -> None:
     """Make the call the continuation of the replaced operation's row.
 
     Raises:
@@ -47,23 +47,23 @@ def go_on(attempt: Attempt, task: TaskOptions, call: Call) -> None:
         ObjectGone: If the replacement's object is gone.
     """
     asked = call.operation
-    ledger.hold(asked)
+    ledger.lock_row(asked)
     conflicts.look(asked)
     attempt.replacement = {
         **{"task": task.name, "payload": call.payload, "options": asked.options, "max_attempts": asked.max_attempts},
         **{"expires_at": asked.expires_at, "retention": asked.retention},
-        **{name: asked.__dict__[name] for name in ledger.TIES},
+        **{name: asked.__dict__[name] for name in ledger.SUBJECT_COLUMNS},
         **{"available_at": asked.available_at, "due_at": asked.due_at},
         **{"delivered": asked.delivered, "attempt": 0, "revision": attempt.operation.revision + 1},
         **{"error": "", "result_payload": "", "progress": None},
     }
 
 
-def follow(attempt: Attempt, call: Call, answer: AbstractOperation) -> None:
+def wait_for(attempt: Attempt, call: Call, answer: AbstractOperation) -> None:
     """Make the replaced operation's row a follower of the replacement's."""
     attempt.replacement = {
         **{"payload": call.payload, "options": call.operation.options, "delivered": call.operation.delivered},
-        **{"task": answer.task, "attempt": 0, "revision": attempt.operation.revision + 1, "follows": answer.pk},
+        **{"task": answer.task, "attempt": 0, "revision": attempt.operation.revision + 1, "waits_for": answer.pk},
         **{"replaced": True, "max_attempts": None, "available_at": Now(), "due_at": After(conf().REPUBLISH_AFTER)},
     }
 
@@ -76,7 +76,7 @@ def has_run(attempt: Attempt) -> None:
         table.rows().filter(pk=attempt.operation.pk).update(delivered=True)
 
 
-def detour(call: Call) -> Call:
+def under_new_id(call: Call) -> Call:
     """Return the call under an id of its own, without the callbacks that wait for the replaced one."""
     alone = waiter.without_canvas(call)
     alone.operation.pk = ids.new()

@@ -33,10 +33,10 @@ def retry(operation: AbstractOperation) -> bool:
     asked = table.find(pk=operation.pk)
     assert asked is not None
     _due_now(asked)
-    calls.tie_again(asked)
+    calls.bind_stored_subject(asked)
     options = codec.loads(asked.options) if asked.options else {}
     asked.delivered = not any(options.get(name) for name in CANVAS)
-    if not ledger.reopen(seen, asked, new_work=False):
+    if not ledger.rerun(seen, asked, new_work=False):
         conflicts.look(asked)
         return False
     task = safe_task_named(seen.task)

@@ -46,13 +46,13 @@ def without_canvas(call: Call) -> Call:
     return dataclasses.replace(call, operation=row, options=options)
 
 
-def waited_for_like(older: AbstractOperation, asked: AbstractOperation) -> AbstractOperation:
+def keep_waiters(older: AbstractOperation, asked: AbstractOperation) -> AbstractOperation:
     """Return the row that a newer call asks for, with those who wait for the older call in the same row.
 
     Unless the attempt that ended it is telling them, they have heard nothing; so they are to hear of what comes of
     the newer one.
     """
-    if older.delivered or (not older.is_pending and outcomes.telling(older, table.now())):
+    if older.delivered or (not older.is_pending and outcomes.in_delivery(older, table.now())):
         return asked
     options = codec.loads(asked.options) if asked.options else {}
     before = codec.loads(older.options) if older.options else {}
@@ -62,21 +62,21 @@ def waited_for_like(older: AbstractOperation, asked: AbstractOperation) -> Abstr
     return together
 
 
-def follow(call: Call, followed: AbstractOperation) -> Call:
+def add_waiter(call: Call, awaited: AbstractOperation) -> Call:
     """Write a follower in the place of the duplicate call, and return the call as the follower's."""
-    follower = _of(call, followed)
-    ledger.enqueue([follower.operation])
-    return follower
+    waiter_row = _of(call, awaited)
+    ledger.enqueue([waiter_row.operation])
+    return waiter_row
 
 
 def in_place_of_replaced(call: Call, answer: AbstractOperation) -> Call:
     """Return a call by which a replaced operation's row becomes a follower of the one that answers for the call."""
-    follower = _of(call, answer)
-    follower.operation.replaced = True
-    return follower
+    waiter_row = _of(call, answer)
+    waiter_row.operation.replaced = True
+    return waiter_row
 
 
-def join(task: TaskOptions, call: Call, followed: AbstractOperation) -> outcomes.Answer | None:
+def wait_for(task: TaskOptions, call: Call, awaited: AbstractOperation) -> outcomes.StoredOutcome | None:
     """Write a follower for a duplicate call that a worker holds, and answer for it as `answer` does.
 
     The followed row is taken as it was just read: whatever becomes of it meanwhile, that was its outcome.
@@ -87,66 +87,66 @@ def join(task: TaskOptions, call: Call, followed: AbstractOperation) -> outcomes
     Raises:
         Ignore: When there is no outcome yet, and the follower comes back.
     """
-    follower = _of(call, followed)
-    row = follower.operation
-    if not followed.is_pending:
+    waiter_row = _of(call, awaited)
+    row = waiter_row.operation
+    if not awaited.is_pending:
         row.__dict__.update(ledger.started(worker_id.me(), *worker_id.limits(task)))
-        return _outcome(task, row, followed) if ledger.enqueue([row]) else None
+        return _outcome(task, row, awaited) if ledger.enqueue([row]) else None
     row.available_at, row.due_at = After(LOOK), After(schedule.first_look(LOOK))
     if not ledger.enqueue([row]):
         return None
-    outbox.publish_call(task, dataclasses.replace(follower, options={**follower.options, "countdown": LOOK}), row)
+    outbox.publish_call(task, dataclasses.replace(waiter_row, options={**waiter_row.options, "countdown": LOOK}), row)
     raise Ignore(f"It follows a pending operation and comes back in {LOOK:g} s.")
 
 
-def _of(call: Call, followed: AbstractOperation) -> Call:
+def _of(call: Call, awaited: AbstractOperation) -> Call:
     """Return the duplicate call as its follower's, not yet written."""
     row = copy.copy(call.operation)
-    row.key, row.key_digest, row.match_digest, row.follows = "", None, "", followed.pk
+    row.key, row.key_digest, row.match_digest, row.waits_for = "", None, "", awaited.pk
     row.version, row.max_attempts, row.expires_at = None, None, None
     # It runs nothing, so it neither needs the object nor takes the lock, which the followed one may hold.
-    row.lock, row.lock_slot, row.anchor = "", None, None
+    row.lock, row.lock_slot, row.subject_row = "", None, None
     row.available_at, row.due_at, row.created_at = Now(), After(conf().REPUBLISH_AFTER), Now()
     options = {name: value for name, value in call.options.items() if name not in ("eta", "expires")}
     return dataclasses.replace(call, operation=row, options=options)
 
 
-def answer(task: TaskOptions, follower: AbstractOperation) -> outcomes.Answer:
+def answer(task: TaskOptions, waiter_row: AbstractOperation) -> outcomes.StoredOutcome:
     """Repeat the outcome of the operation that a claimed follower follows.
 
     Raises:
         Ignore: When that is still pending, and the follower comes back; or was cancelled.
         Exception: The stored one, when it failed.
     """
-    assert follower.follows is not None
-    seen = table.read(follower.follows)
+    assert waiter_row.waits_for is not None
+    seen = table.read(waiter_row.waits_for)
     if seen is not None and seen.operation.is_pending:
-        _come_back(follower, seen)
-    followed = seen.operation if seen else _gone(follower.follows)
-    return _outcome(task, follower, followed)
+        _redeliver_later(waiter_row, seen)
+    awaited = seen.operation if seen else _gone(waiter_row.waits_for)
+    return _outcome(task, waiter_row, awaited)
 
 
-def _come_back(follower: AbstractOperation, seen: table.Seen) -> None:
-    delay = min(LOOK_MAX, LOOK * 2 ** min(follower.attempt - 1, 10))
+def _redeliver_later(waiter_row: AbstractOperation, seen: table.Seen) -> None:
+    delay = min(LOOK_MAX, LOOK * 2 ** min(waiter_row.attempt - 1, 10))
     if seen.operation.state == State.QUEUED:
         wait = (seen.operation.available_at - seen.now).total_seconds()
         delay = max(delay, min(wait, LOOK_AHEAD))
-    if ledger.hand_back(follower, delay, name="requeued") and delay <= conf().MAX_BROKER_DELAY:
-        outbox.publish_rows(table.rows().filter(pk=follower.pk))
+    if ledger.requeue(waiter_row, delay, name="requeued") and delay <= conf().MAX_BROKER_DELAY:
+        outbox.publish_rows(table.rows().filter(pk=waiter_row.pk))
     raise Ignore(f"It follows a pending operation and comes back in {delay:g} s.")
 
 
-def _outcome(task: TaskOptions, follower: AbstractOperation, followed: AbstractOperation) -> outcomes.Answer:
-    if _repeat(follower, followed):
-        return outcomes.outcome(task, follower)
+def _outcome(task: TaskOptions, waiter_row: AbstractOperation, awaited: AbstractOperation) -> outcomes.StoredOutcome:
+    if _repeat(waiter_row, awaited):
+        return outcomes.outcome(task, waiter_row)
     raise Ignore("Another copy of this message answered.")
 
 
-def _repeat(follower: AbstractOperation, followed: AbstractOperation) -> bool:
-    if followed.state == State.SUCCEEDED:
-        return ledger.settle(follower, followed.result_payload)
-    failure = ledger.Failure(followed.error, followed.traceback, followed.exception)
-    return ledger.end(follower, State(followed.state), failure)
+def _repeat(waiter_row: AbstractOperation, awaited: AbstractOperation) -> bool:
+    if awaited.state == State.SUCCEEDED:
+        return ledger.settle(waiter_row, awaited.result_payload)
+    failure = ledger.Failure(awaited.error, awaited.traceback, awaited.exception)
+    return ledger.finish(waiter_row, State(awaited.state), failure)
 
 
 def _gone(pk: uuid.UUID) -> AbstractOperation:

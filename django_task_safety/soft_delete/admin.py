@@ -42,7 +42,7 @@ class RemovedFilter(admin.SimpleListFilter):
         return queryset.filter(is_removed=self.value() in {"1", "yes", "true", "True"})
 
 
-class _NestedSoftly(SoftRules, NestedObjects):
+class _NestedSoftRules(SoftRules, NestedObjects):
     """What goes, as a tree to be shown."""
 
 
@@ -113,8 +113,8 @@ class SoftDeleteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return what goes: a tree to be shown, counts, the permissions that are missing, and what protects."""
         if self._for_good:
             return super().get_deleted_objects(objs, request)
-        collector = _NestedSoftly(router.db_for_write(self.model), origin=objs)
-        with delete_guard.softly():
+        collector = _NestedSoftRules(router.db_for_write(self.model), origin=objs)
+        with delete_guard.soft_collecting():
             collector.collect(objs)
         counts = Counter(obj._meta.verbose_name_plural for found in collector.model_objs.values() for obj in found)
         tree = collector.nested(self._shown)

@@ -15,7 +15,7 @@ from django.db.models import signals
 from django.db.models.deletion import Collector
 
 from django_task_safety.objects import delete_guard
-from django_task_safety.objects.snapshot import Loaded
+from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import detachment
 from django_task_safety.soft_delete.rows import by_holder, cascades, chunks, holder, is_soft, key_in, rows
 from django_task_safety.values import clock
@@ -92,7 +92,7 @@ class SoftCollector(SoftRules):
         """
         self._roots = list(objs)
         with transaction.atomic(using=self.using):
-            with delete_guard.softly():
+            with delete_guard.soft_collecting():
                 self.collect(self._roots)
             self.data = {model: sorted(found, key=attrgetter("pk")) for model, found in self.data.items()}
             self.sort()
@@ -122,7 +122,7 @@ class SoftCollector(SoftRules):
                 rows(model, self.using).filter(pk__in=chunk, is_removed=False).update(**values)
         for obj in self._objects():
             vars(obj).update(values)
-            Loaded.update(obj, values)
+            Snapshot.update(obj, values)
         for objs in self.data.values():
             if objs:
                 delete_guard.cancel(list(objs), self.using, removed=True)
@@ -138,7 +138,7 @@ class SoftCollector(SoftRules):
         live = self._live.setdefault(model, {})
         new = [obj for obj in objs if key_in(model, obj) not in live]
         if new:
-            delete_guard.hold(new, self.using, self._look)
+            delete_guard.lock(new, self.using, self._look)
         keys = sorted({key_in(model, obj) for obj in new})
         live.update(dict.fromkeys(keys, False))
         for chunk in chunks(keys):

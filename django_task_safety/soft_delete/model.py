@@ -11,7 +11,7 @@ from model_utils.models import SoftDeletableModel
 
 from django_task_safety.locking.managers import LockableManager
 from django_task_safety.objects.pending import PendingOperationsModel
-from django_task_safety.objects.snapshot import Loaded
+from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import unique_conflicts
 from django_task_safety.soft_delete.managers import AllManager, RemovedManager, SoftDeleteManager
 
@@ -132,7 +132,7 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
         Raises:
             ObjectGone: If the row was deleted or removed since it was loaded. Nothing was written.
         """
-        known = Loaded.of(self)
+        known = Snapshot.of(self)
         was_removed = known is not None and known.values.get("is_removed", False)
         if resurrect or (was_removed and not self.is_removed):
             vars(self).update(LIVE)
@@ -152,7 +152,7 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
         if not self.is_removed:
             unique_conflicts.validate(self, exclude or ())
 
-    def _save_condition(self, model: type[models.Model], loaded: Loaded | None) -> dict[str, Any]:
+    def _save_condition(self, model: type[models.Model], loaded: Snapshot | None) -> dict[str, Any]:
         known = loaded.values if loaded else self.__dict__
         here = any(field.name == "is_removed" for field in model._meta.local_concrete_fields)
         return {"is_removed": False} if here and not known.get("is_removed", False) else {}

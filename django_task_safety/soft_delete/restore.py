@@ -11,7 +11,7 @@ from django.db import IntegrityError, models, transaction
 from django.db.models.deletion import DO_NOTHING, PROTECT, RESTRICT, get_candidate_relations_to_delete
 
 from django_task_safety.errors import ObjectGone, RestoreConflict
-from django_task_safety.objects.snapshot import Loaded
+from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import detachment
 from django_task_safety.soft_delete.rows import by_holder, cascades, chunks, is_soft, key_in, rows
 
@@ -68,7 +68,7 @@ def _restore(removal: uuid.UUID | None, roots: list[models.Model], using: str) -
         detachment.reconnect(removal, objs, using)
     for obj in objs:
         vars(obj).update(_LIVE)
-        Loaded.update(obj, _LIVE)
+        Snapshot.update(obj, _LIVE)
     return Counter(type(obj)._meta.label for obj in objs)
 
 

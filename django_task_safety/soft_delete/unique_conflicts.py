@@ -13,7 +13,7 @@ from django_task_safety.errors import RemovedExists
 from django_task_safety.soft_delete.rows import rows
 
 
-def bare(model: type[models.Model]) -> list[tuple[str, ...]]:
+def unique_including_removed(model: type[models.Model]) -> list[tuple[str, ...]]:
     """Return the fields of the model's own table, alone or together, that are unique among removed rows as well.
 
     The primary key is not among them, nor the link to a parent by multi-table inheritance.
@@ -33,7 +33,7 @@ def _everywhere(model: type[models.Model]) -> list[tuple[str, ...]]:
     """Return those of the model's own table and of its parents' tables, and the primary keys."""
     tables = [model, *model._meta.all_parents]
     keys = [one._meta.pk for one in tables if one._meta.pk and one._meta.pk not in one._meta.parents.values()]
-    return [*((key.name,) for key in keys), *(names for one in tables for names in bare(one))]
+    return [*((key.name,) for key in keys), *(names for one in tables for names in unique_including_removed(one))]
 
 
 def validate(instance: models.Model, exclude: Collection[str]) -> None:

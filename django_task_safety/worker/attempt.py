@@ -23,13 +23,13 @@ from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec, references
 from django_task_safety.worker import kept_connection, retry_policy, savepoints
 from django_task_safety.worker.failure import (
-    Fenced,
+    OwnershipLost,
     fail,
     foreign_retry,
-    go_round,
-    hand_back,
     publish_after_commit,
-    tie_to_newer,
+    rebind_subject,
+    requeue,
+    requeue_for_newer_arguments,
 )
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ def _conclude(attempt: Attempt, exc: BaseException) -> Any:
 
 
 def _recorded(attempt: Attempt, exc: BaseException) -> Any:
-    if isinstance(exc, Fenced):
-        return _adopt(attempt, own_cancel=True)
+    if isinstance(exc, OwnershipLost):
+        return _answer_from_row(attempt, own_cancel=True)
     if isinstance(exc, OperationSuperseded):
-        return _adopt(attempt)
+        return _answer_from_row(attempt)
     if isinstance(exc, OperationCancelled | ObjectGone):
         return _cancelled(attempt, getattr(exc, "message", str(exc)))
     if isinstance(exc, Retry):
@@ -112,8 +112,8 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any
             if attempt.retry is None:
                 _settle(attempt, value)
                 return value
-            hand_back(attempt, attempt.retry)
-            attempt.handed_back = True
+            requeue(attempt, attempt.retry)
+            attempt.requeued_with_body = True
             leave = attempt.retry.signal
     raise leave
 
@@ -135,37 +135,37 @@ def _settle(attempt: Attempt, value: Any) -> None:
         return
     # Somebody asked for newer work meanwhile: this run counts, and the row goes round once more.
     counts = {} if operation.version is None else {"succeeded_version": operation.version}
-    if not go_round(task, operation, **counts):
-        raise Fenced
+    if not requeue_for_newer_arguments(task, operation, **counts):
+        raise OwnershipLost
     outcomes.leave_to_newer(task)
 
 
 def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
     operation = attempt.operation
     if not attempt.replaced:
-        if not ledger.end(operation, State.CANCELLED, ledger.Failure(codec.printable(f"Ignored: {exc}"))):
-            raise Fenced
+        if not ledger.finish(operation, State.CANCELLED, ledger.Failure(codec.printable(f"Ignored: {exc}"))):
+            raise OwnershipLost
         notifications.transition("cancelled", operation, str(exc))
     elif attempt.replacement is not None:
-        went = ledger.hand_back(operation, 0.0, attempt.replacement, name="enqueued", newest=True)
-        if not went and not go_round(attempt.task, operation):
-            raise Fenced
-    elif ledger.end(operation, State.SUCCEEDED, replaced=True, result_payload="null", progress=1.0, delivered=True):
+        went = ledger.requeue(operation, 0.0, attempt.replacement, name="enqueued", newest=True)
+        if not went and not requeue_for_newer_arguments(attempt.task, operation):
+            raise OwnershipLost
+    elif ledger.finish(operation, State.SUCCEEDED, replaced=True, result_payload="null", progress=1.0, delivered=True):
         notifications.transition("succeeded", operation, "replaced")
     else:
-        raise Fenced
+        raise OwnershipLost
 
 
 def _retry(attempt: Attempt, exc: Retry) -> Any:
-    if attempt.retry is not None and attempt.handed_back:
+    if attempt.retry is not None and attempt.requeued_with_body:
         raise exc  # throw=False: queued again with what the body wrote
     request = attempt.retry or foreign_retry(attempt, exc)
     if retry_policy.exhausted(attempt.operation):
         return _failed(attempt, request.exc or request.signal)
     try:
-        hand_back(attempt, request)
-    except Fenced:
-        return _adopt(attempt)
+        requeue(attempt, request)
+    except OwnershipLost:
+        return _answer_from_row(attempt)
     raise request.signal
 
 
@@ -175,24 +175,24 @@ def _failed(attempt: Attempt, exc: BaseException) -> Any:
     delay = retry_policy.delay_after(task, operation, exc)
     if delay is None:
         if not fail(task, operation, exc):
-            return _adopt(attempt, problem=exc)
+            return _answer_from_row(attempt, problem=exc)
         raise exc
     when: Any = delay
     signal = Retry(exc=exc if isinstance(exc, Exception) else None, when=when, is_eager=task.request.is_eager)
     try:
-        hand_back(attempt, RetryRequest(signal, delay, exc))
-    except Fenced:
-        return _adopt(attempt, problem=exc)
+        requeue(attempt, RetryRequest(signal, delay, exc))
+    except OwnershipLost:
+        return _answer_from_row(attempt, problem=exc)
     raise signal from exc
 
 
 def _cancelled(attempt: Attempt, reason: str) -> Any:
     """End the operation as cancelled from inside; where it was cancelled from outside, answer with that."""
     operation = attempt.operation
-    if ledger.end(operation, State.CANCELLED, ledger.Failure(codec.printable(reason))):
+    if ledger.finish(operation, State.CANCELLED, ledger.Failure(codec.printable(reason))):
         notifications.transition("cancelled", operation, reason)
         return outcomes.outcome(attempt.task, operation).get()
-    return _adopt(attempt)
+    return _answer_from_row(attempt)
 
 
 def _interrupted(attempt: Attempt, exc: BaseException) -> None:
@@ -205,12 +205,12 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
             fail(attempt.task, operation, late, delivered=True)
         elif retry_policy.exhausted(operation):
             fail(attempt.task, operation, exc)
-        elif ledger.hand_back(operation, 0.0, {"error": why}, name="requeued", reason=why):
-            tie_to_newer(operation.pk)
+        elif ledger.requeue(operation, 0.0, {"error": why}, name="requeued", reason=why):
+            rebind_subject(operation.pk)
             publish_after_commit(operation)
 
 
-def _adopt(attempt: Attempt, *, own_cancel: bool = False, problem: BaseException | None = None) -> Any:
+def _answer_from_row(attempt: Attempt, *, own_cancel: bool = False, problem: BaseException | None = None) -> Any:
     """This attempt lost the operation, or lost sight of its own commit: answer with what the row says.
 
     Args:
@@ -219,7 +219,7 @@ def _adopt(attempt: Attempt, *, own_cancel: bool = False, problem: BaseException
         own_cancel: Whether it may have been cancelled inside the body's own transaction, which was rolled back.
     """
     operation, reason = attempt.operation, "cancelled in its own transaction"
-    if own_cancel and ledger.end(operation, State.CANCELLED, ledger.Failure(reason)):
+    if own_cancel and ledger.finish(operation, State.CANCELLED, ledger.Failure(reason)):
         notifications.transition("cancelled", operation, reason)
     seen = table.read(operation.pk)
     if seen is not None and seen.operation.state == State.SUCCEEDED and problem is not None:

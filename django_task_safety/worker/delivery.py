@@ -25,7 +25,7 @@ from django_task_safety.producer import enqueue as enqueueing
 from django_task_safety.producer import outbox, waiter
 from django_task_safety.producer import outcome as outcomes
 from django_task_safety.producer.call import Call
-from django_task_safety.producer.deduplication import Verdict
+from django_task_safety.producer.deduplication import Resolution
 from django_task_safety.record import AbstractOperation, State, new_operation, operation_model, read_operation
 from django_task_safety.values.clock import Now
 from django_task_safety.worker import attempt as attempts
@@ -71,7 +71,7 @@ class Message:
         known = {
             **{"id": self.operation_id, "task": task.name, "state": State.QUEUED, "key": self.header.get("key", "")},
             **{"attempt": self.header.get("att", 0), "revision": self.header.get("rev", 0)},
-            **{"follows": _uuid(self.header.get("follows")), "generation": self.header.get("gen", 0)},
+            **{"waits_for": _uuid(self.header.get("waits_for")), "generation": self.header.get("gen", 0)},
             **{"version": self.header.get("ver"), "max_attempts": self.header.get("max")},
         }
         names = [name for name in operation_model().column_names() if name in known]
@@ -97,14 +97,14 @@ def deliver(task: TaskOptions, args: Any, kwargs: Any) -> Any:
     except DatabaseError as exc:
         logger.warning("message %s waits: the database does not answer: %s", message.id, exc)
         kept_connection.abandon()
-        raise _come_back(task, message.header, OUTAGE_PAUSE) from exc
+        raise _redeliver_later(task, message.header, OUTAGE_PAUSE) from exc
     if isinstance(outcome, AbstractOperation):
         revised = outcome.revision != message.header.get("rev", 0)
         return attempts.run(task, outcome, None if revised else (args, kwargs))
     return outcome.get()
 
 
-def _claim(task: TaskOptions, message: Message) -> AbstractOperation | outcomes.Answer:
+def _claim(task: TaskOptions, message: Message) -> AbstractOperation | outcomes.StoredOutcome:
     if message.operation_id is None:
         return _claim_unregistered(task, message)
     limits = worker_id.limits(task)
@@ -116,14 +116,14 @@ def _claim(task: TaskOptions, message: Message) -> AbstractOperation | outcomes.
             logger.warning("message %s: its operation is gone (pruned or deleted); dropped", message.id)
             raise Ignore("The operation is gone.")
         if seen.claimed:
-            return seen.operation if seen.operation.follows is None else waiter.answer(task, seen.operation)
-        answer = _step_aside(task, message, seen)
+            return seen.operation if seen.operation.waits_for is None else waiter.answer(task, seen.operation)
+        answer = _answer_unclaimable(task, message, seen)
         if answer is not None:
             return answer
-    raise _come_back(task, message.header, CONTENTION_PAUSE)
+    raise _redeliver_later(task, message.header, CONTENTION_PAUSE)
 
 
-def _claim_unregistered(task: TaskOptions, message: Message) -> AbstractOperation | outcomes.Answer:
+def _claim_unregistered(task: TaskOptions, message: Message) -> AbstractOperation | outcomes.StoredOutcome:
     """A message without a row gets one, already running: one statement."""
     try:
         call = calls.make(task, message.args, message.kwargs, _options(task, message))
@@ -133,7 +133,7 @@ def _claim_unregistered(task: TaskOptions, message: Message) -> AbstractOperatio
     return _claim_call(task, message, call)
 
 
-def _claim_call(task: TaskOptions, message: Message, call: Call) -> AbstractOperation | outcomes.Answer:
+def _claim_call(task: TaskOptions, message: Message, call: Call) -> AbstractOperation | outcomes.StoredOutcome:
     asked = call.operation
     running = ledger.started(worker_id.me(), *worker_id.limits(task))
     queued = {name: asked.__dict__[name] for name in running}
@@ -141,30 +141,30 @@ def _claim_call(task: TaskOptions, message: Message, call: Call) -> AbstractOper
     if ledger.enqueue([asked]):
         return asked
     asked.__dict__.update(queued)
-    return _meet(task, message, call)
+    return _resolve_existing(task, message, call)
 
 
-def _meet(task: TaskOptions, message: Message, call: Call) -> AbstractOperation | outcomes.Answer:
+def _resolve_existing(task: TaskOptions, message: Message, call: Call) -> AbstractOperation | outcomes.StoredOutcome:
     """The row is there already: from an earlier copy of this message, or from another call with the same key."""
     try:
         alone = waiter.without_canvas(call).operation
-        verdict, first = enqueueing.resolve(task, alone, new=call.operation, sent=True)
+        resolution, first = enqueueing.resolve(task, alone, new=call.operation, sent=True)
     except DuplicateOperation as duplicate:
-        verdict, first = Verdict.DUPLICATE, duplicate.operation
+        resolution, first = Resolution.DUPLICATE, duplicate.operation
     except (KeyReused, ObjectLocked) as exc:
         _record_refusal(task, message, exc)
         raise
     except ObjectGone:
         # Written all the same, so that it ends as one whose object goes later does: when the object is to be loaded.
-        call.operation.anchor = None
+        call.operation.subject_row = None
         return _claim_call(task, message, call)
-    if verdict is Verdict.CONTINUED:
-        enqueueing.go_on(task, call, first)
+    if resolution is Resolution.CONTINUED:
+        enqueueing.continue_in_row(task, call, first)
     if first.pk != message.id:
         try:
-            answer = waiter.join(task, call, first)
+            answer = waiter.wait_for(task, call, first)
         finally:
-            if verdict in (Verdict.REOPENED, Verdict.RENEWED):
+            if resolution in (Resolution.RERUN, Resolution.RENEWED):
                 outbox.publish_rows(table.rows().filter(pk=first.pk), forget=True)
         if answer is not None:
             return answer
@@ -187,7 +187,7 @@ def _options(task: TaskOptions, message: Message) -> dict[str, Any]:
     return {**canvas, **times, "task_id": message.id, **outcomes.routing(request)}
 
 
-def _step_aside(task: TaskOptions, message: Message, seen: table.Seen) -> outcomes.Answer | None:
+def _answer_unclaimable(task: TaskOptions, message: Message, seen: table.Seen) -> outcomes.StoredOutcome | None:
     """Answer for an operation that cannot be claimed; None to try once more."""
     operation = seen.operation
     if operation.task != task.name:
@@ -199,14 +199,14 @@ def _step_aside(task: TaskOptions, message: Message, seen: table.Seen) -> outcom
         if wait > conf().MAX_BROKER_DELAY:
             raise Ignore("It waits in the database.")
         if wait > 0:
-            raise _come_back(task, message.header, wait)
+            raise _redeliver_later(task, message.header, wait)
         if operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= seen.now:
             cancellation.expire(operation)
         return None
-    if operation.replaced and operation.follows is None:
+    if operation.replaced and operation.waits_for is None:
         raise Ignore("Its replacement answers for it.")
-    if outcomes.has_canvas(task.request) and (wait := outcomes.telling(operation, seen.now)):
-        raise _come_back(task, message.header, wait)
+    if outcomes.has_canvas(task.request) and (wait := outcomes.in_delivery(operation, seen.now)):
+        raise _redeliver_later(task, message.header, wait)
     if operation.delivered and operation.state == State.FAILED:
         outcomes.store_failure(task, operation)
     elif not operation.delivered or not outcomes.has_canvas(task.request):
@@ -214,7 +214,7 @@ def _step_aside(task: TaskOptions, message: Message, seen: table.Seen) -> outcom
     raise Ignore("It has ended, and its outcome was delivered.")
 
 
-def _come_back(task: TaskOptions, header: dict[str, Any], delay: float) -> Ignore | Reject:
+def _redeliver_later(task: TaskOptions, header: dict[str, Any], delay: float) -> Ignore | Reject:
     """Publish the message once more, to come back after ``delay`` seconds; the worker slot is free at once."""
     if task.request.is_eager:
         return Ignore("It is pending elsewhere.")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_task_safety")
 
 
-class Fenced(Exception):
+class OwnershipLost(Exception):
     """The settle found that this attempt does not own the operation any more: roll everything back."""
 
 
@@ -37,7 +37,7 @@ def foreign_retry(attempt: Attempt, exc: Retry) -> RetryRequest:
     return RetryRequest(exc, retry_policy.wait_of(attempt, exc), cause)
 
 
-def hand_back(attempt: Attempt, request: RetryRequest) -> None:
+def requeue(attempt: Attempt, request: RetryRequest) -> None:
     """Queue the next attempt with what ``self.retry()`` changed."""
     operation, task = attempt.operation, attempt.task
     values: dict[str, Any] = {}
@@ -47,31 +47,31 @@ def hand_back(attempt: Attempt, request: RetryRequest) -> None:
         values["max_attempts"] = request.max_retries + 1
     changed = retry_policy.changed(task, operation, request)
     announced = {"name": "retried", "reason": values.get("error", "")}
-    done = ledger.hand_back(operation, request.delay, {**values, **changed}, newest=bool(changed), **announced)
+    done = ledger.requeue(operation, request.delay, {**values, **changed}, newest=bool(changed), **announced)
     if not done and changed:
         # Where somebody asked for newer work meanwhile, that is what the next attempt does.
-        done = ledger.hand_back(operation, request.delay, values, **announced)
+        done = ledger.requeue(operation, request.delay, values, **announced)
     if not done:
-        raise Fenced
+        raise OwnershipLost
     if changed or task.on_duplicate == "replace" or task.version is not None:
-        tie_to_newer(operation.pk)
+        rebind_subject(operation.pk)
     if request.delay <= conf().MAX_BROKER_DELAY and not task.request.is_eager:
         publish_after_commit(operation)
 
 
-def go_round(task: TaskOptions, operation: AbstractOperation, **values: Any) -> bool:
+def requeue_for_newer_arguments(task: TaskOptions, operation: AbstractOperation, **values: Any) -> bool:
     """Queue the operation once more, for newer work that was asked for meanwhile; False if it is not owned any more."""
     attempts = None if task.max_retries is None else task.max_retries + 1
     fresh = {"attempt": 0, "max_attempts": attempts, "result_payload": "", "started_at": None, "progress": None}
-    if not ledger.hand_back(operation, 0.0, {**fresh, "error": "", **values}, name="enqueued"):
+    if not ledger.requeue(operation, 0.0, {**fresh, "error": "", **values}, name="enqueued"):
         return False
-    tie_to_newer(operation.pk)
+    rebind_subject(operation.pk)
     if not task.app.conf.task_always_eager:
         publish_after_commit(operation)
     return True
 
 
-def tie_to_newer(pk: uuid.UUID) -> None:
+def rebind_subject(pk: uuid.UUID) -> None:
     """Tie a queued row to the object of the arguments that wait in it; while an attempt ran, it was tied to its own.
 
     One that holds a lock stays tied to what it locks: newer arguments that need another lock were refused.
@@ -102,23 +102,23 @@ def fail(task: TaskOptions, operation: AbstractOperation, exc: BaseException, **
     """
     failure, token = outcomes.failure(task, exc), operation.token
 
-    def end() -> AbstractOperation | None:
+    def finish() -> AbstractOperation | None:
         # As before an earlier try that was rolled back.
         operation.token, operation.state = token, State.RUNNING
-        if not ledger.end(operation, State.FAILED, failure, newest=True, **values):
-            go_round(task, operation, error=failure.error)
+        if not ledger.finish(operation, State.FAILED, failure, newest=True, **values):
+            requeue_for_newer_arguments(task, operation, error=failure.error)
             return None
         notifications.transition("failed", operation, failure.error, exc=exc)
         return operation
 
-    return compensated(task, exc, end)
+    return compensated(task, exc, finish)
 
 
 class TransactionBroken(Exception):
     """A compensation broke the transaction that it shares with the end of its operation."""
 
 
-def compensated(task: TaskOptions | None, exc: BaseException, end: Callable[[], AbstractOperation | None]) -> bool:
+def compensated(task: TaskOptions | None, exc: BaseException, finish: Callable[[], AbstractOperation | None]) -> bool:
     """Fail an operation and call its compensations in one transaction.
 
     A compensation that breaks that transaction (a deadlock, a lost connection) is tried once more in a new one, and
@@ -134,7 +134,7 @@ def compensated(task: TaskOptions | None, exc: BaseException, end: Callable[[], 
     for called in (handlers, handlers, []):
         try:
             with transaction.atomic(using=conf().DATABASE):
-                operation = end()
+                operation = finish()
                 if operation is not None:
                     _compensate(called, operation, exc)
                     if problem is not None and not called:

@@ -105,6 +105,6 @@ def _note_delivery(task: Any, state: str) -> None:
         return
     try:
         found = table.rows().filter(pk=message_id(str(request.id)), state=state, delivered=False)
-        schedule.look_again(found, delivered=True)
+        schedule.reschedule(found, delivered=True)
     except Exception:
         logger.warning("operation %s: could not note that its outcome was delivered", request.id, exc_info=True)

@@ -22,7 +22,7 @@ from django_task_safety.worker import failure as failures
 from django_task_safety.worker import retry_policy
 
 
-class Fate(enum.Enum):
+class LossOutcome(enum.Enum):
     """What became of an operation whose attempt was lost."""
 
     QUEUED_AGAIN = enum.auto()
@@ -33,29 +33,29 @@ class Fate(enum.Enum):
     UNKNOWN = enum.auto()
 
 
-def worker_lost(pk: uuid.UUID, exc: BaseException) -> Fate:
+def worker_lost(pk: uuid.UUID, exc: BaseException) -> LossOutcome:
     """A child of this worker's pool died in the middle of the operation."""
-    mine = table.rows().filter(pk=pk, owner=worker_id.me(), state=State.RUNNING)
+    mine = table.rows().filter(pk=pk, worker=worker_id.me(), state=State.RUNNING)
     operation = mine.first()
     if operation is None:
-        return Fate.NOT_OURS if table.rows().filter(pk=pk).exists() else Fate.UNKNOWN
+        return LossOutcome.NOT_OURS if table.rows().filter(pk=pk).exists() else LossOutcome.UNKNOWN
     reason = f"The worker process was lost: {exc}"
     if retry_policy.exhausted(operation):
-        return Fate.FAILED if give_up_alone(operation, WorkerLost, reason, told=True) else Fate.NOT_OURS
-    if not ledger.take_back(mine.filter(token=operation.token), reason):
-        return Fate.NOT_OURS
+        return LossOutcome.FAILED if discard_one(operation, WorkerLost, reason, notified=True) else LossOutcome.NOT_OURS
+    if not ledger.rescue(mine.filter(token=operation.token), reason):
+        return LossOutcome.NOT_OURS
     operation.state = State.QUEUED
     notifications.transition("requeued", operation, reason)
-    failures.tie_to_newer(pk)
+    failures.rebind_subject(pk)
     outbox.publish_rows(table.rows().filter(pk=pk))
-    return Fate.QUEUED_AGAIN
+    return LossOutcome.QUEUED_AGAIN
 
 
 def time_limit_passed(pk: uuid.UUID, exc: BaseException) -> None:
     """The pool killed the attempt at its hard time limit."""
-    operation = table.rows().filter(pk=pk, owner=worker_id.me(), state=State.RUNNING).first()
+    operation = table.rows().filter(pk=pk, worker=worker_id.me(), state=State.RUNNING).first()
     if operation is not None:
-        give_up_alone(operation, TimeLimitPassed, f"The hard time limit passed: {exc}", told=True)
+        discard_one(operation, TimeLimitPassed, f"The hard time limit passed: {exc}", notified=True)
 
 
 def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> None:
@@ -65,7 +65,7 @@ def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> N
         return
     if expired:
         cancellation.expire(operation)
-    elif operation.state == State.QUEUED or (terminated and operation.owner == worker_id.me()):
+    elif operation.state == State.QUEUED or (terminated and operation.worker == worker_id.me()):
         cancellation.cancel(operation, f"revoked ({reason})")
 
 
@@ -77,16 +77,18 @@ def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
     """
     if not lost:
         return 0
-    queued = ledger.take_back(table.rows().filter(pk__in=[row.pk for row in lost]), reason)
+    queued = ledger.rescue(table.rows().filter(pk__in=[row.pk for row in lost]), reason)
     for row in lost:
         if table.newer_waits(row):
-            failures.tie_to_newer(row.pk)
+            failures.rebind_subject(row.pk)
         row.state = State.QUEUED
         notifications.transition("requeued", row, reason)
     return queued
 
 
-def give_up(lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, told: bool = False) -> int:
+def discard_exhausted(
+    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, notified: bool = False
+) -> int:
     """Fail operations that cannot be attempted any more, in one transaction; without compensations.
 
     Where somebody asked for newer work meanwhile, that is queued instead.
@@ -95,7 +97,7 @@ def give_up(lost: Sequence[AbstractOperation], error: type[OperationError], reas
         lost: The operations, as they were seen.
         error: What they fail with.
         reason: Its text.
-        told: Whether Celery itself tells the result backend, callbacks and chord.
+        notified: Whether Celery itself tells the result backend, callbacks and chord.
 
     Returns:
         How many were failed; those that changed meanwhile are left alone.
@@ -103,11 +105,16 @@ def give_up(lost: Sequence[AbstractOperation], error: type[OperationError], reas
     if not lost:
         return 0
     with transaction.atomic(using=conf().DATABASE):
-        return len(_fail(lost, error, reason, told=told, skip=False))
+        return len(_fail(lost, error, reason, notified=notified, skip=False))
 
 
-def give_up_alone(
-    operation: AbstractOperation, error: type[OperationError], reason: str, *, told: bool = False, skip: bool = False
+def discard_one(
+    operation: AbstractOperation,
+    error: type[OperationError],
+    reason: str,
+    *,
+    notified: bool = False,
+    skip: bool = False,
 ) -> bool:
     """Fail one operation and call its compensations, in a transaction of its own; return whether this did it.
 
@@ -115,19 +122,19 @@ def give_up_alone(
         operation: As it was seen.
         error: As for `give_up`.
         reason: Likewise.
-        told: Likewise.
+        notified: Likewise.
         skip: Whether to leave it to whoever holds its row now.
     """
 
-    def end() -> AbstractOperation | None:
-        failed = _fail([operation], error, reason, told=told, skip=skip)
+    def finish() -> AbstractOperation | None:
+        failed = _fail([operation], error, reason, notified=notified, skip=skip)
         return failed[0] if failed else None
 
-    return failures.compensated(safe_task_named(operation.task), error(reason, operation), end)
+    return failures.compensated(safe_task_named(operation.task), error(reason, operation), finish)
 
 
 def _fail(
-    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, told: bool, skip: bool
+    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, notified: bool, skip: bool
 ) -> list[AbstractOperation]:
     failure = ledger.Failure(f"{error.__name__}: {codec.printable(reason)}")
     seen = {operation.pk: operation.token for operation in lost}
@@ -136,21 +143,21 @@ def _fail(
     still = table.rows().filter(pk__in=list(seen)).order_by("pk").select_for_update(skip_locked=skip)
     same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
     overtaken = [row for row in same if table.newer_waits(row)]
-    _go_round(overtaken, failure.error)
+    _requeue_for_newer_arguments(overtaken, failure.error)
     same = [row for row in same if row not in overtaken]
     if not same:
         return []
     target = table.rows().filter(pk__in=[row.pk for row in same])
-    ledger.give_up(target, failure, **({"delivered": True} if told else {}))
+    ledger.discard_exhausted(target, failure, **({"delivered": True} if notified else {}))
     for row in same:
         row.state, row.error = State.FAILED, failure.error
         notifications.transition("failed", row, failure.error, exc=error(reason, row))
-    if not told:
+    if not notified:
         transaction.on_commit(partial(_tell, same, failure.error), using=conf().DATABASE, robust=True)
     return same
 
 
-def _go_round(overtaken: Sequence[AbstractOperation], error: str) -> None:
+def _requeue_for_newer_arguments(overtaken: Sequence[AbstractOperation], error: str) -> None:
     """Queue operations once more, for newer work that was asked for meanwhile; Celery may have told of their end."""
     if queue_again(overtaken, error):
         rows = table.rows().filter(pk__in=[row.pk for row in overtaken])

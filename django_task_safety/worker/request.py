@@ -17,7 +17,7 @@ from celery.worker.request import Request
 from django.db import connections
 
 from django_task_safety.worker import keeper, recovery
-from django_task_safety.worker.recovery import Fate
+from django_task_safety.worker.recovery import LossOutcome
 
 logger = logging.getLogger("django_task_safety")
 
@@ -38,22 +38,22 @@ class SafeRequest(Request):
             return None  # the pool killed it for its time limit, and all has been said
         if lost and not state.should_terminate:
             with _database("its worker was lost"):
-                fate = self._fate(exc)
-                if fate in (Fate.QUEUED_AGAIN, Fate.NOT_OURS):
+                outcome = self._loss_outcome(exc)
+                if outcome in (LossOutcome.QUEUED_AGAIN, LossOutcome.NOT_OURS):
                     state.task_ready(self)
                     self.acknowledge()
                     return None
-                if fate is Fate.UNKNOWN and not self._redelivered():
+                if outcome is LossOutcome.UNKNOWN and not self._redelivered():
                     # It died before it had a row. The broker has it still, and gives it one more chance.
                     state.task_ready(self)
                     self.reject(requeue=True)
                     return None
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
-    def _fate(self, exc: BaseException) -> Fate:
+    def _loss_outcome(self, exc: BaseException) -> LossOutcome:
         # A child that was told to go hands its attempt back before it dies, and another one here may run the next.
         taken_over = keeper.running_ids().count(self._operation_id()) > 1
-        return Fate.NOT_OURS if taken_over else recovery.worker_lost(self._operation_id(), exc)
+        return LossOutcome.NOT_OURS if taken_over else recovery.worker_lost(self._operation_id(), exc)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Fail the operation when the pool killed it at its hard time limit."""

@@ -75,7 +75,7 @@ def delay_after(task: TaskOptions, operation: AbstractOperation, exc: BaseExcept
     if decision is None or decision is False:
         return None
     if decision is True:
-        return polite(task, operation, exc)
+        return delay_with_retry_after(task, operation, exc)
     return decision
 
 
@@ -98,14 +98,14 @@ def _decide(task: TaskOptions, exc: BaseException) -> bool | float | None:
     return max(backoff.SHORTEST, seconds(answer)) if answer else backoff.SHORTEST
 
 
-def polite(task: TaskOptions, operation: AbstractOperation, exc: BaseException | None = None) -> float:
+def delay_with_retry_after(task: TaskOptions, operation: AbstractOperation, exc: BaseException | None = None) -> float:
     """Return the task's exponential backoff, or what the server asked for where that is longer."""
-    delay = usual(task, operation.attempt - 1)
+    delay = backoff_delay(task, operation.attempt - 1)
     asked = backoff.retry_after(exc) if exc is not None else None
     return delay if asked is None else max(delay, asked)
 
 
-def usual(task: TaskOptions, retries: int) -> float:
+def backoff_delay(task: TaskOptions, retries: int) -> float:
     """Return the backoff of the task before retry number ``retries``, from 0."""
     base = float(task.retry_backoff) or float(task.default_retry_delay or 0) or 1.0
     if not task.retry_backoff:
@@ -141,7 +141,7 @@ def check_left(attempt: Attempt, max_retries: int | None, exc: BaseException | N
     raise task.MaxRetriesExceededError(f"Can't retry {task.name}[{task.request.id}]: its attempts are spent.")
 
 
-def ask(attempt: Attempt, exc: Exception | None, eta: Any, countdown: Any, **changes: Any) -> Retry:
+def request_retry(attempt: Attempt, exc: Exception | None, eta: Any, countdown: Any, **changes: Any) -> Retry:
     """Note what ``self.retry()`` asks for, and return the signal that ends the attempt.
 
     Args:
@@ -161,7 +161,7 @@ def ask(attempt: Attempt, exc: Exception | None, eta: Any, countdown: Any, **cha
         delay = _until(eta) if eta is not None else _seconds(countdown)
     else:
         fixed = task.default_retry_delay
-        delay = float(fixed) if fixed is not None else polite(task, operation, exc)
+        delay = float(fixed) if fixed is not None else delay_with_retry_after(task, operation, exc)
     shown: Any = delay if when is None else when
     signal = Retry(exc=exc, when=shown, is_eager=task.request.is_eager)
     request = RetryRequest(signal, delay, exc, **changes)
@@ -180,7 +180,7 @@ def wait_of(attempt: Attempt, exc: Retry) -> float:
             return _until(when) if isinstance(when, datetime) else _seconds(when)
     except InvalidOption as problem:
         logger.warning("operation %s: a Retry that says no time waits as usual: %s", attempt.operation.pk, problem)
-    return polite(attempt.task, attempt.operation, exc.exc)
+    return delay_with_retry_after(attempt.task, attempt.operation, exc.exc)
 
 
 def _until(eta: Any) -> float:

@@ -29,11 +29,11 @@ logger = logging.getLogger("django_task_safety")
 #: must not fill the broker with copies.
 REPUBLISH_FACTOR_MAX = 16
 #: Seconds for which a lost attempt is left to those processes that know its task; then any of them ends it.
-STRANGER_GRACE = 3600.0
+UNREGISTERED_GRACE = 3600.0
 #: Seconds after which a due operation fails whose task nobody who sweeps knows: thirty days.
-FORGOTTEN_AFTER = 30 * 86_400.0
+OVERDUE_AFTER = 30 * 86_400.0
 
-_Casualty = tuple[AbstractOperation, type[OperationError], str]
+_Loss = tuple[AbstractOperation, type[OperationError], str]
 
 
 @dataclasses.dataclass(slots=True)
@@ -68,7 +68,7 @@ def sweep() -> Swept:
 
 def _due() -> list[uuid.UUID]:
     # What this process does not know is for one that does: it can publish it, and may have a compensation.
-    lost = Q(state=State.RUNNING, due_at__gt=After(-STRANGER_GRACE))
+    lost = Q(state=State.RUNNING, due_at__gt=After(-UNREGISTERED_GRACE))
     queued = Q(state=State.QUEUED, due_at__gt=After(-conf().REPUBLISH_AFTER))
     foreign = (lost | queued) & ~Q(task__in=[*safe_task_names(), LOCK])
     found = table.rows().filter(due_at__lte=Now()).exclude(foreign).order_by("due_at")
@@ -85,7 +85,7 @@ def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
         # Also where a hook failed after the commit; a message too many does no harm.
         _publish(work.publish, total)
     for one in work.alone:
-        _give_up_alone(*one, total)
+        _discard_one(*one, total)
 
 
 @dataclasses.dataclass(slots=True)
@@ -94,12 +94,12 @@ class _Work:
 
     publish: list[AbstractOperation] = dataclasses.field(default_factory=list)
     #: Those to fail with their compensations, which may take long, or break the transaction that they run in.
-    alone: list[_Casualty] = dataclasses.field(default_factory=list)
+    alone: list[_Loss] = dataclasses.field(default_factory=list)
 
 
-def _give_up_alone(row: AbstractOperation, error: type[OperationError], reason: str, total: Swept) -> None:
+def _discard_one(row: AbstractOperation, error: type[OperationError], reason: str, total: Swept) -> None:
     try:
-        total.failed += recovery.give_up_alone(row, error, reason, skip=True)
+        total.failed += recovery.discard_one(row, error, reason, skip=True)
     except Exception:
         logger.exception("operation %s: it could not be failed now; the next sweep tries again", row.pk)
 
@@ -113,7 +113,7 @@ def _locked(pks: Sequence[uuid.UUID]) -> list[AbstractOperation]:
 def _handle(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> None:
     """Change what is due, and note what is to be done after that."""
     # Before the lost ones are queued again in place.
-    publish = _not_forgotten(_expired_or_queued(batch, total), work, total)
+    publish = _not_overdue(_expired_or_queued(batch, total), work, total)
     publish += _lost(batch, work, total)
     ended = [row for row in batch if not row.is_pending]
     old = [row for row in ended if row.delivered or _past_retention(row)]
@@ -129,38 +129,38 @@ def _lost(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> list
     hung = [row for row in lost if row.due_at and row.deadline_at and row.due_at >= row.deadline_at]
     spent = [row for row in lost if row not in hung and retry_policy.exhausted(row)]
     again = [row for row in lost if row not in hung and row not in spent]
-    _give_up(hung, TimeLimitPassed, "It ran longer than its hard time limit", work, total)
+    _discard_exhausted(hung, TimeLimitPassed, "It ran longer than its hard time limit", work, total)
     for attempt in sorted({row.attempt for row in spent}):
         reason = f"Its worker was lost (lease expired) in attempt {attempt}, its last"
-        _give_up([row for row in spent if row.attempt == attempt], WorkerLost, reason, work, total)
+        _discard_exhausted([row for row in spent if row.attempt == attempt], WorkerLost, reason, work, total)
     total.requeued += recovery.queue_again(again, "Its worker was lost (lease expired).")
     return [row for row in again if not schedule.waits_here(row, row.__dict__["_now"])]
 
 
-def _give_up(
+def _discard_exhausted(
     lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, work: _Work, total: Swept
 ) -> None:
     alone = [row for row in lost if has_compensations(row.task)]
-    strangers = [row for row in lost if safe_task_named(row.task) is None and row.task != LOCK]
+    unregistered = [row for row in lost if safe_task_named(row.task) is None and row.task != LOCK]
     work.alone += [(row, error, reason) for row in alone]
-    total.failed += recovery.give_up([row for row in lost if row not in alone + strangers], error, reason)
+    total.failed += recovery.discard_exhausted([row for row in lost if row not in alone + unregistered], error, reason)
     unknown = f"{reason}; its task is not registered where this was found out, so that nothing compensated for it"
-    total.failed += recovery.give_up(strangers, error, unknown)
+    total.failed += recovery.discard_exhausted(unregistered, error, unknown)
 
 
 def _expired_or_queued(batch: Sequence[AbstractOperation], total: Swept) -> list[AbstractOperation]:
     queued = [row for row in batch if row.state == State.QUEUED]
     late = [row for row in queued if row.attempt == 0 and row.expires_at and row.expires_at <= row.__dict__["_now"]]
     if late:
-        total.cancelled += cancellation.cancel_all(_these(late), cancellation.EXPIRED)
+        total.cancelled += cancellation.cancel_all(_rows_of(late), cancellation.EXPIRED)
     return [row for row in queued if row not in late]
 
 
-def _not_forgotten(queued: Sequence[AbstractOperation], work: _Work, total: Swept) -> list[AbstractOperation]:
+def _not_overdue(queued: Sequence[AbstractOperation], work: _Work, total: Swept) -> list[AbstractOperation]:
     """Fail what waited too long for a process that knows its task, and return the rest."""
-    forgotten = [row for row in queued if safe_task_named(row.task) is None and _waited(row) > FORGOTTEN_AFTER]
-    _give_up(forgotten, Unpublishable, f"It was due for {FORGOTTEN_AFTER / 86_400:g} days", work, total)
-    return [row for row in queued if row not in forgotten]
+    overdue = [row for row in queued if safe_task_named(row.task) is None and _waited(row) > OVERDUE_AFTER]
+    _discard_exhausted(overdue, Unpublishable, f"It was due for {OVERDUE_AFTER / 86_400:g} days", work, total)
+    return [row for row in queued if row not in overdue]
 
 
 def _waited(row: AbstractOperation) -> float:
@@ -168,7 +168,7 @@ def _waited(row: AbstractOperation) -> float:
     return waited.total_seconds()
 
 
-def _these(found: Sequence[AbstractOperation]) -> OperationRows:
+def _rows_of(found: Sequence[AbstractOperation]) -> OperationRows:
     return table.rows().filter(pk__in=[row.pk for row in found])
 
 
@@ -179,20 +179,20 @@ def _look_later(found: Sequence[AbstractOperation]) -> None:
         factor = min(2 ** min(row.republished, 10), REPUBLISH_FACTOR_MAX)
         by_wait.setdefault(conf().REPUBLISH_AFTER * factor, []).append(row)
     for wait, those in by_wait.items():
-        schedule.look_again(_these(those), wait, republished=F("republished") + 1)
+        schedule.reschedule(_rows_of(those), wait, republished=F("republished") + 1)
 
 
 def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:
     published = outbox.publish_rows(found)
     total.published += len(published.sent)
     for row, exc in published.broken:
-        _give_up_alone(row, Unpublishable, f"It cannot be published: {codec.describe(exc)}", total)
+        _discard_one(row, Unpublishable, f"It cannot be published: {codec.describe(exc)}", total)
     # A task that is not registered here may be elsewhere: such a row keeps its backoff.
     settled = {row.pk for row in published.sent} | {row.pk for row, _ in published.broken}
     unsent = [row for row in found if row.pk not in settled and safe_task_named(row.task) is not None]
     if unsent:
         # Not their fault: they come first when the broker is back, and no backoff is counted against them.
-        schedule.look_again(_these(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
+        schedule.reschedule(_rows_of(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
 
 
 def _past_retention(row: AbstractOperation) -> bool:
@@ -203,4 +203,4 @@ def _past_retention(row: AbstractOperation) -> bool:
 
 def _prune(ended: Sequence[AbstractOperation], total: Swept) -> None:
     if ended:
-        total.pruned += ledger.prune(_these(ended))
+        total.pruned += ledger.prune(_rows_of(ended))

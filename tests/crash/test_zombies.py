@@ -100,10 +100,10 @@ def test_a_zombie_neither_ends_nor_renews_the_claim_of_its_successor(victims, wo
     worker.pass_time(61)
     ledger.claim(zombie.pk, "successor", 30.0, None)
     claimed = operation(1)
-    assert schedule.renew([zombie.pk], zombie.owner, 3600.0) == 0
+    assert schedule.renew([zombie.pk], zombie.worker, 3600.0) == 0
     victims.resume()
     left = operation(1)
-    for name in ("state", "owner", "token", "attempt", "due_at", "error"):
+    for name in ("state", "worker", "token", "attempt", "due_at", "error"):
         assert getattr(left, name) == getattr(claimed, name)
-    assert (left.owner, left.state) == ("successor", State.RUNNING)
+    assert (left.worker, left.state) == ("successor", State.RUNNING)
     assert numbers(1) == (0, 0)

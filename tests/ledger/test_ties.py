@@ -157,7 +157,7 @@ def lost_with_its_lease(pk):
 
 
 def lost_with_its_child(pk):
-    Operation.objects.filter(pk=pk).update(owner=worker_id.me())
+    Operation.objects.filter(pk=pk).update(worker=worker_id.me())
     recovery.worker_lost(pk, SystemExit())
 
 

@@ -38,7 +38,7 @@ def machine():
     yield MachineFactory()
     # Some tests leave locks behind, as a process does that goes on: nobody renews them any more.
     for pk in Operation.objects.filter(task=conflicts.LOCK).values_list("pk", flat=True):
-        heartbeat.drop(pk)
+        heartbeat.stop(pk)
 
 
 def again(machine):
@@ -66,7 +66,7 @@ def elsewhere(call):
 
 def lapse(operation):
     """Let a lease run out, as if its process had died."""
-    heartbeat.drop(operation.pk)
+    heartbeat.stop(operation.pk)
     Operation.objects.filter(pk=operation.pk).update(due_at=operation.started_at)
 
 
@@ -81,7 +81,7 @@ def test_a_lock_excludes_others_and_names_its_holder(machine):
     assert type(refusal) is ObjectLocked
     assert refusal.operation == holder
     assert refusal.protected_objects == {holder}
-    for said in ("testapp.machine", "'import'", "since", "until", holder.owner, str(holder.pk)):
+    for said in ("testapp.machine", "'import'", "since", "until", holder.worker, str(holder.pk)):
         assert said in str(refusal)
     assert not machine.is_locked()
     with again(machine).lock("import"):
@@ -523,7 +523,7 @@ def test_a_lock_that_cannot_be_given_back_ends_with_its_lease(machine, monkeypat
         raise OperationalError("the server closed the connection")
 
     with pytest.raises(OperationalError), machine.lock(lease=0.6):
-        monkeypatch.setattr("django_task_safety.locking.lock_rows.ledger.end", away)
+        monkeypatch.setattr("django_task_safety.locking.lock_rows.ledger.finish", away)
     monkeypatch.undo()
     assert heartbeat._held == {}
     with again(machine).lock(wait=10):

@@ -223,7 +223,7 @@ def test_of_many_who_want_a_lock_one_gets_it():
     assert len(taken) == 1
     from django_task_safety.ledger.heartbeat import heartbeat
 
-    heartbeat.drop(taken[0].pk)
+    heartbeat.stop(taken[0].pk)
 
 
 def test_of_many_who_enqueue_a_task_with_a_lock_one_gets_it(worker):

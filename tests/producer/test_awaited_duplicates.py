@@ -203,7 +203,7 @@ def test_a_follower_of_what_is_to_start_later_comes_back_when_that_is_due(worker
     worker.finish()
     assert members.get(timeout=2) == ["a", "b"]
     assert worker.ahead < countdown + 30
-    assert Operation.all_rows.get(follows=first.id).attempt <= looks
+    assert Operation.all_rows.get(waits_for=first.id).attempt <= looks
 
 
 def test_a_long_wait_of_a_follower_is_not_in_the_broker(worker):

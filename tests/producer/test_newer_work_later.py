@@ -106,13 +106,13 @@ def test_the_running_attempt_keeps_its_lease(worker):
 
 def test_a_retry_of_the_running_attempt_waits_too(worker):
     running = start_and_ask_for_more()
-    assert ledger.hand_back(running, 1.0, name="retried")
+    assert ledger.requeue(running, 1.0, name="retried")
     assert starts_in_an_hour(only())
 
 
 def test_a_longer_wait_of_a_retry_stays(worker):
     running = start_and_ask_for_more()
-    assert ledger.hand_back(running, 2 * HOUR, name="retried")
+    assert ledger.requeue(running, 2 * HOUR, name="retried")
     passes(worker, HOUR + 10)
     assert (only().state, only().attempt) == (State.QUEUED, 1)
     passes(worker, HOUR)
@@ -137,14 +137,14 @@ def test_a_lost_lease_does_not_start_it(worker):
 def test_a_lost_child_of_the_pool_does_not_start_it(worker):
     running = start_and_ask_for_more()
     worker.take()
-    assert recovery.worker_lost(running.pk, SystemExit()) is recovery.Fate.QUEUED_AGAIN
+    assert recovery.worker_lost(running.pk, SystemExit()) is recovery.LossOutcome.QUEUED_AGAIN
     assert worker.take() == []
     assert starts_in_an_hour(only())
 
 
 def test_it_is_not_stuck_while_it_waits(worker):
     running = start_and_ask_for_more()
-    assert recovery.worker_lost(running.pk, SystemExit()) is recovery.Fate.QUEUED_AGAIN
+    assert recovery.worker_lost(running.pk, SystemExit()) is recovery.LossOutcome.QUEUED_AGAIN
     worker.pass_time(HOUR - 60)
     assert not Operation.objects.stuck().exists()
 

@@ -29,7 +29,7 @@ def protects(obj: Any) -> None: ...
 
 
 @safe_task(on_delete=KEEP)
-def goes_on(obj: Any) -> str:
+def is_continuation(obj: Any) -> str:
     return str(obj.is_removed)
 
 
@@ -78,7 +78,7 @@ def test_a_rolled_back_removal_cancels_nothing():
 @pytest.mark.parametrize("model", [Note, Report, PinnedNote])
 def test_one_that_is_kept_still_gets_its_object(worker, model):
     note = model.objects.create(title="a")
-    operation = goes_on.enqueue(note)
+    operation = is_continuation.enqueue(note)
     note.delete()
     worker.drain()
     operation.refresh_from_db()
@@ -87,7 +87,7 @@ def test_one_that_is_kept_still_gets_its_object(worker, model):
 
 def test_one_that_is_kept_goes_on_when_an_ordinary_admin_removes_its_object():
     note = Note.objects.create(title="a")
-    operation = goes_on.enqueue(note)
+    operation = is_continuation.enqueue(note)
     NestedObjects("default", origin=note).collect([note])
     note.delete()
     operation.refresh_from_db()
@@ -96,7 +96,7 @@ def test_one_that_is_kept_goes_on_when_an_ordinary_admin_removes_its_object():
 
 def test_a_receiver_that_deletes_another_object_for_good_cancels_its_operations():
     other = Note.objects.create(title="b")
-    operation = goes_on.enqueue(other)
+    operation = is_continuation.enqueue(other)
     note = Note.objects.create(title="a")
 
     def receiver(instance: Note, **kwargs: Any) -> None:
@@ -114,7 +114,7 @@ def test_a_receiver_that_deletes_another_object_for_good_cancels_its_operations(
 
 def test_a_hard_delete_cancels_that_one_too():
     note = Note.objects.create(title="a")
-    operation = goes_on.enqueue(note)
+    operation = is_continuation.enqueue(note)
     note.hard_delete()
     operation.refresh_from_db()
     assert operation.state == State.CANCELLED
@@ -135,7 +135,7 @@ def test_what_is_removed_takes_no_new_operations():
     for task in (cancelled_with, protects):
         with pytest.raises(ObjectGone):
             task.enqueue(note)
-    assert goes_on.enqueue(note).state == State.QUEUED
+    assert is_continuation.enqueue(note).state == State.QUEUED
 
 
 def test_restoring_does_not_bring_operations_back():

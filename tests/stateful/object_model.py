@@ -194,12 +194,12 @@ class Model:
 
     def delete(self, things: Iterable[Thing], *, hard: bool = False, besides: Job | None = None) -> None:
         for thing in things:
-            softly = thing.soft and not hard
-            if softly and not thing.live:
+            soft_collecting = thing.soft and not hard
+            if soft_collecting and not thing.live:
                 continue
-            thing.here, thing.removed = softly, softly
+            thing.here, thing.removed = soft_collecting, soft_collecting
             for job in self.pending(thing):
-                goes = not softly and job.policy == KEEP and job.state == State.QUEUED
+                goes = not soft_collecting and job.policy == KEEP and job.state == State.QUEUED
                 if job is not besides and not self.lapsed(job) and (goes or job.policy == CANCEL):
                     job.state = State.CANCELLED
 

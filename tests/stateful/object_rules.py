@@ -231,7 +231,7 @@ class ObjectRules(RuleBasedStateMachine):
             assert got is refusal, got
             return
         # Its lease ends when the test says so.
-        heartbeat.drop(got.pk)
+        heartbeat.stop(got.pk)
         job.pk = got.pk
         self.model.jobs.append(job)
         self.locks.append((job, lock))

@@ -40,8 +40,8 @@ MEANWHILE = ["nothing", "a copy", "an early sweep", "a late sweep", "a successor
 class Attempt:
     """One that claimed, and was not heard of again yet."""
 
-    def __init__(self, job: Job, message: Any, owner: str) -> None:
-        self.job, self.message, self.owner = job, message, owner
+    def __init__(self, job: Job, message: Any, worker: str) -> None:
+        self.job, self.message, self.worker = job, message, worker
         self.operation: Operation | None = None
 
 
@@ -95,7 +95,7 @@ class Objects(ObjectRules):
             raise Ignore("vanished")
 
         with (
-            mock.patch("django_task_safety.ledger.worker_id.me", return_value=attempt.owner),
+            mock.patch("django_task_safety.ledger.worker_id.me", return_value=attempt.worker),
             mock.patch("django_task_safety.worker.attempt.run", run),
         ):
             self.worker.deliver(message)
@@ -132,7 +132,7 @@ class Objects(ObjectRules):
             self.vanish(attempt.message)
         owns = self.model.owns(attempt.job, attempt)
         if renews:
-            assert schedule.renew([attempt.job.pk], attempt.owner, LEASE) == owns
+            assert schedule.renew([attempt.job.pk], attempt.worker, LEASE) == owns
             if owns:
                 self.model.renew(attempt.job)
             return

@@ -67,7 +67,7 @@ def test_the_row_tells_what_happened(worker):
     assert (operation.state, operation.attempt, operation.result) == (State.SUCCEEDED, 1, {"size": 3})
     assert operation.created_at <= operation.started_at <= operation.ended_at
     assert (operation.error, operation.traceback, operation.progress) == ("", "", 1.0)
-    assert operation.owner
+    assert operation.worker
     assert operation.lease_expires_at is None
     assert result.get(timeout=1) == {"size": 3}
 

@@ -105,7 +105,7 @@ def test_a_copy_of_what_failed_by_a_database_error_answers_at_once(worker):
     worker.deliver(message)
     worker.take()
     Operation.objects.filter(pk=pk).update(delivered=False)
-    worker.pass_time(outcomes.TELLING)
+    worker.pass_time(outcomes.IN_DELIVERY)
     assert worker.deliver(message).state == "FAILURE"
     assert [again for again in worker.take() if again.headers["id"] == pk] == []
 
@@ -114,7 +114,7 @@ def test_an_explicit_retry_that_cannot_be_recorded_is_no_failure(worker, monkeyp
     result = asks_for_another_attempt.delay()
     message = worker.take_one()
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "hand_back", down)
+        patch.setattr(ledger, "requeue", down)
         delivery = worker.deliver(message)
     assert delivery.state == "IGNORED"
     assert result.state == "PENDING"

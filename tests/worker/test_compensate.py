@@ -215,7 +215,7 @@ def test_a_lost_attempt_is_left_to_a_process_that_knows_its_task(worker, monkeyp
 
 def test_in_the_end_a_process_that_does_not_know_the_task_fails_it(worker, monkeypatch):
     lose(hopeless.enqueue())
-    worker.pass_time(30 + sweeper.STRANGER_GRACE)
+    worker.pass_time(30 + sweeper.UNREGISTERED_GRACE)
     monkeypatch.delitem(app.tasks, hopeless.name)
     assert sweeper.sweep().failed == 1
     operation = Operation.objects.get()

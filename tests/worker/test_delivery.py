@@ -236,7 +236,7 @@ def test_an_outcome_that_cannot_be_written_is_no_outcome(worker, monkeypatch):
     record.delay("a")
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "settle", refuse)
-        patch.setattr(ledger, "hand_back", refuse)
+        patch.setattr(ledger, "requeue", refuse)
         delivery = worker.deliver_one()
     assert (delivery.state, delivery.acknowledged) == ("IGNORED", True)
     assert (Operation.objects.get().state, ran("a")) == (State.RUNNING, 0)

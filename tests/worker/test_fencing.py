@@ -95,7 +95,7 @@ def test_what_a_zombie_wrote_is_rolled_back(worker, monkeypatch):
     monkeypatch.setattr("tests.worker.test_fencing.DO", [body])
     zombie.delay()
     assert worker.deliver_one().state == "IGNORED"
-    assert (only().state, only().owner, only().attempt) == (State.RUNNING, "the successor", 2)
+    assert (only().state, only().worker, only().attempt) == (State.RUNNING, "the successor", 2)
     assert not Effect.objects.exists()
 
 
@@ -103,8 +103,8 @@ def test_a_zombie_cannot_settle_even_while_its_successor_runs(worker):
     first = ledger.claim(zombie.enqueue().pk, "first", 30, None).operation
     second = take_over(worker)
     assert not ledger.settle(first, '"late"')
-    assert not ledger.hand_back(first, 0.0, name="requeued")
-    assert not ledger.end(first, State.FAILED, ledger.Failure("late"))
+    assert not ledger.requeue(first, 0.0, name="requeued")
+    assert not ledger.finish(first, State.FAILED, ledger.Failure("late"))
     assert ledger.settle(second, '"in time"')
     assert (only().state, only().result) == (State.SUCCEEDED, "in time")
 

@@ -89,7 +89,7 @@ def test_a_child_that_handed_its_attempt_back_before_it_died_costs_the_next_one_
     operation = record.enqueue("a")
     message = worker.take_one()
     first = ledger.claim(operation.pk, worker_id.me(), 30, None)
-    assert ledger.hand_back(first.operation, 0.0, name="requeued")
+    assert ledger.requeue(first.operation, 0.0, name="requeued")
     second = ledger.claim(operation.pk, worker_id.me(), 30, None)
     running = request_for(worker, message, [])
     state.task_accepted(running)

@@ -107,7 +107,7 @@ def test_a_duplicate_of_what_has_ended_is_answered_in_four_statements(worker, st
     assert len(about_operations(found)) == 4, found
     assert delivery.state == {State.SUCCEEDED: "SUCCESS", State.FAILED: "FAILURE"}.get(state, "IGNORED")
     follower = Operation.all_rows.get(pk=delivery.id)
-    assert (follower.state, follower.follows) == (state, Operation.objects.get().pk)
+    assert (follower.state, follower.waits_for) == (state, Operation.objects.get().pk)
     worker.deliver(message)
     assert worker.take() == []
     assert ran("once") == (state == State.SUCCEEDED)
