@@ -14,7 +14,7 @@ from celery.result import AsyncResult
 from django_task_safety import options as task_options
 from django_task_safety.context import current_attempt, plain_call
 from django_task_safety.options import Compensation
-from django_task_safety.producer import canvas as callers
+from django_task_safety.producer import call_options, canvas
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
@@ -77,60 +77,58 @@ class SafeTask(task_options.TaskOptions):
             TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
         """
         named = {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow}
-        options = {**options, **callers.given(named)}
+        options = {**options, **call_options.given(named)}
         if self.app.conf.task_always_eager:
             eager: AsyncResult[Any] = self.apply(args, kwargs, **options)
             return eager
-        from django_task_safety.producer import call as calls
-        from django_task_safety.producer import enqueue as enqueueing
+        from django_task_safety.producer import enqueue
+        from django_task_safety.producer.call import make_call
 
-        result = enqueueing.enqueue_call(self, calls.make(self, args, kwargs, callers.with_lineage(self, options)))
-        callers.note_child(self, result, options)
+        result = enqueue.enqueue_call(self, make_call(self, args, kwargs, canvas.with_lineage(self, options)))
+        canvas.note_child(self, result, options)
         return result
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
         """Enqueue and return the operation: the new one, or the one that answers for a duplicate."""
-        from django_task_safety.producer import call as calls
-        from django_task_safety.producer import eager
-        from django_task_safety.producer import enqueue as enqueueing
+        from django_task_safety.producer import eager, enqueue
+        from django_task_safety.producer.call import make_call
 
-        call = calls.make(self, args, kwargs, {})
+        call = make_call(self, args, kwargs, {})
         if self.app.conf.task_always_eager:
-            operation = enqueueing.enqueue(self, call, publish=False).operation
+            operation = enqueue.enqueue(self, call, publishing=False).operation
             eager.run(self, super().apply, call, operation, {})
             operation.refresh_from_db()
         else:
-            operation = enqueueing.enqueue(self, call).operation
+            operation = enqueue.enqueue(self, call).operation
         return cast("Operation", operation)
 
-    def enqueue_many(self, calls_: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[Operation]:
+    def enqueue_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[Operation]:
         """Enqueue many calls in batches, in one transaction.
 
         Args:
-            calls_: Tuples of positional arguments or dicts of keyword arguments.
+            calls: Tuples of positional arguments or dicts of keyword arguments.
 
         Returns:
             One operation for each, in order.
         """
-        from django_task_safety.producer import call as calls
-        from django_task_safety.producer import enqueue as enqueueing
+        from django_task_safety.producer import enqueue
+        from django_task_safety.producer.call import make_call
 
-        made = [calls.make(self, *callers.split(one), {}) for one in calls_]
+        made = [make_call(self, *call_options.one_call(one), {}) for one in calls]
         if self.app.conf.task_always_eager:
             return [self.enqueue(*call.args, **call.kwargs) for call in made]
-        return cast("list[Operation]", enqueueing.enqueue_many(self, made))
+        return cast("list[Operation]", enqueue.enqueue_many(self, made))
 
     def apply(  # type: ignore[override]
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
         """Run the whole protocol in this process and return Celery's ``EagerResult``; retries do not wait."""
-        from django_task_safety.producer import call as calls
-        from django_task_safety.producer import eager, replacement
-        from django_task_safety.producer import enqueue as enqueueing
+        from django_task_safety.producer import eager, enqueue, replacement
+        from django_task_safety.producer.call import make_call
 
-        call = calls.make(self, args, kwargs, {**options, "countdown": None, "eta": None})
+        call = make_call(self, args, kwargs, {**options, "countdown": None, "eta": None})
         call = replacement.under_new_id(call) if replacement.replaced_by(call) else call
-        operation = enqueueing.enqueue(self, call, publish=False).operation
+        operation = enqueue.enqueue(self, call, publishing=False).operation
         return eager.run(self, super().apply, call, operation, options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -172,7 +170,7 @@ class SafeTask(task_options.TaskOptions):
         from django_task_safety.worker import retry_policy
 
         retry_policy.check_left(attempt, max_retries, exc)
-        changes = {"args": args, "kwargs": kwargs, "options": callers.given(options), "max_retries": max_retries}
+        changes = {"args": args, "kwargs": kwargs, "options": call_options.given(options), "max_retries": max_retries}
         signal = retry_policy.request_retry(attempt, exc, eta, countdown, **changes)
         if throw:
             raise signal

@@ -41,7 +41,7 @@ class Call:
     operation: AbstractOperation
 
 
-def make(
+def make_call(
     task: TaskOptions, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
 ) -> Call:
     """Return the call, with the operation it asks for, not yet written.

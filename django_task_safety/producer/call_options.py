@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from django.utils import timezone
 from kombu import compression
 
 from django_task_safety.conf import LONGEST, seconds
-from django_task_safety.errors import InvalidOption, did_you_mean
+from django_task_safety.errors import InvalidArguments, InvalidOption, did_you_mean
 from django_task_safety.values import references
 
 if TYPE_CHECKING:
@@ -64,6 +64,26 @@ _TAKES = {
     "eta": "it takes a datetime with a time zone",
     "expires": "it takes a positive number of seconds, a timedelta, or a datetime with a time zone",
 }
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that say something."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def one_call(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return one of ``enqueue_many``'s calls as args and kwargs.
+
+    Raises:
+        InvalidArguments: If it is neither a sequence of the one nor a mapping of the other.
+    """
+    if isinstance(one, Mapping):
+        return (), one
+    if isinstance(one, Sequence) and not isinstance(one, str | bytes):
+        return one, {}
+    raise InvalidArguments(
+        f"enqueue_many takes tuples of positional arguments or dicts of keyword arguments, not {one!r:.80}."
+    )
 
 
 def stored(task: TaskOptions, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,37 +1,15 @@
-"""What is to be known of a call before it is made: how its arguments were given, and by which task."""
+"""Who waits for a call: the canvas that it is part of, the callbacks of its message, the task that made it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from celery.backends.rpc import RPCBackend
 
 from django_task_safety.context import current_attempt
-from django_task_safety.errors import InvalidArguments
-
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
-
-
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that say something."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def split(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return one of ``enqueue_many``'s calls as args and kwargs.
-
-    Raises:
-        InvalidArguments: If it is neither a sequence of the one nor a mapping of the other.
-    """
-    if isinstance(one, Mapping):
-        return (), one
-    if isinstance(one, Sequence) and not isinstance(one, str | bytes):
-        return one, {}
-    raise InvalidArguments(
-        f"enqueue_many takes tuples of positional arguments or dicts of keyword arguments, not {one!r:.80}."
-    )
+from django_task_safety.options import TaskOptions
+from django_task_safety.producer.call_options import given
 
 
 def with_lineage(task: TaskOptions, options: dict[str, Any]) -> dict[str, Any]:
@@ -58,3 +36,41 @@ def is_continuation(task: TaskOptions, options: Mapping[str, Any]) -> bool:
     an error would be of use. The bodies of plain tasks look the same, where they call a canvas."""
     outside = current_attempt() is None and task.app.current_worker_task is not None
     return outside and options.get("task_id") is not None
+
+
+def has_canvas(request: Any) -> bool:
+    """Return whether the message carries callbacks, errbacks, a chain or a chord."""
+    return bool(request.callbacks or request.errbacks or request.chain or request.chord)
+
+
+def waiting(request: Any) -> dict[str, Any]:
+    """Return the options that say who waits for the outcome of the message."""
+    names = {"link": "callbacks", "link_error": "errbacks", "chain": "chain", "chord": "chord"}
+    return {option: getattr(request, name) for option, name in names.items()}
+
+
+def routing(request: Any) -> dict[str, Any]:
+    """Return the options by which the message came, to publish one like it."""
+    options = {
+        name: getattr(request, name, None)
+        for name in ("root_id", "parent_id", "group_index", "shadow", "reply_to", "replaced_task_nesting")
+    }
+    options["group_id"] = request.group
+    if request.timelimit and any(request.timelimit):
+        options["time_limit"], options["soft_time_limit"] = request.timelimit
+    delivery = request.delivery_info or {}
+    options["priority"] = delivery.get("priority")
+    exchange, key = delivery.get("exchange"), delivery.get("routing_key")
+    options.update({"queue": key} if not exchange else {"exchange": exchange, "routing_key": key})
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def leave_to_newer(task: TaskOptions) -> None:
+    """Tell nobody of this run: who waits hears of the newer work that follows it in the same row.
+
+    Result backends would keep the success that they are told first. With RPC the caller of this run is told, for the
+    newer work's caller is another one.
+    """
+    request: Any = task.request
+    request.callbacks = request.errbacks = request.chain = request.chord = None
+    request.ignore_result = request.ignore_result or not isinstance(task.backend, RPCBackend)

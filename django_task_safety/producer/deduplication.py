@@ -1,15 +1,31 @@
-"""What a second call with the same key gets: the one place for that decision."""
+"""A duplicate, from its call to its answer.
+
+    answer_duplicate   the call found its id, key or lock taken: what its caller gets, and what is to be published
+    resolve            find the row that is there, decide, carry it out; again where the row changed in between
+    decide             by the key's ``match`` and ``version``, then by ``on_duplicate`` or ``rerun``
+    carry_out          one conditional statement of the ledger
+
+Where somebody waits for this very call, a waiter under the call's own id repeats the outcome (`waiter`).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from typing import TYPE_CHECKING
+import uuid
 
-from django_task_safety.errors import DuplicateOperation, KeyReused
+from django_task_safety import ledger
+from django_task_safety.errors import DuplicateOperation, InvalidOption, KeyReused, TaskSafetyError
+from django_task_safety.ledger import table
+from django_task_safety.objects import conflicts
+from django_task_safety.options import PROTECT, TaskOptions
+from django_task_safety.producer import canvas, waiter
+from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation, State
+from django_task_safety.values import codec
 
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
+#: How often a decision is taken again because the row changed between reading and writing.
+_TRIES = 20
 
 
 class Resolution(enum.Enum):
@@ -27,6 +43,97 @@ class Resolution(enum.Enum):
     RENEWED = enum.auto()
     #: It goes on in the row of an operation that replaced itself by a canvas of which the call is the last.
     CONTINUED = enum.auto()
+
+
+#: A call that is to be published, and the row that it is published for.
+Message = tuple[Call, AbstractOperation]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The row that answers for a call, how that came, the id under which its caller hears of it, what to publish."""
+
+    operation: AbstractOperation
+    resolution: Resolution
+    result_id: uuid.UUID
+    messages: tuple[Message, ...] = ()
+
+
+def answer_duplicate(task: TaskOptions, call: Call) -> Enqueued:
+    """Answer a call whose id, key or lock is taken.
+
+    Raises:
+        DuplicateOperation, KeyReused: As the task's options say.
+        InvalidOption: If the caller's ``task_id`` belongs to another operation.
+        ObjectLocked, ObjectGone: If the object cannot have this operation.
+    """
+    if _is_awaited(call):
+        return _answer_who_waits(task, call)
+    resolution, operation = resolve(task, call.operation)
+    return Enqueued(operation, resolution, operation.pk, messages_of(call, resolution, operation))
+
+
+def _is_awaited(call: Call) -> bool:
+    """Return whether somebody waits for this very call: callbacks, a chain, a chord, or who knows its id (a group)."""
+    return not call.operation.delivered or call.options.get("task_id") is not None
+
+
+def _answer_who_waits(task: TaskOptions, call: Call) -> Enqueued:
+    """The work is another row's; a waiter under the call's own id brings its outcome to those who wait."""
+    work = waiter.without_canvas(call)
+    try:
+        resolution, operation = resolve(task, work.operation, new=call.operation)
+    except DuplicateOperation as duplicate:
+        if not canvas.is_continuation(task, call.options):
+            raise
+        resolution, operation = Resolution.DUPLICATE, duplicate.operation
+    if resolution is Resolution.CONTINUED:
+        return Enqueued(operation, resolution, operation.pk)
+    messages = messages_of(call if resolution is Resolution.CREATED else work, resolution, operation)
+    if operation.pk == call.operation.pk:
+        return Enqueued(operation, resolution, operation.pk, messages)
+    waits = waiter.add_waiter(call, operation)
+    return Enqueued(operation, resolution, waits.operation.pk, (*messages, (waits, waits.operation)))
+
+
+def resolve(
+    task: TaskOptions, asked: AbstractOperation, *, new: AbstractOperation | None = None, sent: bool = False
+) -> tuple[Resolution, AbstractOperation]:
+    """Return what becomes of a call whose id or key is taken, and the row that answers for it.
+
+    Args:
+        task: The task.
+        asked: The row that the call asks for.
+        new: What is written instead where nothing is in the way any more: the row with those who wait.
+        sent: Whether it came as a message, which may be a copy of one that was answered.
+
+    Raises:
+        DuplicateOperation, KeyReused: As the task's options say.
+        ObjectLocked, ObjectGone: If the object cannot have this operation.
+    """
+    for attempt in range(_TRIES):
+        # After a first miss only a locking read is sure to see who won (REPEATABLE READ).
+        lock = attempt > 0 and table.connection().in_atomic_block
+        first = table.find(pk=asked.pk, digest=asked.key_digest, lock=lock)
+        if first is None:
+            conflicts.look(asked)
+            if ledger.enqueue([new or asked]):
+                return Resolution.CREATED, new or asked
+            continue
+        resolution = _by_id(first, asked, sent) if first.pk == asked.pk else decide(task, first, asked)
+        if carry_out(resolution, first, asked):
+            return resolution, first
+        conflicts.look(asked)
+    raise TaskSafetyError(f"The operation with the key {asked.key!r} kept changing; the call was not enqueued.")
+
+
+def _by_id(first: AbstractOperation, asked: AbstractOperation, sent: bool) -> Resolution:
+    copied = sent and first.task == asked.task
+    if first.replaced and first.waits_for is None and not copied:
+        return Resolution.CONTINUED
+    if first.task != asked.task and not sent:
+        raise InvalidOption(f"task_id={asked.pk} belongs to another operation ({first.task}). Leave task_id out.")
+    return Resolution.DUPLICATE
 
 
 def decide(task: TaskOptions, first: AbstractOperation, second: AbstractOperation) -> Resolution:
@@ -76,3 +183,38 @@ def _after_end(task: TaskOptions, first: AbstractOperation) -> Resolution:
     if task.rerun != "never" and first.state != State.SUCCEEDED:
         return Resolution.RERUN
     return Resolution.DUPLICATE
+
+
+def carry_out(resolution: Resolution, first: AbstractOperation, asked: AbstractOperation) -> bool:
+    """Change the row as it was read, where the resolution says so; return whether that went through."""
+    if resolution not in (Resolution.REPLACED, Resolution.RERUN, Resolution.RENEWED):
+        return True
+    together = waiter.keep_waiters(first, asked)
+    if resolution is Resolution.REPLACED:
+        _refuse_other_object(first, asked)
+        return ledger.replace_arguments(first, together)
+    return ledger.rerun(first, together, new_work=resolution is Resolution.RENEWED)
+
+
+def _refuse_other_object(first: AbstractOperation, asked: AbstractOperation) -> None:
+    """One row holds one object: newer arguments cannot protect or lock another one while the first attempt runs."""
+    if first.state != State.RUNNING:
+        return
+    same = (first.subject_label, first.subject_id) == (asked.subject_label, asked.subject_id)
+    if first.lock_slot != asked.lock_slot or not (same or asked.on_delete != PROTECT):
+        raise KeyReused(
+            f"The operation with the key {asked.key!r} runs, and holds another object than the newer arguments need. "
+            "Enqueue them again when it has ended.",
+            first,
+        )
+
+
+def messages_of(call: Call, resolution: Resolution, operation: AbstractOperation) -> tuple[Message, ...]:
+    """Return what is to be published of a call: nothing where a message is on its way, or an attempt runs."""
+    running = resolution is Resolution.REPLACED and operation.state == State.RUNNING
+    if resolution is Resolution.DUPLICATE or running:
+        return ()
+    if resolution is not Resolution.CREATED and operation.options:
+        # Of the row, for those who wait may have been there before this call.
+        call = dataclasses.replace(call, options={**call.options, **codec.loads(operation.options)})
+    return ((call, operation),)

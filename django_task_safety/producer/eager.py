@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from celery import Task, states
 
 from django_task_safety.ledger import schedule, table
-from django_task_safety.producer import call as calls
 from django_task_safety.producer import outbox
-from django_task_safety.producer.call import Call
+from django_task_safety.producer.call import Call, make_call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After
@@ -58,7 +57,7 @@ def run(
 def run_again(task: TaskOptions, operation: AbstractOperation) -> None:
     """Run an operation that was queued again, with the arguments in its row."""
     args, kwargs = codec.loads(operation.payload, task.app)
-    call = calls.make(task, args, kwargs, {})
+    call = make_call(task, args, kwargs, {})
     run(task, partial(Task.apply, task), call, operation, {})
 
 

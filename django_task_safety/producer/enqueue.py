@@ -1,118 +1,35 @@
-"""Ask for work: write its row in the caller's transaction, and have it published when that commits."""
+"""From a call to its row and its message.
+
+    enqueue_call     what ``apply_async`` does: the handle by which the caller hears of the outcome
+    enqueue          the row, in the caller's transaction: one statement; a duplicate is answered (`deduplication`)
+    publish          its message, after that transaction has committed (`outbox`); the sweeper repeats what fails
+    enqueue_many     the same in batches
+    continue_in_row  the call goes on in the row of the operation that replaced itself by it
+
+What goes into the row was bound, serialised, keyed and checked before (`call`).
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery.result import AsyncResult
 from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.errors import DuplicateOperation, InvalidOption, KeyReused, TaskSafetyError
+from django_task_safety.context import Attempt
+from django_task_safety.errors import DuplicateOperation, TaskSafetyError
 from django_task_safety.ledger import table
 from django_task_safety.objects import conflicts
-from django_task_safety.options import PROTECT
-from django_task_safety.producer import canvas, outbox, replacement, waiter
-from django_task_safety.producer import outcome as outcomes
+from django_task_safety.options import TaskOptions
+from django_task_safety.producer import outbox, outcome, replacement, waiter
 from django_task_safety.producer.call import Call
-from django_task_safety.producer.deduplication import Resolution, decide
-from django_task_safety.record import AbstractOperation, State
-from django_task_safety.values import codec
-
-if TYPE_CHECKING:
-    from django_task_safety.context import Attempt
-    from django_task_safety.options import TaskOptions
-
-#: How often a decision is taken again because the row changed between reading and writing.
-_TRIES = 20
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Enqueued:
-    """The row that answers for a call, how that came, and the id under which its caller hears of it."""
-
-    operation: AbstractOperation
-    resolution: Resolution
-    result_id: uuid.UUID
-
-
-def enqueue(task: TaskOptions, call: Call, *, publish: bool = True) -> Enqueued:
-    """Write the call's row, or find the one that answers for it: one statement, at most two for a duplicate.
-
-    Raises:
-        DuplicateOperation, KeyReused: As the task's options say.
-        InvalidOption: If the caller's ``task_id`` belongs to another operation.
-        ObjectLocked: If another operation holds the lock that this one needs.
-        ObjectGone: If its object does not exist any more, or is removed.
-    """
-    _check_autocommit()
-    if ledger.enqueue([call.operation]):
-        resolution, operation = Resolution.CREATED, call.operation
-    elif _is_awaited(call):
-        return _enqueue_awaited(task, call, publish)
-    else:
-        resolution, operation = resolve(task, call.operation)
-    if publish:
-        _publish_after_commit(task, call, resolution, operation)
-    return Enqueued(operation, resolution, operation.pk)
-
-
-def _enqueue_awaited(task: TaskOptions, call: Call, publish: bool) -> Enqueued:
-    """The work is another row's; a follower under the call's own id brings its outcome to those who wait."""
-    work = waiter.without_canvas(call)
-    try:
-        resolution, operation = resolve(task, work.operation, new=call.operation)
-    except DuplicateOperation as duplicate:
-        if not canvas.is_continuation(task, call.options):
-            raise
-        resolution, operation = Resolution.DUPLICATE, duplicate.operation
-    if resolution is Resolution.CONTINUED:
-        return continue_in_row(task, call, operation, publish=publish)
-    if publish:
-        _publish_after_commit(task, call if resolution is Resolution.CREATED else work, resolution, operation)
-    if operation.pk == call.operation.pk:
-        return Enqueued(operation, resolution, operation.pk)
-    waiter_row = waiter.add_waiter(call, operation)
-    if publish:
-        _publish_after_commit(task, waiter_row, Resolution.CREATED, waiter_row.operation)
-    return Enqueued(operation, resolution, waiter_row.operation.pk)
-
-
-def continue_in_row(task: TaskOptions, call: Call, replaced: AbstractOperation, *, publish: bool = True) -> Enqueued:
-    """Let a call go on, with all that waits for it, in the row of the operation that replaced itself."""
-    with transaction.atomic(using=conf().DATABASE):
-        if task.idempotent:
-            # The work is done in its key's own row, which this one follows.
-            try:
-                answer = enqueue(task, replacement.under_new_id(call), publish=publish).operation
-            except DuplicateOperation as duplicate:
-                answer = duplicate.operation
-            call = waiter.in_place_of_replaced(call, answer)
-        went = ledger.rerun(replaced, call.operation, new_work=False)
-        if not went:
-            conflicts.look(call.operation)
-        elif publish:
-            _publish_after_commit(task, call, Resolution.RERUN, replaced)
-    return Enqueued(replaced, Resolution.RERUN if went else Resolution.DUPLICATE, replaced.pk)
-
-
-def _check_autocommit() -> None:
-    """Nobody would tell this package of a commit that Django does not know of."""
-    db = table.connection()
-    if not db.in_atomic_block and not db.get_autocommit():
-        raise TaskSafetyError(
-            "Autocommit is off, so Django cannot say when the transaction is committed. Use transaction.atomic()."
-        )
-
-
-def _is_awaited(call: Call) -> bool:
-    """Return whether somebody waits for this very call: callbacks, a chain, a chord, or who knows its id (a group)."""
-    return not call.operation.delivered or call.options.get("task_id") is not None
+from django_task_safety.producer.deduplication import Enqueued, Resolution, answer_duplicate, messages_of
+from django_task_safety.record import AbstractOperation
 
 
 def enqueue_call(task: TaskOptions, call: Call) -> AsyncResult[Any]:
@@ -123,96 +40,48 @@ def enqueue_call(task: TaskOptions, call: Call) -> AsyncResult[Any]:
     answer = enqueue(task, call)
     handle = task.AsyncResult(str(answer.result_id))
     if answer.resolution is Resolution.DUPLICATE and answer.result_id == answer.operation.pk:
-        outcomes.fill(handle, task, answer.operation)
+        outcome.fill(handle, task, answer.operation)
     return handle
 
 
-def _enqueue_replacement(task: TaskOptions, call: Call, attempt: Attempt) -> uuid.UUID:
-    own = call.operation.pk
-    if task.idempotent:
-        # It runs, or ran, in the key's own row; this one follows that, unless it is the same.
-        answer = table.find(digest=call.operation.key_digest)
-        if answer is None or own not in (answer.pk, answer.waits_for):
-            replacement.wait_for(attempt, call, enqueue(task, replacement.under_new_id(call)).operation)
-            return own
-    replacement.continue_in_row(attempt, task, call)
-    return own
-
-
-def resolve(
-    task: TaskOptions, asked: AbstractOperation, *, new: AbstractOperation | None = None, sent: bool = False
-) -> tuple[Resolution, AbstractOperation]:
-    """Return what becomes of a call whose id or key is taken, and the row that answers for it.
-
-    Args:
-        task: The task.
-        asked: The row that the call asks for.
-        new: What is written instead where nothing is in the way any more: the row with those who wait.
-        sent: Whether it came as a message, which may be a copy of one that was answered.
+def enqueue(task: TaskOptions, call: Call, *, publishing: bool = True) -> Enqueued:
+    """Write the call's row, or find the one that answers for it: one statement, at most two for a duplicate.
 
     Raises:
         DuplicateOperation, KeyReused: As the task's options say.
-        ObjectLocked, ObjectGone: If the object cannot have this operation.
+        InvalidOption: If the caller's ``task_id`` belongs to another operation.
+        ObjectLocked: If another operation holds the lock that this one needs.
+        ObjectGone: If its object does not exist any more, or is removed.
     """
-    for attempt in range(_TRIES):
-        # After a first miss only a locking read is sure to see who won (REPEATABLE READ).
-        first = table.find(pk=asked.pk, digest=asked.key_digest, lock=attempt > 0 and _in_transaction())
-        if first is None:
-            conflicts.look(asked)
-            if ledger.enqueue([new or asked]):
-                return Resolution.CREATED, new or asked
-            continue
-        resolution = _same_id(first, asked, sent) if first.pk == asked.pk else decide(task, first, asked)
-        if _carry_out(resolution, first, asked):
-            return resolution, first
-        conflicts.look(asked)
-    raise TaskSafetyError(f"The operation with the key {asked.key!r} kept changing; the call was not enqueued.")
+    _refuse_manual_commit()
+    row = call.operation
+    if ledger.enqueue([row]):
+        answer = Enqueued(row, Resolution.CREATED, row.pk, ((call, row),))
+    else:
+        answer = answer_duplicate(task, call)
+    if answer.resolution is Resolution.CONTINUED:
+        return continue_in_row(task, call, answer.operation, publishing=publishing)
+    if publishing:
+        publish(task, answer)
+    return answer
 
 
-def _same_id(first: AbstractOperation, asked: AbstractOperation, sent: bool) -> Resolution:
-    copied = sent and first.task == asked.task
-    if first.replaced and first.waits_for is None and not copied:
-        return Resolution.CONTINUED
-    if first.task != asked.task and not sent:
-        raise InvalidOption(f"task_id={asked.pk} belongs to another operation ({first.task}). Leave task_id out.")
-    return Resolution.DUPLICATE
-
-
-def _carry_out(resolution: Resolution, first: AbstractOperation, asked: AbstractOperation) -> bool:
-    if resolution not in (Resolution.REPLACED, Resolution.RERUN, Resolution.RENEWED):
-        return True
-    together = waiter.keep_waiters(first, asked)
-    if resolution is Resolution.REPLACED:
-        _may_wait(first, asked)
-        return ledger.replace_arguments(first, together)
-    return ledger.rerun(first, together, new_work=resolution is Resolution.RENEWED)
-
-
-def _may_wait(first: AbstractOperation, asked: AbstractOperation) -> None:
-    """One row holds one object: newer arguments cannot protect or lock another one while the first attempt runs."""
-    if first.state != State.RUNNING:
-        return
-    same = (first.subject_label, first.subject_id) == (asked.subject_label, asked.subject_id)
-    if first.lock_slot != asked.lock_slot or not (same or asked.on_delete != PROTECT):
-        raise KeyReused(
-            f"The operation with the key {asked.key!r} runs, and holds another object than the newer arguments need. "
-            "Enqueue them again when it has ended.",
-            first,
+def _refuse_manual_commit() -> None:
+    """Nobody would tell this package of a commit that Django does not know of."""
+    db = table.connection()
+    if not db.in_atomic_block and not db.get_autocommit():
+        raise TaskSafetyError(
+            "Autocommit is off, so Django cannot say when the transaction is committed. Use transaction.atomic()."
         )
 
 
-def _in_transaction() -> bool:
-    return table.connection().in_atomic_block
-
-
-def _publish_after_commit(task: TaskOptions, call: Call, resolution: Resolution, operation: AbstractOperation) -> None:
-    if resolution is Resolution.DUPLICATE or (resolution is Resolution.REPLACED and operation.state == State.RUNNING):
-        return
-    if resolution is not Resolution.CREATED and operation.options:
-        # Of the row, for those who wait may have been there before this call.
-        call = dataclasses.replace(call, options={**call.options, **codec.loads(operation.options)})
-    publish = partial(outbox.publish_call, task, call, operation, forget=resolution is not Resolution.CREATED)
-    transaction.on_commit(publish, using=conf().DATABASE, robust=True)
+def publish(task: TaskOptions, answer: Enqueued) -> None:
+    """Have the messages published when the caller's transaction has committed."""
+    again = answer.resolution is not Resolution.CREATED
+    for call, operation in answer.messages:
+        forget = again and operation is answer.operation
+        send = partial(outbox.publish_call, task, call, operation, forget=forget)
+        transaction.on_commit(send, using=conf().DATABASE, robust=True)
 
 
 def enqueue_many(task: TaskOptions, made: Sequence[Call]) -> list[AbstractOperation]:
@@ -245,6 +114,41 @@ def _enqueue_batch(task: TaskOptions, batch: Sequence[Call], answers: dict[int, 
     for call in batch:
         answers[id(call)] = call.operation
         if call.operation.pk not in new:
-            resolution, answer = resolve(task, call.operation)
-            answers[id(call)] = answer
-            _publish_after_commit(task, call, resolution, answer)
+            answer = answer_duplicate(task, call)
+            answers[id(call)] = answer.operation
+            publish(task, answer)
+
+
+def continue_in_row(task: TaskOptions, call: Call, replaced: AbstractOperation, *, publishing: bool = True) -> Enqueued:
+    """Let a call go on, with all that waits for it, in the row of the operation that replaced itself."""
+    with transaction.atomic(using=conf().DATABASE):
+        if task.idempotent:
+            # The work is done in its key's own row, for which this one waits.
+            call = waiter.in_place_of_replaced(call, _work_under_new_id(task, call, publishing))
+        if ledger.rerun(replaced, call.operation, new_work=False):
+            answer = Enqueued(replaced, Resolution.RERUN, replaced.pk, messages_of(call, Resolution.RERUN, replaced))
+            if publishing:
+                publish(task, answer)
+            return answer
+        conflicts.look(call.operation)
+    return Enqueued(replaced, Resolution.DUPLICATE, replaced.pk)
+
+
+def _work_under_new_id(task: TaskOptions, call: Call, publishing: bool) -> AbstractOperation:
+    try:
+        return enqueue(task, replacement.under_new_id(call), publishing=publishing).operation
+    except DuplicateOperation as duplicate:
+        return duplicate.operation
+
+
+def _enqueue_replacement(task: TaskOptions, call: Call, attempt: Attempt) -> uuid.UUID:
+    """Make the call the continuation of the attempt that replaces itself by it; return the id of both."""
+    own = call.operation.pk
+    if task.idempotent:
+        # It runs, or ran, in the key's own row; this one waits for that, unless it is the same.
+        there = table.find(digest=call.operation.key_digest)
+        if there is None or own not in (there.pk, there.waits_for):
+            replacement.wait_for(attempt, call, enqueue(task, replacement.under_new_id(call)).operation)
+            return own
+    replacement.continue_in_row(attempt, task, call)
+    return own

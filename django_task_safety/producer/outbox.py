@@ -22,7 +22,7 @@ from kombu.exceptions import SerializationError, SerializerNotInstalled
 from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload
 from django_task_safety.ledger import result_backend, schedule, table
-from django_task_safety.producer import broker
+from django_task_safety.producer import broker, canvas
 from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
@@ -79,10 +79,7 @@ def publish_calls(task: TaskOptions, made: Sequence[Call]) -> None:
 
 def publish_again(task: TaskOptions, request: Any, header: Mapping[str, Any], delay: float) -> bool:
     """Publish the message that a worker holds once more, to come back after ``delay`` seconds; say whether it went."""
-    from django_task_safety.producer import outcome as outcomes
-
-    canvas = {"link": request.callbacks, "link_error": request.errbacks, "chain": request.chain, "chord": request.chord}
-    options = {**outcomes.routing(request), **canvas, "expires": request.expires, "countdown": delay}
+    options = {**canvas.routing(request), **canvas.waiting(request), "expires": request.expires, "countdown": delay}
     options["ignore_result"] = vars(request).get("ignore_result")
     options = {name: value for name, value in options.items() if value is not None}
     custom = {name: value for name, value in (request.headers or {}).items() if name != HEADER}

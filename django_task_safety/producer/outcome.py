@@ -5,22 +5,18 @@ from __future__ import annotations
 import dataclasses
 import traceback
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import current_app, states
-from celery.backends.rpc import RPCBackend
 from celery.exceptions import Ignore, TaskRevokedError
+from celery.result import AsyncResult
 
 from django_task_safety.errors import InvalidPayload, OperationFailed
+from django_task_safety.ledger import Failure, schedule, table
+from django_task_safety.options import TaskOptions
+from django_task_safety.producer import canvas
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
-
-if TYPE_CHECKING:
-    from celery.result import AsyncResult
-
-    from django_task_safety.ledger import Failure
-    from django_task_safety.options import TaskOptions
-
 
 #: Seconds for which an attempt may be telling callbacks, chain and chord how its operation ended.
 IN_DELIVERY = 5.0
@@ -52,7 +48,7 @@ def result_of(operation: AbstractOperation) -> Any:
     return codec.loads(operation.result_payload, current_app, results=True)
 
 
-def outcome(task: TaskOptions, operation: AbstractOperation) -> StoredOutcome:
+def stored_outcome(task: TaskOptions, operation: AbstractOperation) -> StoredOutcome:
     """Return the stored outcome.
 
     Raises:
@@ -80,7 +76,7 @@ def revoke(task: TaskOptions, operation: AbstractOperation) -> None:
         call_errbacks=False,
         state=states.REVOKED,
     )
-    if has_canvas(request):
+    if canvas.has_canvas(request):
         _delivered(operation)
 
 
@@ -115,21 +111,8 @@ def fill(handle: AsyncResult[Any], task: TaskOptions, operation: AbstractOperati
     known._maybe_set_cache({"status": state, "result": value, "traceback": operation.traceback or None})
 
 
-def leave_to_newer(task: TaskOptions) -> None:
-    """Tell nobody of this run: who waits hears of the newer work that follows it in the same row.
-
-    Result backends would keep the success that they are told first. With RPC the caller of this run is told, for the
-    newer work's caller is another one.
-    """
-    request: Any = task.request
-    request.callbacks = request.errbacks = request.chain = request.chord = None
-    request.ignore_result = request.ignore_result or not isinstance(task.backend, RPCBackend)
-
-
 def _delivered(operation: AbstractOperation) -> None:
     """Nobody calls back after a task that was ignored, so this is noted here. A chord hears of it at least once."""
-    from django_task_safety.ledger import schedule, table
-
     schedule.reschedule(table.rows().filter(pk=operation.pk, delivered=False), delivered=True)
 
 
@@ -168,31 +151,8 @@ def exception_of(task: TaskOptions, operation: AbstractOperation) -> BaseExcepti
     return OperationFailed(operation.error or "It failed", operation)
 
 
-def has_canvas(request: Any) -> bool:
-    """Return whether the message carries callbacks, errbacks, a chain or a chord."""
-    return bool(request.callbacks or request.errbacks or request.chain or request.chord)
-
-
-def routing(request: Any) -> dict[str, Any]:
-    """Return the options by which the message came, to publish one like it."""
-    options = {
-        name: getattr(request, name, None)
-        for name in ("root_id", "parent_id", "group_index", "shadow", "reply_to", "replaced_task_nesting")
-    }
-    options["group_id"] = request.group
-    if request.timelimit and any(request.timelimit):
-        options["time_limit"], options["soft_time_limit"] = request.timelimit
-    delivery = request.delivery_info or {}
-    options["priority"] = delivery.get("priority")
-    exchange, key = delivery.get("exchange"), delivery.get("routing_key")
-    options.update({"queue": key} if not exchange else {"exchange": exchange, "routing_key": key})
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def failure(task: TaskOptions, exc: BaseException) -> Failure:
+def failure_of(task: TaskOptions, exc: BaseException) -> Failure:
     """Return what is stored of the exception with which an operation failed."""
-    from django_task_safety.ledger import Failure
-
     try:
         text = "".join(traceback.format_exception(exc))
     except Exception:  # the exception's own __str__ failed

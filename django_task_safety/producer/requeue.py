@@ -11,8 +11,8 @@ from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.ledger import table
 from django_task_safety.objects import conflicts
-from django_task_safety.producer import call as calls
 from django_task_safety.producer import eager, outbox
+from django_task_safety.producer.call import bind_stored_subject
 from django_task_safety.producer.call_options import CANVAS
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
@@ -33,7 +33,7 @@ def retry(operation: AbstractOperation) -> bool:
     asked = table.find(pk=operation.pk)
     assert asked is not None
     _due_now(asked)
-    calls.bind_stored_subject(asked)
+    bind_stored_subject(asked)
     options = codec.loads(asked.options) if asked.options else {}
     asked.delivered = not any(options.get(name) for name in CANVAS)
     if not ledger.rerun(seen, asked, new_work=False):

@@ -17,9 +17,9 @@ from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.ledger import schedule, table, worker_id
 from django_task_safety.producer import outbox
-from django_task_safety.producer import outcome as outcomes
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.call_options import AWAITED, CANVAS, GROUP
+from django_task_safety.producer.outcome import StoredOutcome, in_delivery, stored_outcome
 from django_task_safety.record import AbstractOperation, State, new_operation
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
@@ -52,7 +52,7 @@ def keep_waiters(older: AbstractOperation, asked: AbstractOperation) -> Abstract
     Unless the attempt that ended it is telling them, they have heard nothing; so they are to hear of what comes of
     the newer one.
     """
-    if older.delivered or (not older.is_pending and outcomes.in_delivery(older, table.now())):
+    if older.delivered or (not older.is_pending and in_delivery(older, table.now())):
         return asked
     options = codec.loads(asked.options) if asked.options else {}
     before = codec.loads(older.options) if older.options else {}
@@ -76,7 +76,7 @@ def in_place_of_replaced(call: Call, answer: AbstractOperation) -> Call:
     return waiter_row
 
 
-def wait_for(task: TaskOptions, call: Call, awaited: AbstractOperation) -> outcomes.StoredOutcome | None:
+def wait_for(task: TaskOptions, call: Call, awaited: AbstractOperation) -> StoredOutcome | None:
     """Write a follower for a duplicate call that a worker holds, and answer for it as `answer` does.
 
     The followed row is taken as it was just read: whatever becomes of it meanwhile, that was its outcome.
@@ -111,7 +111,7 @@ def _of(call: Call, awaited: AbstractOperation) -> Call:
     return dataclasses.replace(call, operation=row, options=options)
 
 
-def answer(task: TaskOptions, waiter_row: AbstractOperation) -> outcomes.StoredOutcome:
+def answer(task: TaskOptions, waiter_row: AbstractOperation) -> StoredOutcome:
     """Repeat the outcome of the operation that a claimed follower follows.
 
     Raises:
@@ -136,9 +136,9 @@ def _redeliver_later(waiter_row: AbstractOperation, seen: table.Seen) -> None:
     raise Ignore(f"It follows a pending operation and comes back in {delay:g} s.")
 
 
-def _outcome(task: TaskOptions, waiter_row: AbstractOperation, awaited: AbstractOperation) -> outcomes.StoredOutcome:
+def _outcome(task: TaskOptions, waiter_row: AbstractOperation, awaited: AbstractOperation) -> StoredOutcome:
     if _repeat(waiter_row, awaited):
-        return outcomes.outcome(task, waiter_row)
+        return stored_outcome(task, waiter_row)
     raise Ignore("Another copy of this message answered.")
 
 

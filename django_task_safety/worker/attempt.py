@@ -1,10 +1,28 @@
-"""One attempt: the body and the settling of its operation in one transaction, or the recording of why not."""
+"""One attempt, from its claim to its recorded end.
+
+run_attempt         the attempt becomes the current one, and its lease is renewed while it runs
+_body_and_settle    the body and the recording of its end, in one transaction
+_conclude           or, where that was rolled back, the recording of what was raised: by the table `ENDINGS`
+
+what ends it                       what the body wrote   the row becomes
+a return                           kept                  SUCCEEDED; QUEUED where newer arguments wait
+a return after retry(throw=False)  kept                  QUEUED
+self.replace()                     kept                  QUEUED as the replacement, or SUCCEEDED
+Ignore                             kept                  CANCELLED
+OwnershipLost                      rolled back           another attempt's, or CANCELLED by the body itself
+OperationSuperseded                rolled back           another attempt's
+OperationCancelled, ObjectGone     rolled back           CANCELLED
+Retry                              rolled back           QUEUED; FAILED where the attempts are spent
+any other Exception                rolled back           QUEUED where it is retried; FAILED
+SystemExit and the like            rolled back           QUEUED; FAILED where the attempts or the time are spent
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from celery.exceptions import Ignore, Retry
 from django.db import Error as DatabaseError
@@ -16,29 +34,25 @@ from django_task_safety.context import Attempt, RetryRequest, running
 from django_task_safety.errors import ObjectGone, OperationCancelled, OperationSuperseded, TimeLimitPassed
 from django_task_safety.ledger import notifications, table, worker_id
 from django_task_safety.ledger.heartbeat import heartbeat
-from django_task_safety.options import KEEP
-from django_task_safety.producer import outbox
-from django_task_safety.producer import outcome as outcomes
+from django_task_safety.options import KEEP, TaskOptions
+from django_task_safety.producer import canvas, outbox
+from django_task_safety.producer.outcome import dump_result, stored_outcome
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec, references
 from django_task_safety.worker import kept_connection, retry_policy, savepoints
-from django_task_safety.worker.failure import (
+from django_task_safety.worker.failure import fail
+from django_task_safety.worker.requeue import (
     OwnershipLost,
-    fail,
-    foreign_retry,
     publish_after_commit,
     rebind_subject,
     requeue,
     requeue_for_newer_arguments,
 )
 
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
-
 logger = logging.getLogger("django_task_safety")
 
 
-def run(task: TaskOptions, operation: AbstractOperation, arguments: tuple[Any, Any] | None) -> Any:
+def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tuple[Any, Any] | None) -> Any:
     """Run the claimed operation's body and settle it.
 
     Args:
@@ -53,42 +67,6 @@ def run(task: TaskOptions, operation: AbstractOperation, arguments: tuple[Any, A
             return _body_and_settle(attempt, arguments)
         except BaseException as exc:
             return _conclude(attempt, exc)
-
-
-def _conclude(attempt: Attempt, exc: BaseException) -> Any:
-    """Record how the attempt ended; where the database does not answer, leave that to the end of its lease."""
-    # Whatever the body's transaction did to the row was rolled back, or is asked of the row again.
-    attempt.operation.token, attempt.operation.state = attempt.token, State.RUNNING
-    try:
-        return _recorded(attempt, exc)
-    except DatabaseError as problem:
-        if problem is exc:
-            raise  # the task's own, and recorded
-        why = codec.describe(problem)
-        logger.error(
-            "operation %s: its end could not be recorded; its lease will run out: %s", attempt.operation.pk, why
-        )
-        kept_connection.abandon()
-        raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
-
-
-def _recorded(attempt: Attempt, exc: BaseException) -> Any:
-    if isinstance(exc, OwnershipLost):
-        return _answer_from_row(attempt, own_cancel=True)
-    if isinstance(exc, OperationSuperseded):
-        return _answer_from_row(attempt)
-    if isinstance(exc, OperationCancelled | ObjectGone):
-        return _cancelled(attempt, getattr(exc, "message", str(exc)))
-    if isinstance(exc, Retry):
-        return _retry(attempt, exc)
-    if isinstance(exc, Ignore):
-        if attempt.replacement is not None:
-            outbox.publish_rows(table.rows().filter(pk=attempt.operation.pk))
-        raise exc
-    if isinstance(exc, Exception):
-        return _failed(attempt, exc)
-    _interrupted(attempt, exc)
-    raise exc
 
 
 def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any:
@@ -131,13 +109,13 @@ def _open_transaction(attempt: Attempt, stack: contextlib.ExitStack) -> None:
 
 def _settle(attempt: Attempt, value: Any) -> None:
     task, operation = attempt.task, attempt.operation
-    if ledger.settle(operation, outcomes.dump_result(task, value)):
+    if ledger.settle(operation, dump_result(task, value)):
         return
-    # Somebody asked for newer work meanwhile: this run counts, and the row goes round once more.
+    # Somebody asked for newer work meanwhile: this run counts, and the row is queued once more.
     counts = {} if operation.version is None else {"succeeded_version": operation.version}
     if not requeue_for_newer_arguments(task, operation, **counts):
         raise OwnershipLost
-    outcomes.leave_to_newer(task)
+    canvas.leave_to_newer(task)
 
 
 def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
@@ -156,10 +134,45 @@ def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
         raise OwnershipLost
 
 
-def _retry(attempt: Attempt, exc: Retry) -> Any:
+def _conclude(attempt: Attempt, exc: BaseException) -> Any:
+    """Record how the attempt ended; where the database does not answer, leave that to the end of its lease."""
+    # Whatever the body's transaction did to the row was rolled back, or is asked of the row again.
+    attempt.operation.token, attempt.operation.state = attempt.token, State.RUNNING
+    conclude = next(conclude for raised, conclude in ENDINGS if isinstance(exc, raised))
+    try:
+        return conclude(attempt, exc)
+    except DatabaseError as problem:
+        if problem is exc:
+            raise  # the task's own, and recorded
+        why = codec.describe(problem)
+        logger.error(
+            "operation %s: its end could not be recorded; its lease will run out: %s", attempt.operation.pk, why
+        )
+        kept_connection.abandon()
+        raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
+
+
+def _owned_by_another(attempt: Attempt, exc: BaseException) -> Any:
+    return _answer_from_row(attempt, own_cancel=True)
+
+
+def _superseded(attempt: Attempt, exc: BaseException) -> Any:
+    return _answer_from_row(attempt)
+
+
+def _cancelled(attempt: Attempt, exc: BaseException) -> Any:
+    """End the operation as cancelled from inside; where it was cancelled from outside, answer with that."""
+    operation, reason = attempt.operation, str(getattr(exc, "message", exc))
+    if ledger.finish(operation, State.CANCELLED, ledger.Failure(codec.printable(reason))):
+        notifications.transition("cancelled", operation, reason)
+        return stored_outcome(attempt.task, operation).get()
+    return _answer_from_row(attempt)
+
+
+def _retried(attempt: Attempt, exc: Retry) -> Any:
     if attempt.retry is not None and attempt.requeued_with_body:
         raise exc  # throw=False: queued again with what the body wrote
-    request = attempt.retry or foreign_retry(attempt, exc)
+    request = attempt.retry or retry_policy.foreign_retry(attempt, exc)
     if retry_policy.exhausted(attempt.operation):
         return _failed(attempt, request.exc or request.signal)
     try:
@@ -167,6 +180,13 @@ def _retry(attempt: Attempt, exc: Retry) -> Any:
     except OwnershipLost:
         return _answer_from_row(attempt)
     raise request.signal
+
+
+def _ignored(attempt: Attempt, exc: Ignore) -> Any:
+    """Recorded with what the body wrote, see `_settle_ignored`."""
+    if attempt.replacement is not None:
+        outbox.publish_rows(table.rows().filter(pk=attempt.operation.pk))
+    raise exc
 
 
 def _failed(attempt: Attempt, exc: BaseException) -> Any:
@@ -186,15 +206,6 @@ def _failed(attempt: Attempt, exc: BaseException) -> Any:
     raise signal from exc
 
 
-def _cancelled(attempt: Attempt, reason: str) -> Any:
-    """End the operation as cancelled from inside; where it was cancelled from outside, answer with that."""
-    operation = attempt.operation
-    if ledger.finish(operation, State.CANCELLED, ledger.Failure(codec.printable(reason))):
-        notifications.transition("cancelled", operation, reason)
-        return outcomes.outcome(attempt.task, operation).get()
-    return _answer_from_row(attempt)
-
-
 def _interrupted(attempt: Attempt, exc: BaseException) -> None:
     """The process is told to go in the middle of the body: leave the work to another one. The attempt counts."""
     operation, why = attempt.operation, f"Its process was told to go: {exc!r}"
@@ -208,6 +219,19 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
         elif ledger.requeue(operation, 0.0, {"error": why}, name="requeued", reason=why):
             rebind_subject(operation.pk)
             publish_after_commit(operation)
+    raise exc
+
+
+#: What is done about each exception that rolled the body back: the first that fits.
+ENDINGS: tuple[tuple[Any, Callable[[Attempt, Any], Any]], ...] = (
+    (OwnershipLost, _owned_by_another),
+    (OperationSuperseded, _superseded),
+    ((OperationCancelled, ObjectGone), _cancelled),
+    (Retry, _retried),
+    (Ignore, _ignored),
+    (Exception, _failed),
+    (BaseException, _interrupted),
+)
 
 
 def _answer_from_row(attempt: Attempt, *, own_cancel: bool = False, problem: BaseException | None = None) -> Any:
@@ -227,6 +251,6 @@ def _answer_from_row(attempt: Attempt, *, own_cancel: bool = False, problem: Bas
     if seen is None or seen.operation.is_pending:
         logger.warning("operation %s: another attempt took over; nothing was written", operation.pk)
         raise Ignore("Another attempt took over.")
-    if seen.operation.delivered and outcomes.has_canvas(attempt.task.request):
+    if seen.operation.delivered and canvas.has_canvas(attempt.task.request):
         raise Ignore("Another attempt took over, and its outcome was delivered.")
-    return outcomes.outcome(attempt.task, seen.operation).get()
+    return stored_outcome(attempt.task, seen.operation).get()

@@ -70,11 +70,11 @@ def _on_process_shutdown(**kwargs: Any) -> None:
 
 def _on_prerun(task: Any = None, **kwargs: Any) -> None:
     if isinstance(task, TaskOptions):
-        from django_task_safety.producer import outcome as outcomes
+        from django_task_safety.producer import canvas
 
         worker_id.begin(task)
         # Before Celery 5.6 a chain's last task is taken off the request when it is published.
-        vars(task.request)[_AWAITED] = outcomes.has_canvas(task.request)
+        vars(task.request)[_AWAITED] = canvas.has_canvas(task.request)
 
 
 def _on_postrun(task: Any = None, **kwargs: Any) -> None:

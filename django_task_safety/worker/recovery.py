@@ -18,8 +18,9 @@ from django_task_safety.producer import outbox
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.values import codec
-from django_task_safety.worker import failure as failures
 from django_task_safety.worker import retry_policy
+from django_task_safety.worker.compensation import compensated
+from django_task_safety.worker.requeue import rebind_subject
 
 
 class LossOutcome(enum.Enum):
@@ -46,7 +47,7 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> LossOutcome:
         return LossOutcome.NOT_OURS
     operation.state = State.QUEUED
     notifications.transition("requeued", operation, reason)
-    failures.rebind_subject(pk)
+    rebind_subject(pk)
     outbox.publish_rows(table.rows().filter(pk=pk))
     return LossOutcome.QUEUED_AGAIN
 
@@ -80,7 +81,7 @@ def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
     queued = ledger.rescue(table.rows().filter(pk__in=[row.pk for row in lost]), reason)
     for row in lost:
         if table.newer_waits(row):
-            failures.rebind_subject(row.pk)
+            rebind_subject(row.pk)
         row.state = State.QUEUED
         notifications.transition("requeued", row, reason)
     return queued
@@ -130,7 +131,7 @@ def discard_one(
         failed = _fail([operation], error, reason, notified=notified, skip=skip)
         return failed[0] if failed else None
 
-    return failures.compensated(safe_task_named(operation.task), error(reason, operation), finish)
+    return compensated(safe_task_named(operation.task), error(reason, operation), finish)
 
 
 def _fail(

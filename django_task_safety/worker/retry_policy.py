@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
 from django.db import DatabaseError, InterfaceError, OperationalError
@@ -15,13 +15,11 @@ from django_task_safety import options as task_options
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.context import Attempt, RetryRequest
 from django_task_safety.errors import InvalidOption, ObjectGone, OperationCancelled
-from django_task_safety.producer import call as calls
+from django_task_safety.options import TaskOptions
 from django_task_safety.producer import call_options
+from django_task_safety.producer.call import make_call
+from django_task_safety.record import AbstractOperation
 from django_task_safety.values import backoff, codec
-
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
-    from django_task_safety.record import AbstractOperation
 
 logger = logging.getLogger("django_task_safety")
 
@@ -172,6 +170,12 @@ def request_retry(attempt: Attempt, exc: Exception | None, eta: Any, countdown: 
     return signal
 
 
+def foreign_retry(attempt: Attempt, exc: Retry) -> RetryRequest:
+    """A Retry that was raised by hand: Celery would forget the task here; it is queued again."""
+    cause = exc.exc if isinstance(exc.exc, BaseException) else None
+    return RetryRequest(exc, wait_of(attempt, exc), cause)
+
+
 def wait_of(attempt: Attempt, exc: Retry) -> float:
     """Return the seconds until the attempt that a `Retry` asks for: what it says, or else the task's backoff."""
     when: Any = exc.when
@@ -208,7 +212,7 @@ def changed(task: TaskOptions, operation: AbstractOperation, request: RetryReque
         return {}
     args, kwargs = codec.loads(operation.payload, task.app)
     options = codec.loads(operation.options) if operation.options else {}
-    made = calls.make(
+    made = make_call(
         task,
         args if request.args is None else request.args,
         kwargs if request.kwargs is None else request.kwargs,

@@ -47,10 +47,10 @@ def look(connection) -> None:
 
 def queue(connection, count: int) -> list[uuid.UUID]:
     from django_task_safety.ledger import insert as inserting
-    from django_task_safety.producer import call as calls
+    from django_task_safety.producer.call import make_call
     from tests.testapp.tasks import bench_idempotent
 
-    made = [calls.make(bench_idempotent, (n,), {}, {}).operation for n in range(count)]
+    made = [make_call(bench_idempotent, (n,), {}, {}).operation for n in range(count)]
     inserting.insert(connection, made)
     return [operation.pk for operation in made]
 

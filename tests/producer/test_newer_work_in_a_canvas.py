@@ -8,7 +8,7 @@ from django.db import transaction
 
 from django_task_safety import idempotent_task, ledger, safe_task
 from django_task_safety.models import Operation
-from django_task_safety.producer import outcome as outcomes
+from django_task_safety.producer.outcome import IN_DELIVERY
 from django_task_safety.worker import sweeper
 from tests.celery import app
 from tests.support.delivering import statements
@@ -215,7 +215,7 @@ def test_who_waits_for_what_died_in_its_last_attempt_hears_of_newer_work(worker)
     sweeper.sweep()
     operation = Operation.objects.get()
     assert (operation.state, operation.delivered) == (State.FAILED, False)
-    worker.pass_time(outcomes.IN_DELIVERY)
+    worker.pass_time(IN_DELIVERY)
     fragile.delay("a", 2)
     worker.finish()
     passes(worker, 3600)
@@ -227,7 +227,7 @@ def test_who_waits_for_what_succeeded_as_its_worker_died_hears_of_the_next_run(w
     worker.take()
     seen = ledger.claim(Operation.objects.get().pk, "a worker that dies", 30, None)
     assert ledger.settle(seen.operation, "1")
-    worker.pass_time(outcomes.IN_DELIVERY)
+    worker.pass_time(IN_DELIVERY)
     always.delay("a", 2)
     worker.finish()
     passes(worker, 3600)

@@ -96,7 +96,7 @@ class Objects(ObjectRules):
 
         with (
             mock.patch("django_task_safety.ledger.worker_id.me", return_value=attempt.worker),
-            mock.patch("django_task_safety.worker.attempt.run", run),
+            mock.patch("django_task_safety.worker.delivery.run_attempt", run),
         ):
             self.worker.deliver(message)
         claimed = self.model.claimable(attempt.job)

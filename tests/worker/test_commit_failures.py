@@ -6,7 +6,7 @@ from django.db import IntegrityError, OperationalError, connection, connections,
 
 from django_task_safety import DuplicateOperation, TaskSafetyError, idempotent_task, ledger, safe_task
 from django_task_safety.models import Operation
-from django_task_safety.producer import outcome as outcomes
+from django_task_safety.producer.outcome import IN_DELIVERY
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect, record
 
@@ -105,7 +105,7 @@ def test_a_copy_of_what_failed_by_a_database_error_answers_at_once(worker):
     worker.deliver(message)
     worker.take()
     Operation.objects.filter(pk=pk).update(delivered=False)
-    worker.pass_time(outcomes.IN_DELIVERY)
+    worker.pass_time(IN_DELIVERY)
     assert worker.deliver(message).state == "FAILURE"
     assert [again for again in worker.take() if again.headers["id"] == pk] == []
 

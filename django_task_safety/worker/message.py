@@ -1,0 +1,57 @@
+"""What a message says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django_task_safety.conf import conf
+from django_task_safety.ids import message_id, uuid_of
+from django_task_safety.options import TaskOptions, is_count
+from django_task_safety.producer import canvas, outbox
+from django_task_safety.record import AbstractOperation, State, operation_model, read_operation
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """A delivery, as Celery's request shows it."""
+
+    id: uuid.UUID
+    args: Any
+    kwargs: Any
+    #: The operation that our own publishing named; None for a message of beat, ``send_task`` or another language.
+    operation_id: uuid.UUID | None
+    header: dict[str, Any]
+
+    @classmethod
+    def of(cls, request: Any, args: Any, kwargs: Any) -> Message:
+        """Read the message from Celery's request."""
+        said = getattr(request, outbox.HEADER, None) or (request.headers or {}).get(outbox.HEADER)
+        header = dict(said) if isinstance(said, Mapping) else {}
+        return cls(message_id(request.id), args, kwargs, uuid_of(header.get("op")), header)
+
+    @property
+    def revision(self) -> Any:
+        """The revision of the arguments that it carries."""
+        return self.header.get("rev", 0)
+
+    def hint(self, task: TaskOptions) -> AbstractOperation | None:
+        """Return the row as it was when the message was published, the rest deferred; None if it does not say."""
+        counts = [self.header.get(name, 0) for name in ("att", "rev", "gen")]
+        if self.operation_id is None or "att" not in self.header or not all(map(is_count, counts)):
+            return None
+        known = {
+            **{"id": self.operation_id, "task": task.name, "state": State.QUEUED, "key": self.header.get("key", "")},
+            **{"attempt": self.header.get("att", 0), "revision": self.header.get("rev", 0)},
+            **{"waits_for": uuid_of(self.header.get("waits_for")), "generation": self.header.get("gen", 0)},
+            **{"version": self.header.get("ver"), "max_attempts": self.header.get("max")},
+        }
+        names = [name for name in operation_model().column_names() if name in known]
+        return read_operation(conf().DATABASE, names, [known[name] for name in names])
+
+    def calling_options(self, request: Any) -> dict[str, Any]:
+        """Return the options of a call that would have sent it."""
+        said = {"expires": request.expires, "task_id": self.id}
+        return {**canvas.waiting(request), **said, **canvas.routing(request)}

@@ -1,0 +1,79 @@
+"""Queue an operation again: a retry, or newer arguments that waited for the end of an attempt."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import transaction
+
+from django_task_safety import ledger
+from django_task_safety.conf import conf
+from django_task_safety.context import Attempt, RetryRequest
+from django_task_safety.ledger import table
+from django_task_safety.options import TaskOptions
+from django_task_safety.producer import outbox
+from django_task_safety.producer.call import subject_in
+from django_task_safety.record import AbstractOperation, State
+from django_task_safety.registry import safe_task_named
+from django_task_safety.values import codec
+from django_task_safety.worker import retry_policy
+
+
+class OwnershipLost(Exception):
+    """The settle found that this attempt does not own the operation any more: roll everything back."""
+
+
+def requeue(attempt: Attempt, request: RetryRequest) -> None:
+    """Queue the next attempt with what ``self.retry()`` changed."""
+    operation, task = attempt.operation, attempt.task
+    values: dict[str, Any] = {}
+    if request.exc is not None:
+        values["error"] = codec.describe(request.exc)
+    if request.max_retries is not None:
+        values["max_attempts"] = request.max_retries + 1
+    changed = retry_policy.changed(task, operation, request)
+    announced = {"name": "retried", "reason": values.get("error", "")}
+    done = ledger.requeue(operation, request.delay, {**values, **changed}, newest=bool(changed), **announced)
+    if not done and changed:
+        # Where somebody asked for newer work meanwhile, that is what the next attempt does.
+        done = ledger.requeue(operation, request.delay, values, **announced)
+    if not done:
+        raise OwnershipLost
+    if changed or task.on_duplicate == "replace" or task.version is not None:
+        rebind_subject(operation.pk)
+    if request.delay <= conf().MAX_BROKER_DELAY and not task.request.is_eager:
+        publish_after_commit(operation)
+
+
+def requeue_for_newer_arguments(task: TaskOptions, operation: AbstractOperation, **values: Any) -> bool:
+    """Queue the operation once more, for newer work that was asked for meanwhile; False if it is not owned any more."""
+    attempts = None if task.max_retries is None else task.max_retries + 1
+    fresh = {"attempt": 0, "max_attempts": attempts, "result_payload": "", "started_at": None, "progress": None}
+    if not ledger.requeue(operation, 0.0, {**fresh, "error": "", **values}, name="enqueued"):
+        return False
+    rebind_subject(operation.pk)
+    if not task.app.conf.task_always_eager:
+        publish_after_commit(operation)
+    return True
+
+
+def rebind_subject(pk: uuid.UUID) -> None:
+    """Tie a queued row to the object of the arguments that wait in it; while an attempt ran, it was tied to its own.
+
+    One that holds a lock stays tied to what it locks: newer arguments that need another lock were refused.
+    """
+    row = table.find(pk=pk)
+    task = safe_task_named(row.task) if row is not None else None
+    if row is None or task is None or not row.subject_label or row.lock_slot is not None:
+        return
+    label, subject = subject_in(task, row.payload)
+    if (label, subject) != (row.subject_label, row.subject_id):
+        found = table.rows().filter(pk=pk, state=State.QUEUED, revision=row.revision)
+        found.update(subject_label=label, subject_id=subject)
+
+
+def publish_after_commit(operation: AbstractOperation) -> None:
+    """Publish the operation as its row says, when the transaction that changed it is committed."""
+    rows = table.rows().filter(pk=operation.pk)
+    transaction.on_commit(lambda: outbox.publish_rows(rows), using=conf().DATABASE, robust=True)
