@@ -135,7 +135,7 @@ def test_celerys_retry_kwargs_are_understood():
     options = {"max_retries": 7, "countdown": 5}
     task = define(safe_task, autoretry_for=(OSError,), retry_kwargs=options)
     assert (task.max_retries, task.retry_backoff, task.default_retry_delay) == (7, False, 5)
-    assert retry_policy.usual(task, 3) == 5
+    assert retry_policy.backoff_delay(task, 3) == 5
     task = define(safe_task, autoretry_for=(OSError,), retry_kwargs=options, retry_backoff=3)
     assert (task.max_retries, task.retry_backoff) == (7, 3)
 

@@ -1,50 +1,36 @@
 """One attempt, from its claim to its recorded end.
 
-run_attempt         the attempt becomes the current one, and its lease is renewed while it runs
-_body_and_settle    the body and the recording of its end, in one transaction
-_conclude           or, where that was rolled back, the recording of what was raised: by the table `ENDINGS`
+    run_attempt         the attempt becomes the current one, and its lease is renewed while it runs
+    _body_and_settle    the body and the recording of its end, in one transaction
+    _settle             success, if the attempt still owns the operation and nothing newer waits
+    _settle_ignored     Ignore and replace(), which keep what the body wrote
 
-what ends it                       what the body wrote   the row becomes
-a return                           kept                  SUCCEEDED; QUEUED where newer arguments wait
-a return after retry(throw=False)  kept                  QUEUED
-self.replace()                     kept                  QUEUED as the replacement, or SUCCEEDED
-Ignore                             kept                  CANCELLED
-OwnershipLost                      rolled back           another attempt's, or CANCELLED by the body itself
-OperationSuperseded                rolled back           another attempt's
-OperationCancelled, ObjectGone     rolled back           CANCELLED
-Retry                              rolled back           QUEUED; FAILED where the attempts are spent
-any other Exception                rolled back           QUEUED where it is retried; FAILED
-SystemExit and the like            rolled back           QUEUED; FAILED where the attempts or the time are spent
+Where the body's transaction is rolled back, what was raised is recorded by the table in `endings`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import Ignore, Retry
-from django.db import Error as DatabaseError
 from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.context import Attempt, RetryRequest, running
-from django_task_safety.errors import ObjectGone, OperationCancelled, OperationSuperseded, TimeLimitPassed
+from django_task_safety.context import Attempt, running
 from django_task_safety.ledger import notifications, table, worker_id
 from django_task_safety.ledger.heartbeat import heartbeat
 from django_task_safety.options import KEEP, TaskOptions
-from django_task_safety.producer import canvas, outbox
-from django_task_safety.producer.outcome import dump_result, stored_outcome
+from django_task_safety.producer import canvas
+from django_task_safety.producer.outcome import dump_result
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec, references
-from django_task_safety.worker import kept_connection, retry_policy, savepoints
-from django_task_safety.worker.failure import fail
+from django_task_safety.worker import savepoints
+from django_task_safety.worker.endings import conclude
 from django_task_safety.worker.requeue import (
     OwnershipLost,
-    publish_after_commit,
-    rebind_subject,
     requeue,
     requeue_for_newer_arguments,
 )
@@ -66,7 +52,7 @@ def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tupl
         try:
             return _body_and_settle(attempt, arguments)
         except BaseException as exc:
-            return _conclude(attempt, exc)
+            return conclude(attempt, exc)
 
 
 def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any:
@@ -132,125 +118,3 @@ def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
         notifications.transition("succeeded", operation, "replaced")
     else:
         raise OwnershipLost
-
-
-def _conclude(attempt: Attempt, exc: BaseException) -> Any:
-    """Record how the attempt ended; where the database does not answer, leave that to the end of its lease."""
-    # Whatever the body's transaction did to the row was rolled back, or is asked of the row again.
-    attempt.operation.token, attempt.operation.state = attempt.token, State.RUNNING
-    conclude = next(conclude for raised, conclude in ENDINGS if isinstance(exc, raised))
-    try:
-        return conclude(attempt, exc)
-    except DatabaseError as problem:
-        if problem is exc:
-            raise  # the task's own, and recorded
-        why = codec.describe(problem)
-        logger.error(
-            "operation %s: its end could not be recorded; its lease will run out: %s", attempt.operation.pk, why
-        )
-        kept_connection.abandon()
-        raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
-
-
-def _owned_by_another(attempt: Attempt, exc: BaseException) -> Any:
-    return _answer_from_row(attempt, own_cancel=True)
-
-
-def _superseded(attempt: Attempt, exc: BaseException) -> Any:
-    return _answer_from_row(attempt)
-
-
-def _cancelled(attempt: Attempt, exc: BaseException) -> Any:
-    """End the operation as cancelled from inside; where it was cancelled from outside, answer with that."""
-    operation, reason = attempt.operation, str(getattr(exc, "message", exc))
-    if ledger.finish(operation, State.CANCELLED, ledger.Failure(codec.printable(reason))):
-        notifications.transition("cancelled", operation, reason)
-        return stored_outcome(attempt.task, operation).get()
-    return _answer_from_row(attempt)
-
-
-def _retried(attempt: Attempt, exc: Retry) -> Any:
-    if attempt.retry is not None and attempt.requeued_with_body:
-        raise exc  # throw=False: queued again with what the body wrote
-    request = attempt.retry or retry_policy.foreign_retry(attempt, exc)
-    if retry_policy.exhausted(attempt.operation):
-        return _failed(attempt, request.exc or request.signal)
-    try:
-        requeue(attempt, request)
-    except OwnershipLost:
-        return _answer_from_row(attempt)
-    raise request.signal
-
-
-def _ignored(attempt: Attempt, exc: Ignore) -> Any:
-    """Recorded with what the body wrote, see `_settle_ignored`."""
-    if attempt.replacement is not None:
-        outbox.publish_rows(table.rows().filter(pk=attempt.operation.pk))
-    raise exc
-
-
-def _failed(attempt: Attempt, exc: BaseException) -> Any:
-    """Record a failed attempt: queue the next one, or fail the operation."""
-    operation, task = attempt.operation, attempt.task
-    delay = retry_policy.delay_after(task, operation, exc)
-    if delay is None:
-        if not fail(task, operation, exc):
-            return _answer_from_row(attempt, problem=exc)
-        raise exc
-    when: Any = delay
-    signal = Retry(exc=exc if isinstance(exc, Exception) else None, when=when, is_eager=task.request.is_eager)
-    try:
-        requeue(attempt, RetryRequest(signal, delay, exc))
-    except OwnershipLost:
-        return _answer_from_row(attempt, problem=exc)
-    raise signal from exc
-
-
-def _interrupted(attempt: Attempt, exc: BaseException) -> None:
-    """The process is told to go in the middle of the body: leave the work to another one. The attempt counts."""
-    operation, why = attempt.operation, f"Its process was told to go: {exc!r}"
-    with contextlib.suppress(DatabaseError):
-        if worker_id.ran_out(attempt.task):
-            # The pool's way to enforce the hard time limit; its parent tells callbacks and chord.
-            late = TimeLimitPassed("The hard time limit passed", operation)
-            fail(attempt.task, operation, late, delivered=True)
-        elif retry_policy.exhausted(operation):
-            fail(attempt.task, operation, exc)
-        elif ledger.requeue(operation, 0.0, {"error": why}, name="requeued", reason=why):
-            rebind_subject(operation.pk)
-            publish_after_commit(operation)
-    raise exc
-
-
-#: What is done about each exception that rolled the body back: the first that fits.
-ENDINGS: tuple[tuple[Any, Callable[[Attempt, Any], Any]], ...] = (
-    (OwnershipLost, _owned_by_another),
-    (OperationSuperseded, _superseded),
-    ((OperationCancelled, ObjectGone), _cancelled),
-    (Retry, _retried),
-    (Ignore, _ignored),
-    (Exception, _failed),
-    (BaseException, _interrupted),
-)
-
-
-def _answer_from_row(attempt: Attempt, *, own_cancel: bool = False, problem: BaseException | None = None) -> Any:
-    """This attempt lost the operation, or lost sight of its own commit: answer with what the row says.
-
-    Args:
-        attempt: This one.
-        problem: What was raised where the transaction may have been committed.
-        own_cancel: Whether it may have been cancelled inside the body's own transaction, which was rolled back.
-    """
-    operation, reason = attempt.operation, "cancelled in its own transaction"
-    if own_cancel and ledger.finish(operation, State.CANCELLED, ledger.Failure(reason)):
-        notifications.transition("cancelled", operation, reason)
-    seen = table.read(operation.pk)
-    if seen is not None and seen.operation.state == State.SUCCEEDED and problem is not None:
-        logger.error("operation %s succeeded, but a hook after its commit failed", operation.pk, exc_info=problem)
-    if seen is None or seen.operation.is_pending:
-        logger.warning("operation %s: another attempt took over; nothing was written", operation.pk)
-        raise Ignore("Another attempt took over.")
-    if seen.operation.delivered and canvas.has_canvas(attempt.task.request):
-        raise Ignore("Another attempt took over, and its outcome was delivered.")
-    return stored_outcome(attempt.task, seen.operation).get()

@@ -1,30 +1,25 @@
-"""Task options: the names, their defaults, and what is refused when a task is defined."""
+"""What is refused when a task is defined: unknown options, and values that cannot work."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 from celery import Task
 
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.errors import InvalidOption, did_you_mean
+from django_task_safety.options.task_options import (
+    IDEMPOTENT_OPTIONS,
+    MOST_RETRIES,
+    POLICIES,
+    SAFE_OPTIONS,
+    TaskOptions,
+    parameter_names,
+)
 from django_task_safety.values import codec
-
-if TYPE_CHECKING:
-    from django_task_safety.record import AbstractOperation
-
-CANCEL = "cancel"
-PROTECT = "protect"
-KEEP = "keep"
-POLICIES = (CANCEL, PROTECT, KEEP)
-
-#: Options that `safe_task` adds to Celery's.
-SAFE_OPTIONS = ("on_delete", "subject", "lock", "retry_on", "max_payload", "atomic", "retention")
-#: Options that `idempotent_task` adds to those.
-IDEMPOTENT_OPTIONS = ("key", "on_duplicate", "rerun", "match", "version", "period", "retention")
 
 _CHOICES = {
     "on_delete": POLICIES,
@@ -40,66 +35,10 @@ _CELERY_OPTIONS = {
     *("retry_kwargs", "retry_backoff", "retry_backoff_max", "retry_jitter", "expires"),
     *("pydantic", "pydantic_strict", "pydantic_context", "pydantic_dump_kwargs"),
 }
-
-
-Compensation = Callable[["AbstractOperation", BaseException], Any]
-RetryRule = Callable[[BaseException], "bool | float | timedelta | None"]
-
-_LIMITS = frozenset({"time_limit", "soft_time_limit"})
-
-
-class TaskOptions(Task):  # type: ignore[type-arg]
-    """What a task says of itself: every option, with its default. `SafeTask` adds the calls."""
-
-    abstract = True
-
-    #: What deleting the object does to the pending operation: CANCEL, PROTECT or KEEP.
-    on_delete: str = CANCEL
-    #: Which parameter is the object; None for the first model instance.
-    subject: str | None = None
-    #: At most one pending operation per object holds this name.
-    lock: str | None = None
-    #: What is retried; None for errors that tend to pass. Also a callable: bool, seconds or timedelta.
-    retry_on: type[BaseException] | tuple[type[BaseException], ...] | RetryRule | None = None
-    #: Bytes of serialised arguments; None for the setting.
-    max_payload: int | None = None
-    #: Whether the body runs inside a transaction, which the settling joins.
-    atomic: bool = True
-    #: How long an ended operation is kept; None for the setting.
-    retention: timedelta | float | None = None
-
-    #: The options of `idempotent_task`.
-    idempotent: bool = False
-    key: Any = None
-    on_duplicate: str = "return"
-    rerun: str = "failed"
-    match: Any = None
-    version: str | None = None
-    period: timedelta | None = None
-
-    #: Retries and crashes together; the first attempt is not one of them.
-    max_retries = 5
-    #: Seconds before the first retry, doubled with each; False for a fixed ``default_retry_delay``.
-    retry_backoff: float | bool = 2.0
-    retry_backoff_max: float = 600.0
-    retry_jitter: bool = True
-    autoretry_for: Iterable[type[BaseException]] = ()
-    dont_autoretry_for: Iterable[type[BaseException]] = ()
-    default_retry_delay: float | None = None  # type: ignore[assignment]
-    #: Celery's automatic retries wrap `run` unless this exists; here they are part of the protocol.
-    _orig_run: ClassVar[None] = None
-
-    compensations: list[Compensation]
-    given_limits: frozenset[str] = frozenset()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "compensations" not in cls.__dict__:
-            cls.compensations = list(getattr(cls, "compensations", ()))
-        # Noted before Celery fills in its own settings: None, said by the project, means no limit.
-        cls.given_limits = cls.given_limits | (_LIMITS & cls.__dict__.keys())
-        if cls.__dict__.get("match") is not None:
-            cls.match = parameter_names(cls.match)
+_SINGLE = ("subject", "version")
+_CELERYS_SECONDS = ("time_limit", "soft_time_limit", "default_retry_delay", "retry_kwargs")
+#: What the columns for names hold.
+_LONGEST_NAME = 255
 
 
 def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iterable[str]) -> None:
@@ -196,7 +135,7 @@ def _check_counts(where: str, task: Any) -> None:
     if isinstance(task.max_payload, bool) or not isinstance(task.max_payload, int | None) or task.max_payload == 0:
         raise InvalidOption(f"{where}: max_payload must be a positive number of bytes, not {task.max_payload!r}.")
     for option, kind, lowest, highest in (
-        ("max_retries", int, 0, _MOST_RETRIES),
+        ("max_retries", int, 0, MOST_RETRIES),
         ("max_payload", int, 1, None),
         ("retry_backoff", int | float, 0, LONGEST),
     ):
@@ -271,30 +210,5 @@ def _check_outside_key(where: str, task: Any) -> None:
             )
 
 
-_SINGLE = ("subject", "version")
-_CELERYS_SECONDS = ("time_limit", "soft_time_limit", "default_retry_delay", "retry_kwargs")
-#: What the columns for names hold.
-_LONGEST_NAME = 255
-#: What the column for attempts can count to.
-_MOST_RETRIES = 2**31 - 2
-
-
 def _storable(name: Any) -> bool:
     return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and codec.printable(name) == name
-
-
-def is_count(value: Any) -> bool:
-    """Return whether a value is one that a column of counts holds: a number of retries, for one."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_RETRIES
-
-
-def classes(value: Any) -> tuple[type[BaseException], ...]:
-    """Return one exception class or several as a tuple."""
-    return (value,) if isinstance(value, type) else tuple(value)
-
-
-def parameter_names(value: Any) -> tuple[Any, ...]:
-    """Return an option that is a name or several names as a tuple."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return (value,)
-    return tuple(value)

@@ -1,0 +1,36 @@
+"""What a task says of itself: every option, its default, its validation."""
+
+from __future__ import annotations
+
+from django_task_safety.options.task_options import (
+    CANCEL,
+    IDEMPOTENT_OPTIONS,
+    KEEP,
+    POLICIES,
+    PROTECT,
+    SAFE_OPTIONS,
+    Compensation,
+    RetryRule,
+    TaskOptions,
+    classes,
+    is_count,
+    parameter_names,
+)
+from django_task_safety.options.validation import check, refuse_unknown
+
+__all__ = [
+    "CANCEL",
+    "IDEMPOTENT_OPTIONS",
+    "KEEP",
+    "POLICIES",
+    "PROTECT",
+    "SAFE_OPTIONS",
+    "Compensation",
+    "RetryRule",
+    "TaskOptions",
+    "check",
+    "classes",
+    "is_count",
+    "parameter_names",
+    "refuse_unknown",
+]
