@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from django_task_safety.conf import Conf
 from django_task_safety.models import Operation
 from django_task_safety.tasks import SafeTask
 from tests import celery
+from tests.docs import sizes
 from tests.support.delivering import LocalWorker
 from tests.testapp import models
 
@@ -239,3 +241,27 @@ def test_every_hazard_has_its_feature_and_every_guarantee_its_limits():
     guarantees = re.findall(r"^(G\d)\. ", page("explanation/guarantees"), flags=re.MULTILINE)
     assert guarantees == re.findall(r"^\| (G\d) \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert guarantees == [f"G{number}" for number in range(1, 10)]
+
+
+def test_the_sizes_of_the_parts_are_those_of_the_code():
+    documented = {row[0]: int(row[1].replace(",", "")) for row in table("explanation/layout", "The parts")}
+    assert documented.keys() == sizes.sizes().keys()
+    # To the nearest tenth: the command writes them anew.
+    assert all(abs(documented[part] - lines) <= max(30, lines / 10) for part, lines in sizes.sizes().items())
+
+
+def test_every_module_that_the_layout_names_exists():
+    modules = re.findall(r"``(\w+/\w+\.py)``", page("explanation/layout"))
+    assert len(modules) >= 8
+    assert [name for name in modules if not (Path(django_task_safety.__file__).parent / name).is_file()] == []
+
+
+def test_the_layers_that_the_layout_names_are_those_that_are_checked():
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    documented = [set(literals([row[0]])) for row in table("explanation/layout")]
+    named = [name for layer in documented for name in layer]
+    checked = [set(layer.split(" | ")) for layer in reversed(contract["layers"])]
+    assert sorted(named) == sorted(name for layer in checked for name in layer)
+    order = {name: number for number, layer in enumerate(checked) for name in layer}
+    lowest_first = [min(order[name] for name in layer) for layer in documented]
+    assert lowest_first == sorted(lowest_first)
