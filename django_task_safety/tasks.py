@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 # name this class, is made before Django's apps are ready.
 
 
+#: Where a request keeps that the protocol has taken it.
+_ENTERED = "task_safety_entered"
+
+
 class SafeTask(task_options.TaskOptions):
     """A task with one row per call, its effects exactly once; see `safe_task` for the options."""
 
@@ -30,6 +35,14 @@ class SafeTask(task_options.TaskOptions):
 
     acks_late = True
     Request = "django_task_safety.worker.request:SafeRequest"
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Put the protocol in front of the body, so that a ``__call__`` of a base class, which may run ``self.run``,
+        does not go around it."""
+        task = super().__new__(cls)
+        task.body = task.run
+        task.run = functools.update_wrapper(functools.partial(task._run), task.body)  # type: ignore[method-assign]
+        return task
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:
@@ -134,10 +147,18 @@ class SafeTask(task_options.TaskOptions):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the protocol for a worker; run the plain function for everybody else."""
         request = self.request
-        if request.called_directly or getattr(request, "task_safety_entered", False):
+        if request.called_directly or getattr(request, _ENTERED, False):
+            return super().__call__(*args, **kwargs)
+        # Not by Celery's own, which would push a request that knows nothing of the message.
+        return self.run(*args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the protocol around the body, once for each request that came as a message."""
+        request = self.request
+        if request.called_directly or getattr(request, _ENTERED, False):
             with plain_call():
-                return super().__call__(*args, **kwargs)
-        request.task_safety_entered = True  # type: ignore[attr-defined]
+                return self.body(*args, **kwargs)
+        setattr(request, _ENTERED, True)
         from django_task_safety.worker import delivery
 
         return delivery.deliver(self, args, kwargs)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery, Task, _state, current_app, shared_task
 
-from django_task_safety import KEEP, PROTECT, InvalidOption, SafeTask, idempotent_task, safe_task
+from django_task_safety import KEEP, PROTECT, InvalidOption, SafeTask, current_operation, idempotent_task, safe_task
 from django_task_safety.models import Operation
 from tests.support.ids import label
 from tests.testapp.models import Effect, Note
@@ -159,3 +159,47 @@ def test_a_base_class_may_set_them_for_those_that_are():
 
     assert not define(safe_task, increment, base=House).idempotent
     assert define(idempotent_task, increment, base=House).rerun == "never"
+
+
+class AroundRun(SafeTask):
+    """What many projects have, to run each task in a context of theirs."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+
+class AroundCall(SafeTask):
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs)
+
+
+class PlainAroundRun(Task):
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+
+@pytest.mark.parametrize("base", [AroundRun, AroundCall, PlainAroundRun])
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_base_class_that_overrides_call_does_not_go_around_the_protocol(worker, base, eager, monkeypatch):
+    seen = []
+
+    def body(number: int) -> int:
+        seen.append(current_operation())
+        return number + 1
+
+    task = define(safe_task, body, base=base)
+    monkeypatch.setitem(current_app.conf, "task_always_eager", eager)
+    operation = task.enqueue(1)
+    worker.drain()
+    operation.refresh_from_db()
+    assert (operation.state, operation.result, operation.attempt) == ("succeeded", 2, 1)
+    assert [one.pk for one in seen] == [operation.pk]
+    assert (task(1), task.run(1)) == (2, 2)
+    assert seen[1:] == [None, None]
+    assert Operation.objects.count() == 1

@@ -69,6 +69,8 @@ class TaskOptions(Task):  # type: ignore[type-arg]
     #: Celery's automatic retries wrap `run` unless this exists; here they are part of the protocol.
     _orig_run: ClassVar[None] = None
 
+    #: The function of the task, which ``run`` puts the protocol around.
+    body: Callable[..., Any]
     compensations: list[Compensation]
     given_limits: frozenset[str] = frozenset()
 

@@ -64,7 +64,7 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any
         # What is kept was asked for whether its object is removed or not.
         args, kwargs = references.load(arguments, removed=task.on_delete == KEEP)
         try:
-            value = task.run(*args, **kwargs)
+            value = task.body(*args, **kwargs)
         except Ignore as exc:
             # Ignore and replace() keep what the body wrote.
             if attempt.replaced and task.request.is_eager:
