@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -143,9 +142,10 @@ class ObjectLocked(OperationError, ProtectedError):
     @property
     def protected_objects(self) -> set[Any]:  # type: ignore[override]
         """The operations that hold the object."""
-        # The collector collects the objects of a refusal that came through a cascade, and raises a bare ProtectedError
-        # with them, which would not say who holds what.
-        if sys._getframe(1).f_code is Collector.collect.__code__:
+        # The collector catches a refusal that came through a cascade, asks for its objects, and raises a bare
+        # ProtectedError with them, which would not say who holds what. A traceback begins where the error was caught.
+        caught = self.__traceback__
+        if caught is not None and caught.tb_frame.f_globals.get("__name__") == Collector.__module__:
             raise self
         return self._holders
 

@@ -1,5 +1,7 @@
 """What deleting an object does to its operations, whichever way Django is asked to delete it."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -194,6 +196,52 @@ def test_the_admin_shows_what_protects_and_cancels_nothing_by_showing(rf):
     assert len(protected) == 1
     get_deleted_objects([other], request, admin.site)
     assert state(cancellable) == State.QUEUED
+
+
+def test_a_refusal_says_who_holds_the_object_wherever_it_is_caught(path):
+    """Only the collector, which would raise a bare ``ProtectedError`` with them, gets the refusal itself."""
+    make, delete = path
+    obj = make()
+    operation = tasks.protects.enqueue(obj)
+    with ThreadPoolExecutor(1) as elsewhere:
+        future = elsewhere.submit(call_and_close, delete, obj)
+    caught = [future.exception(), who_refuses(delete, obj)]
+    caught.append(pickle.loads(pickle.dumps(caught[1])))
+    assert [type(refusal) for refusal in caught] == [ObjectLocked] * 3
+    assert [refusal.protected_objects for refusal in caught] == [{operation}] * 3
+
+
+def who_refuses(delete, obj):
+    try:
+        delete(obj)
+    except ProtectedError as refusal:
+        refusal.protected_objects  # noqa: B018
+        return refusal
+
+
+def call_and_close(delete, obj):
+    try:
+        delete(obj)
+    finally:
+        connection.close()
+
+
+def test_a_rule_of_the_project_s_own_may_ask_who_refuses(monkeypatch):
+    """The collector calls it between two of its own."""
+    obj = in_folder()
+    operation, seen = tasks.protects.enqueue(obj), []
+
+    def notes_who(collector, field, sub_objs, using):
+        try:
+            models.CASCADE(collector, field, sub_objs, using)
+        except ProtectedError as refusal:
+            seen.append(refusal.protected_objects)
+            raise
+
+    monkeypatch.setattr(Page._meta.get_field("folder").remote_field, "on_delete", notes_who)
+    with pytest.raises(ObjectLocked):
+        obj.folder.delete()
+    assert seen == [{operation}]
 
 
 def test_a_running_task_that_deletes_its_object_does_not_cancel_itself(worker):
