@@ -42,17 +42,12 @@ class Conf:
     KEEPER: bool = True
     #: Seconds that publishing a message may take in the caller before it is left to the sweeper.
     PUBLISH_TIMEOUT: float = 1.0
-    #: Seconds that a worker's connection to PostgreSQL waits for its next safe task where ``CONN_MAX_AGE`` is 0; with 0
-    #: it is closed after each task.
-    CONN_MAX_IDLE: float = 1.0
     #: How many operations one sweep handles in one transaction.
     SWEEP_BATCH: int = 500
 
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Conf)}
 _OPTIONAL = {"RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT"}
-#: What 0 turns off.
-_OR_ZERO = {"CONN_MAX_IDLE"}
 
 
 @lru_cache(maxsize=1)
@@ -100,8 +95,6 @@ def _value(key: str, value: Any) -> Any:
     default = _DEFAULTS[key]
     if value is None and key in _OPTIONAL:
         return None
-    if key in _OR_ZERO and value in (0, timedelta(0)) and not isinstance(value, bool):
-        return 0.0
     if isinstance(default, bool):
         if not isinstance(value, bool):
             raise InvalidSetting(f"TASK_SAFETY[{key!r}] must be True or False, not {value!r}.")

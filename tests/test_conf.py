@@ -84,18 +84,6 @@ def test_some_may_be_none(key):
     assert getattr(load({key: None}), key) is None
 
 
-@pytest.mark.parametrize("value", [0, 0.0, timedelta(0)])
-def test_zero_keeps_no_connection(value):
-    found = load({"CONN_MAX_IDLE": value}).CONN_MAX_IDLE
-    assert found == 0.0
-
-
-@pytest.mark.parametrize("value", [-1, False, None, "0", float("nan")])
-def test_what_is_below_zero_or_no_number_does_not(value):
-    with pytest.raises(InvalidSetting, match="CONN_MAX_IDLE"):
-        load({"CONN_MAX_IDLE": value})
-
-
 @pytest.mark.parametrize("key", ["LEASE", "SWEEP_INTERVAL", "MAX_PAYLOAD", "KEEPER", "DATABASE"])
 def test_the_others_may_not(key):
     with pytest.raises(InvalidSetting, match=key):

@@ -143,3 +143,23 @@ def check_database(databases: Any = None, **kwargs: Any) -> list[checks.CheckMes
             id="task_safety.E003",
         )
     ]
+
+
+def check_connections(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Tasks do not open a connection each to a database for which that takes long (W010)."""
+    try:
+        connection = connections[load(getattr(settings, "TASK_SAFETY", {})).DATABASE]
+    except InvalidSetting:
+        return []
+    database = connection.settings_dict
+    if connection.vendor == "sqlite" or database["CONN_MAX_AGE"] != 0 or database["OPTIONS"].get("pool"):
+        return []
+    return [
+        checks.Warning(
+            f"CONN_MAX_AGE of the database {connection.alias!r} is 0: each task opens a connection of its own, which "
+            "can cost more than the task.",
+            hint="Set it to 600, say, in the settings of the workers, and the connection outlives a safe task in the "
+            "pools prefork, threads and solo. Silence this where tasks run in greenlets, or where it is what you want.",
+            id="task_safety.W010",
+        )
+    ]

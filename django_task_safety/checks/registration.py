@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core import checks
 
 from django_task_safety.checks import installation
-from django_task_safety.checks.installation import check_broker, check_database
+from django_task_safety.checks.installation import check_broker, check_connections, check_database
 from django_task_safety.checks.models import check_models
 from django_task_safety.checks.policies import check_keys, check_policies
 
@@ -13,7 +13,7 @@ from django_task_safety.checks.policies import check_keys, check_policies
 def register() -> None:
     """Register the checks; from `AppConfig.ready`."""
     installation.register()
-    for check in (check_broker, check_policies, check_keys):
+    for check in (check_broker, check_connections, check_policies, check_keys):
         checks.register(check, "task_safety")
     checks.register(check_models, "models")
     checks.register(check_database, "database")

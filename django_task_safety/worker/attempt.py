@@ -27,7 +27,6 @@ from django_task_safety.producer import canvas
 from django_task_safety.producer.outcome import dump_result
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec, references
-from django_task_safety.worker import savepoints
 from django_task_safety.worker.endings import conclude
 from django_task_safety.worker.requeue import (
     OwnershipLost,
@@ -86,11 +85,8 @@ def _open_transaction(attempt: Attempt, stack: contextlib.ExitStack) -> None:
     """Open the transaction of the body and its settling, unless the task does without."""
     if not attempt.task.atomic:
         return
-    db = table.connection()
-    attempt.own_transaction = not db.in_atomic_block
+    attempt.own_transaction = not table.connection().in_atomic_block
     stack.enter_context(transaction.atomic(using=conf().DATABASE))
-    if attempt.own_transaction:
-        stack.enter_context(savepoints.spared(db))
 
 
 def _settle(attempt: Attempt, value: Any) -> None:

@@ -33,7 +33,7 @@ from django_task_safety.producer.enqueue import continue_in_row
 from django_task_safety.producer.outcome import StoredOutcome, in_delivery, store_failure, stored_outcome
 from django_task_safety.record import AbstractOperation, State, new_operation
 from django_task_safety.values.clock import Now
-from django_task_safety.worker import kept_connection
+from django_task_safety.worker import connection
 from django_task_safety.worker.attempt import run_attempt
 from django_task_safety.worker.failure import fail
 from django_task_safety.worker.message import Message
@@ -61,12 +61,12 @@ def deliver(task: TaskOptions, args: Any, kwargs: Any) -> Any:
     """
     message = Message.of(task.request, args, kwargs)
     try:
-        claimed = kept_connection.using(partial(_claim, task, message))
+        claimed = connection.retry_if_dead(partial(_claim, task, message))
     except TaskSafetyError:
         raise  # also those that are database errors to Django
     except DatabaseError as exc:
         logger.warning("message %s waits: the database does not answer: %s", message.id, exc)
-        kept_connection.abandon()
+        connection.abandon()
         raise _redeliver_later(task, message, OUTAGE_PAUSE) from exc
     if isinstance(claimed, StoredOutcome):
         return claimed.get()

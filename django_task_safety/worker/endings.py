@@ -33,7 +33,7 @@ from django_task_safety.producer import canvas, outbox
 from django_task_safety.producer.outcome import stored_outcome
 from django_task_safety.record import State
 from django_task_safety.values import codec
-from django_task_safety.worker import kept_connection, retry_policy
+from django_task_safety.worker import connection, retry_policy
 from django_task_safety.worker.failure import fail
 from django_task_safety.worker.requeue import OwnershipLost, publish_after_commit, rebind_subject, requeue
 
@@ -54,7 +54,7 @@ def conclude(attempt: Attempt, exc: BaseException) -> Any:
         logger.error(
             "operation %s: its end could not be recorded; its lease will run out: %s", attempt.operation.pk, why
         )
-        kept_connection.abandon()
+        connection.abandon()
         raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 from typing import Any
@@ -11,6 +10,7 @@ from celery import signals
 
 from django_task_safety.ledger import worker_id
 from django_task_safety.options import TaskOptions
+from django_task_safety.worker import connection
 
 logger = logging.getLogger("django_task_safety")
 
@@ -23,7 +23,6 @@ _keepers: list[Any] = []
 def connect() -> None:
     """Connect the receivers; once per process, from `AppConfig.ready`."""
     signals.worker_init.connect(_on_init, weak=False, dispatch_uid=_UID)
-    signals.celeryd_after_setup.connect(_on_setup, weak=False, dispatch_uid=_UID)
     signals.worker_ready.connect(_on_ready, weak=False, dispatch_uid=_UID)
     signals.worker_shutdown.connect(_on_shutdown, weak=False, dispatch_uid=_UID)
     signals.worker_process_shutdown.connect(_on_process_shutdown, weak=False, dispatch_uid=_UID)
@@ -38,14 +37,6 @@ def _on_init(**kwargs: Any) -> None:
     # Before the pool is made: its children inherit the identity, and what would keep their first message waiting.
     worker_id.become_worker()
     importlib.import_module("django_task_safety.worker.delivery")
-
-
-def _on_setup(instance: Any, **kwargs: Any) -> None:
-    # All that the project imported lives as long as the worker. Where a child's collector looked through it, it would
-    # copy every page that it shares with its parent, and a message would hold its slot for as long as that takes.
-    if instance.pool_cls.__module__ == "celery.concurrency.prefork":
-        gc.collect()
-        gc.freeze()
 
 
 def _on_ready(**kwargs: Any) -> None:
@@ -63,9 +54,7 @@ def _on_shutdown(**kwargs: Any) -> None:
 
 
 def _on_process_shutdown(**kwargs: Any) -> None:
-    from django_task_safety.worker import kept_connection
-
-    kept_connection.close()
+    connection.close()
 
 
 def _on_prerun(task: Any = None, **kwargs: Any) -> None:
@@ -79,9 +68,7 @@ def _on_prerun(task: Any = None, **kwargs: Any) -> None:
 
 def _on_postrun(task: Any = None, **kwargs: Any) -> None:
     if isinstance(task, TaskOptions) and not task.request.is_eager:
-        from django_task_safety.worker import kept_connection
-
-        kept_connection.keep()
+        connection.keep()
 
 
 def _on_success(sender: Any = None, **kwargs: Any) -> None:

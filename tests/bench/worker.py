@@ -11,15 +11,14 @@ from tests.support.workers import Worker, until
 
 TASKS = 1000
 
-#: (pool, log level, ``CONN_MAX_AGE``, our ``CONN_MAX_IDLE``): all defaults; connections that the project keeps; none
-#: that is kept, as plain tasks have it; a log in which each transition is a line; and the pool that adds least.
+#: (pool, log level, ``CONN_MAX_AGE``): all defaults; connections that the project keeps; a log in which each transition
+#: is a line; and the pool that adds least.
 WORKERS = (
-    ("prefork", "WARNING", 0, 1),
-    ("prefork", "WARNING", 600, 1),
-    ("prefork", "WARNING", 0, 0),
-    ("prefork", "INFO", 0, 1),
-    ("solo", "WARNING", 0, 1),
-    ("solo", "WARNING", 0, 0),
+    ("prefork", "WARNING", 0),
+    ("prefork", "WARNING", 600),
+    ("prefork", "INFO", 600),
+    ("solo", "WARNING", 0),
+    ("solo", "WARNING", 600),
 )
 
 
@@ -31,12 +30,11 @@ def main() -> None:
             for name, found in taken.items():
                 median = statistics.median(found)
                 ratio = f"{median / base:.2f} x the plain late-ack task"
-                pool, level, age, idle = worker
-                connections = f"CONN_MAX_AGE {age:<3} CONN_MAX_IDLE {idle}"
-                print(f"{pool:8}{level:8} {connections}  {name:18}{median * 1e6:7.0f} us per task  {ratio}")
+                pool, level, age = worker
+                print(f"{pool:8}{level:8} CONN_MAX_AGE {age:<3}  {name:18}{median * 1e6:7.0f} us per task  {ratio}")
 
 
-def take_turns(pool: str, level: str, age: int, idle: float, file: Path) -> dict[str, list[float]]:
+def take_turns(pool: str, level: str, age: int, file: Path) -> dict[str, list[float]]:
     from tests.testapp.models import Effect
     from tests.testapp.tasks import bench_idempotent, bench_plain, bench_safe
 
@@ -46,8 +44,7 @@ def take_turns(pool: str, level: str, age: int, idle: float, file: Path) -> dict
             task.delay(before + n)
     options = ("-I", "tests.bench.recorder", "-l", level)
     database = json.dumps({**json.loads(os.environ["TASK_SAFETY_TEST_DATABASE"]), "CONN_MAX_AGE": age})
-    settings = json.dumps({"CONN_MAX_IDLE": idle})
-    env = {"TASK_SAFETY_TEST_DATABASE": database, "TASK_SAFETY_TEST_SETTINGS": settings}
+    env = {"TASK_SAFETY_TEST_DATABASE": database}
     with Worker(*options, pool=pool, concurrency=1, TASK_SAFETY_BENCH_FILE=str(file), **env):
         until(lambda: Effect.objects.count() >= before + 3 * TASKS, timeout=300, pause=0.5)
     found: dict[str, list[float]] = json.loads(file.read_text())

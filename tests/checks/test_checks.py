@@ -12,12 +12,12 @@ import django
 import pytest
 from django.core import checks
 from django.core.management import call_command
-from django.db import DatabaseError, connection, models
+from django.db import DatabaseError, connection, connections, models
 from django.test.utils import isolate_apps
 from model_utils.managers import SoftDeletableManager
 
 from django_task_safety import safe_task
-from django_task_safety.checks.installation import check_broker, check_database, check_settings
+from django_task_safety.checks.installation import check_broker, check_connections, check_database, check_settings
 from django_task_safety.checks.models import check_models
 from django_task_safety.locking.managers import LockableQuerySet
 from django_task_safety.models import LiveUniqueConstraint, LockableModel, SoftDeleteModel
@@ -69,14 +69,15 @@ def ids(messages: list[checks.CheckMessage]) -> set[str]:
     return {message.id for message in messages}
 
 
-def test_a_project_in_order_passes(db):
+def test_a_project_in_order_passes(db, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 600)
     call_command("check", database=["default"], fail_level="WARNING")
     assert [message for message in checks.run_checks(databases=["default"]) if not message.is_silenced()] == []
 
 
 def test_the_checks_are_registered():
     registered = {check.__name__ for check in checks.registry.registry.get_checks(include_deployment_checks=True)}
-    assert {"check_settings", "check_broker", "check_database", "check_models"} <= registered
+    assert {"check_settings", "check_broker", "check_connections", "check_database", "check_models"} <= registered
 
 
 def test_a_wrong_setting_is_an_error(settings):
@@ -366,3 +367,33 @@ def test_what_a_lock_cannot_block_is_an_error(blocks):
     (error,) = (one for one in check_models([SimpleNamespace(get_models=lambda: [Misspelt])]) if one.level >= 40)
     assert (error.id, error.obj) == ("task_safety.E006", Misspelt)
     assert repr(blocks) in error.msg
+
+
+@pytest.mark.parametrize(
+    ("vendor", "age", "options", "fires"),
+    [
+        ("postgresql", 0, {}, True),
+        ("mysql", 0, {}, True),
+        ("postgresql", 600, {}, False),
+        ("mysql", None, {}, False),
+        ("postgresql", 0, {"pool": True}, False),
+        ("sqlite", 0, {}, False),
+    ],
+)
+def test_a_connection_for_each_task_is_a_warning(monkeypatch, vendor, age, options, fires):
+    monkeypatch.setattr(type(connections["default"]), "vendor", vendor)
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", age)
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    assert ids(check_connections()) == ({"task_safety.W010"} if fires else set())
+    assert all("CONN_MAX_AGE" in message.msg and message.hint for message in check_connections())
+
+
+def test_the_connection_to_look_at_is_the_operations(settings, monkeypatch):
+    for alias, age in (("default", 0), ("other", 600)):
+        monkeypatch.setattr(type(connections[alias]), "vendor", "postgresql")
+        monkeypatch.setitem(connections[alias].settings_dict, "CONN_MAX_AGE", age)
+    assert "'default'" in check_connections()[0].msg
+    settings.TASK_SAFETY = {"DATABASE": "other"}
+    assert check_connections() == []
+    settings.TASK_SAFETY = {"DATABASE": "nowhere"}
+    assert check_connections() == []

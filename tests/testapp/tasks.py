@@ -1,6 +1,5 @@
 """Tasks that do something worth doing once, and can be told to go wrong."""
 
-import gc
 import os
 import signal
 import time
@@ -134,13 +133,6 @@ def connected() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()" if connection.vendor == "postgresql" else "SELECT CONNECTION_ID()")
         effect("connected", cursor.fetchone()[0])
-
-
-@safe_task
-def collected() -> None:
-    """Write down how many objects Python's collector looks through here, and how many it leaves alone."""
-    effect("frozen", gc.get_freeze_count())
-    effect("looked through", len(gc.get_objects()))
 
 
 @shared_task

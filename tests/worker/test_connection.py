@@ -1,17 +1,17 @@
-"""What a worker does with its connection between two safe tasks: ``CONN_MAX_AGE`` decides, and ``CONN_MAX_IDLE``."""
+"""What a worker does with its connection between two safe tasks, where ``CONN_MAX_AGE`` says that it may last."""
 
 import contextlib
-from unittest.mock import Mock
+import os
+import warnings
 
 import pytest
 from celery import shared_task, signals
-from django.db import OperationalError, connection, connections, transaction
+from django.db import Error, OperationalError, connection, connections, transaction
 
 from django_task_safety import safe_task
 from django_task_safety.ledger import worker_id
 from django_task_safety.models import Operation
-from django_task_safety.worker import kept_connection
-from django_task_safety.worker.sessions import Session
+from django_task_safety.worker import connection as kept
 from tests.support.delivering import elsewhere
 from tests.support.workers import until
 
@@ -77,7 +77,7 @@ def max_age(worker, monkeypatch):
     yield set_
     signals.task_prerun.disconnect(close_all)
     signals.task_postrun.disconnect(close_all)
-    kept_connection.close()
+    kept.close()
     connection.close()
 
 
@@ -101,8 +101,7 @@ def test_safe_tasks_share_a_connection_for_as_long_as_it_may_live(worker, max_ag
 
 
 @pytest.mark.parametrize(("task", "age"), [(look, 0), (look, 1e-9), (plain_look, 600), (plain_look, 0)])
-def test_otherwise_each_task_has_its_own(worker, max_age, settings, task, age):
-    settings.TASK_SAFETY = {"CONN_MAX_IDLE": 0 if task is look else 60}
+def test_otherwise_each_task_has_its_own(worker, max_age, task, age):
     max_age(age)
     run(worker, task, task, task)
     assert len(set(SEEN)) == 3
@@ -138,23 +137,79 @@ def test_a_connection_that_a_body_left_in_a_transaction_is_not_kept(worker, max_
 def test_a_safe_task_inside_a_plain_task_s_transaction_stays_on_its_connection(worker, max_age):
     max_age(600)
     assert run(worker, look, calls_a_safe_one) == ["SUCCESS"] * 2
-    kept, outer, inner = SEEN
-    assert outer == inner != kept
+    first, outer, inner = SEEN
+    assert outer == inner != first
 
 
 def test_a_kept_connection_that_died_costs_one_more_try_and_no_wait(worker, max_age):
     max_age(600)
     run(worker, look)
-    elsewhere(lambda: ask(END[connection.vendor], SEEN[0]))
+    cut(SEEN[0])
     assert run(worker, look) == ["SUCCESS"]
     assert SEEN[0] != SEEN[1]
     assert set(Operation.objects.values_list("state", "attempt")) == {("succeeded", 1)}
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_a_connection_that_works_or_is_new_is_not_tried_twice(worker, max_age, kept):
+def cut(which: int) -> None:
+    """End one of the server's connections."""
+    elsewhere(lambda: ask(END[connection.vendor], which))
+
+
+@pytest.mark.parametrize("send", [look.delay, lambda: look.app.send_task(look.name)], ids=["with a row", "without"])
+def test_a_dead_connection_costs_a_claim_one_more_try_though_none_was_kept(worker, send):
+    """As workers of Celery 5.5 may leave it open, and a receiver of ``task_prerun`` may open it."""
+    SEEN.clear()
+    send()
+    dead = number()
+    cut(dead)
+    assert [delivery.state for delivery in worker.drain()] == ["SUCCESS"]
+    assert SEEN[0] != dead
+    assert set(Operation.objects.values_list("state", "attempt")) == {("succeeded", 1)}
+
+
+@pytest.mark.parametrize("opens", [contextlib.nullcontext, transaction.atomic], ids=["autocommit", "atomic"])
+def test_a_call_is_made_twice_at_most(worker, opens):
+    tries = []
+
+    def meets_dead_ones() -> None:
+        tries.append(number())
+        cut(tries[-1])
+        with opens():
+            number()
+
+    number()
+    with pytest.raises(Error):
+        kept.retry_if_dead(meets_dead_ones)
+    connection.close()
+    assert len(set(tries)) == len(tries) == 2
+
+
+@contextlib.contextmanager
+def no_autocommit():
+    transaction.set_autocommit(False)
+    yield
+    connection.close()
+
+
+@pytest.mark.parametrize("inside", [transaction.atomic, no_autocommit])
+def test_in_a_transaction_the_error_is_the_caller_s(worker, inside):
+    tries = []
+
+    def part() -> None:
+        tries.append(number())
+        cut(tries[-1])
+        number()
+
+    with contextlib.suppress(Error), inside(), pytest.raises(Error):
+        kept.retry_if_dead(part)
+    connection.close()
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_connection_that_works_or_is_new_is_not_tried_twice(worker, max_age, lasting):
     max_age(600)
-    if kept:
+    if lasting:
         run(worker, look)
     tries = []
 
@@ -163,9 +218,9 @@ def test_a_connection_that_works_or_is_new_is_not_tried_twice(worker, max_age, k
         raise OperationalError("deadlock")
 
     with pytest.raises(OperationalError, match="deadlock"):
-        kept_connection.using(refused)
+        kept.retry_if_dead(refused)
     assert len(tries) == 1
-    assert (tries == SEEN) is kept
+    assert (tries == SEEN) is lasting
 
 
 @pytest.mark.parametrize("checked", [True, False])
@@ -174,7 +229,7 @@ def test_while_the_server_is_away_the_message_comes_back(worker, max_age, monkey
     monkeypatch.setitem(connection.settings_dict, "CONN_HEALTH_CHECKS", checked)
     run(worker, look)
     look.delay()
-    elsewhere(lambda: ask(END[connection.vendor], SEEN[0]))
+    cut(SEEN[0])
 
     def refused(self) -> None:
         raise OperationalError("the server is away")
@@ -236,8 +291,8 @@ def test_a_server_that_takes_no_writes_any_more_is_left_at_once_by_an_attempt(wo
 def test_and_by_a_claim(worker, max_age):
     max_age(600)
     run(worker, look)
-    kept_connection.using(loses_its_role.run)
-    kept_connection.keep()
+    kept.retry_if_dead(loses_its_role.run)
+    kept.keep()
     assert run(worker, look) == ["IGNORED", "SUCCESS"]
 
 
@@ -254,14 +309,14 @@ CUT: list[int] = []
 def test_a_connection_that_dies_after_its_last_statement_disturbs_nothing(worker, max_age, caplog):
     max_age(600)
 
-    def cut(**kwargs: object) -> None:
-        elsewhere(lambda: ask(END[connection.vendor], CUT.pop()))
+    def cut_off(**kwargs: object) -> None:
+        cut(CUT.pop())
 
-    signals.task_success.connect(cut, sender=is_cut_off._get_current_object())
+    signals.task_success.connect(cut_off, sender=is_cut_off._get_current_object())
     try:
         assert run(worker, is_cut_off) == ["SUCCESS"]
     finally:
-        signals.task_success.disconnect(cut, sender=is_cut_off._get_current_object())
+        signals.task_success.disconnect(cut_off, sender=is_cut_off._get_current_object())
     assert run(worker, look) == ["SUCCESS"]
     assert len(set(SEEN)) == 2
     assert "Traceback" not in caplog.text
@@ -272,7 +327,7 @@ def test_another_database_gets_none_of_this_one_s_connections(worker, max_age, s
     run(worker, look)
     before = connections["other"].connection
     settings.TASK_SAFETY = {"DATABASE": "other"}
-    assert kept_connection.using(lambda: connections["other"].alias) == "other"
+    assert kept.retry_if_dead(lambda: connections["other"].alias) == "other"
     assert connections["other"].connection is before
 
 
@@ -288,16 +343,73 @@ def test_what_a_plain_task_left_behind_does_not_matter(worker, max_age):
     assert len(set(SEEN)) == 1
 
 
-def test_what_a_process_keeps_is_not_its_children_s(monkeypatch):
-    driver = Mock()
-    kept = Session("default", driver)
+def test_what_a_process_keeps_is_not_its_children_s(worker, max_age, monkeypatch):
+    max_age(600)
+    run(worker, look)
+    ours, another = kept._thread.kept.driver, os.getpid() + 1
     with monkeypatch.context() as patch:
-        patch.setattr("os.getpid", lambda: 0)
-        assert kept.take() is None
+        patch.setattr("os.getpid", lambda: another)
+        run(worker, look)
+        assert len(set(SEEN)) == 2
         kept.close()
-        kept.__del__()
-    driver.close.assert_not_called()
-    assert kept.take() is driver
+    assert _alive(SEEN[0])
+    ours.close()
+
+
+def test_a_forked_child_connects_anew_and_leaves_its_parent_s_open(worker, max_age):
+    max_age(600)
+    run(worker, look)
+    readable, writable = os.pipe()
+    with warnings.catch_warnings(action="ignore"):  # of threads, which the test runner has
+        child = os.fork()
+    if not child:
+        try:
+            os.write(writable, str(kept.retry_if_dead(number)).encode())
+            kept.close()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writable)
+    with os.fdopen(readable) as said:
+        assert int(said.read()) != SEEN[0]
+    run(worker, look)
+    assert len(set(SEEN)) == 1
+
+
+def test_a_pool_of_django_s_is_left_to_it(worker, max_age, monkeypatch):
+    max_age(600)
+    number()
+    with monkeypatch.context() as patch:
+        patch.setitem(connection.settings_dict, "OPTIONS", {**connection.settings_dict["OPTIONS"], "pool": True})
+        kept.keep()
+    assert connection.connection is not None
+
+
+def test_nothing_is_kept_in_a_greenlet(worker, max_age, monkeypatch):
+    max_age(600)
+    monkeypatch.setattr(kept, "detect_environment", lambda: "gevent")
+    run(worker, look, look)
+    assert len(set(SEEN)) == 2
+
+
+def test_a_newer_connection_takes_the_kept_one_s_place(worker, max_age):
+    """A receiver of ``task_prerun`` that asks the database opens one of its own."""
+    max_age(600)
+    run(worker, look)
+    looks = [1]
+
+    def opens(**kwargs: object) -> None:
+        if looks:
+            looks.pop()
+            number()
+
+    signals.task_prerun.connect(opens)
+    try:
+        run(worker, look, look)
+    finally:
+        signals.task_prerun.disconnect(opens)
+    assert SEEN[0] != SEEN[1] == SEEN[2]
+    assert until(lambda: elsewhere(lambda: not _alive(SEEN[0])))
 
 
 def test_what_a_thread_keeps_ends_when_it_is_told_to_close(worker, max_age):
