@@ -67,12 +67,14 @@ def finish(
 
 
 def _owned(operation: AbstractOperation, newest: bool) -> OperationRows:
+    # Invariant: fence.
     owned = table.rows().filter(pk=operation.pk, token=operation.token, state=State.RUNNING)
     return owned.filter(revision=operation.revision) if newest else owned
 
 
 def cancel(found: OperationRows, reason: str) -> int:
     """Cancel what is pending among the rows found."""
+    # Invariant: nothing ended comes back.
     return table.retry_on_deadlock(
         lambda: found.filter(state__in=AbstractOperation.PENDING).update(**_cancelled(reason))
     )

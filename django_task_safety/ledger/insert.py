@@ -51,6 +51,7 @@ def insert(
     if connection.vendor == "mysql":
         return innodb.insert(connection, sql, params, operations)
     with connection.cursor() as cursor:
+        # Invariant: one row per key.
         cursor.execute(f"{sql} ON CONFLICT DO NOTHING", params)
         return int(cursor.rowcount)
 

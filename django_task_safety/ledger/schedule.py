@@ -31,6 +31,7 @@ def queued_again(delay: float = 0.0) -> dict[str, Any]:
     """Return the times of a running row that is queued again: in ``delay`` seconds, but not before the moment that
     newer arguments, which came while it ran, wait for."""
     start = Greatest(F("available_at"), After(delay))
+    # Invariant: every pending row is looked at.
     # What waits for longer is published when its time comes; the rest is published now, and looked after.
     far = When(available_at__gt=After(conf().MAX_BROKER_DELAY), then=start)
     return {"available_at": start, "due_at": Case(far, default=Greatest(F("available_at"), After(first_look(delay))))}

@@ -22,6 +22,8 @@ _READ = {
 
 #: May this attempt run it now? Queued and due, or running under a lease that ran out (where newer arguments that came
 #: meanwhile need not wait).
+#: Invariant: one owner. Invariant: attempts are bounded. Invariant: expired never starts.
+#: Invariant: nothing ended comes back.
 _CLAIMABLE = """CASE
         WHEN available_at > {now} OR attempt >= max_attempts THEN FALSE
         WHEN {state} = 'queued' THEN attempt > 0 OR expires_at IS NULL OR expires_at > {now}
@@ -125,6 +127,7 @@ def _claiming(
     now = now_sql(connection)
     deadline = "NULL" if limit is None else after_sql(connection, limit)
     first_look = after_sql(connection, lease if limit is None else min(lease, limit))
+    # Invariant: no claim without a lease.
     # due_at stands before started_at and attempt last: MySQL assigns from left to right.
     sql = (
         f"state = 'running', token = %s, worker = %s, due_at = {first_look}, deadline_at = {deadline}, "
@@ -140,6 +143,7 @@ def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int
         soon: Seconds until its outcome should have been delivered, where callbacks wait for it.
     """
     now = now_sql(connection)
+    # Invariant: who waits hears of it. Invariant: the newest arguments run.
     due_sql = f"CASE WHEN delivered THEN {retained_sql(connection)} ELSE {after_sql(connection, soon)} END"
     sql = f"""
         UPDATE {table(connection)} SET state = 'succeeded', result_payload = %s, error = '', traceback = '',
@@ -153,6 +157,7 @@ def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int
 
 
 def _mine(connection: BaseDatabaseWrapper) -> str:
+    # Invariant: fence.
     return f"id = %s AND token = %s AND {_text(connection, 'state')} = 'running'"
 
 

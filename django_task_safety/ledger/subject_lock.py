@@ -21,6 +21,7 @@ from django_task_safety.errors import ObjectGone
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values.identity import pk_of, pk_text
 
+#: Invariant: the object is held.
 #: The weakest lock that a delete of the row conflicts with. SQLite has one writer at a time.
 _STRENGTH = {"postgresql": " FOR KEY SHARE", "mysql": " LOCK IN SHARE MODE"}
 

@@ -78,6 +78,7 @@ class Deletion:
         self.policies = set()
         for found in self._pending():
             self.policies.update(found.order_by().values_list("on_delete", flat=True).distinct())
+        # Invariant: protected stays.
         if PROTECT in self.policies:
             protecting = [row for found in self._pending() for row in found.filter(on_delete=PROTECT)[:LISTED]]
             if protecting:
@@ -243,6 +244,7 @@ def after_delete(instance: models.Model) -> None:
     if deletion is None or deletion.ended:
         return
     deletion.ended = True
+    # Invariant: looked at under the lock.
     # Where the rows were locked, only this transaction itself can have written more: another receiver, say.
     if deletion.here and not (deletion.held and deletion.enqueued == enqueued.get()):
         deletion.look()

@@ -168,6 +168,7 @@ class SavedModel(models.Model):
             values = values if call.explicit else call.changed(values)
             results = self._update_what_is_there(call, base_qs, using, pk_val, values, update_fields, *rest)
             if not results:
+                # Invariant: gone stays gone.
                 raise call.refuse()
         if call is not None and call.instance is self and results:
             call.written = {field.attname: value for field, _, value in values}

@@ -167,6 +167,7 @@ def bind_stored_subject(operation: AbstractOperation) -> None:
 
 def _bind(operation: AbstractOperation, using: str, model: type[models.Model]) -> None:
     if operation.lock:
+        # Invariant: one lock per object and name.
         operation.lock_slot = slot(operation.subject_label, operation.subject_id, operation.lock)
     if operation.lock or (operation.on_delete != KEEP and is_watched(model)):
         operation.subject_row = subject_lock.subject_row_of(operation, using, model)
@@ -201,6 +202,7 @@ def _key(
         parts.append(int(period))
         text += f" @ {datetime.fromtimestamp(period * task.period.total_seconds(), UTC):%Y-%m-%dT%H:%M:%SZ}"
     operation.key = codec.printable(text, 255)
+    # Invariant: one row per key.
     operation.key_digest = keys.digest(*parts)
     if task.match:
         operation.match_digest = keys.digest([arguments[name] for name in task.match])

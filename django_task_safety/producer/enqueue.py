@@ -81,6 +81,7 @@ def publish(task: TaskOptions, answer: Enqueued) -> None:
     for call, operation in answer.messages:
         forget = again and operation is answer.operation
         send = partial(outbox.publish_call, task, call, operation, forget=forget)
+        # Invariant: row before message.
         transaction.on_commit(send, using=conf().DATABASE, robust=True)
 
 

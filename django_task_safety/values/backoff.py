@@ -36,6 +36,7 @@ def exponential(
         jitter: Whether to draw the delay at random.
         uniform: The source of randomness.
     """
+    # Invariant: retries are spread and capped.
     # The exponent is bounded because 2.0**1024 overflows a float.
     delay = min(maximum, base * math.pow(2.0, min(retries, 64)))
     if jitter:

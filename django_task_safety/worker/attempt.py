@@ -86,6 +86,7 @@ def _open_transaction(attempt: Attempt, stack: contextlib.ExitStack) -> None:
     if not attempt.task.atomic:
         return
     attempt.own_transaction = not table.connection().in_atomic_block
+    # Invariant: effects and outcome commit together.
     stack.enter_context(transaction.atomic(using=conf().DATABASE))
 
 

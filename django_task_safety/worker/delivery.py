@@ -99,6 +99,7 @@ def _answer_unclaimable(task: TaskOptions, message: Message, seen: table.Seen) -
     if operation.task != task.name:
         raise Ignore(f"The operation was replaced by {operation.task}.")
     if operation.state == State.RUNNING:
+        # Invariant: a duplicate frees its slot.
         raise Ignore("Another attempt runs it and answers for it.")
     if operation.state == State.QUEUED:
         _wait_or_expire(task, message, seen)

@@ -1,11 +1,12 @@
 """Work that has not started by its `expires` ends as cancelled."""
 
+import uuid
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
-from django_task_safety import safe_task
+from django_task_safety import ledger, safe_task
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.testapp.models import Effect
@@ -38,6 +39,14 @@ def test_what_expired_is_found_by_the_sweeper_without_a_message(worker):
     worker.pass_time(31)
     assert sweeper.sweep().cancelled == 1
     assert only().state == State.CANCELLED
+
+
+def test_what_expired_cannot_be_claimed(worker):
+    result = record.apply_async(("a",), expires=30)
+    worker.pass_time(31)
+    seen = ledger.claim(uuid.UUID(result.id), "a worker", 30.0, None)
+    assert not seen.claimed
+    assert only().state == State.QUEUED
 
 
 def test_what_started_in_time_does_not_expire_between_its_attempts(worker):
