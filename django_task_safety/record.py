@@ -116,7 +116,8 @@ class AbstractOperation(models.Model):
     #: When somebody must look at the row again: publish it, take it from a dead attempt, or prune it. None: never.
     due_at = models.DateTimeField(null=True, db_index=True)
 
-    #: False while callbacks, chain or chord of the message may still have to hear of the outcome.
+    #: False while somebody may still have to hear of the outcome besides by the return of an attempt: callbacks, chain
+    #: or chord of the message; or, of what others ended, who waits for the result.
     delivered = models.BooleanField(default=True)
     #: Handed over to a replacement: which may continue in this row, or has one of its own, which this one follows.
     replaced = models.BooleanField(default=False)

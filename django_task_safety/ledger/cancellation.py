@@ -1,19 +1,20 @@
-"""Cancel operations: a committed row, which every claim and every settle looks at."""
+"""Cancel operations: a committed row, which every claim and every settle looks at.
+
+Nobody else is told here. Who waits for the outcome hears of it from a worker: of the one that meets the operation's own
+message, or of the next that sweeps.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from celery import current_app, states
-from celery.backends.base import DisabledBackend
 from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.ledger import notifications, result_backend, table
+from django_task_safety.ledger import notifications, table
 from django_task_safety.record import AbstractOperation, State, read_operation
-from django_task_safety.registry import safe_task_named
 from django_task_safety.values.clock import Now
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 
 EXPIRED = "expired before it started"
-#: The result backend is told of so many at once; of the rest when their messages reach a worker.
-TOLD = 200
 #: What is read of the operations that are cancelled together, in the order of the columns.
 _ANNOUNCED = ("id", "task", "key", "waits_for", "attempt")
 
@@ -43,10 +42,9 @@ def _cancel(operation: AbstractOperation, found: OperationRows, reason: str) -> 
     if not ledger.cancel(found, reason):
         return False
     operation.state, operation.error, operation.token = State.CANCELLED, reason, None
-    for name in ("ended_at", "due_at"):
+    for name in ("ended_at", "due_at", "delivered"):
         operation.__dict__.pop(name, None)
     notifications.transition("cancelled", operation, reason)
-    transaction.on_commit(partial(_tell, [operation], reason), using=conf().DATABASE, robust=True)
     return True
 
 
@@ -59,7 +57,7 @@ def cancel_all(found: OperationRows, reason: str) -> int:
     if found.query.is_sliced:
         found = table.rows().filter(pk__in=list(found.values_list("pk", flat=True)))
     pending = found.order_by().pending()
-    if not notifications.heard("cancelled") and isinstance(current_app.backend, DisabledBackend):
+    if not notifications.heard("cancelled"):
         return ledger.cancel(pending, reason)
     rows, cancelled = table.retry_on_deadlock(partial(_cancel_locked, pending, reason))
     transaction.on_commit(partial(_announce, rows, reason), using=conf().DATABASE, robust=True)
@@ -69,28 +67,12 @@ def cancel_all(found: OperationRows, reason: str) -> int:
 def _cancel_locked(pending: OperationRows, reason: str) -> tuple[list[tuple[Any, ...]], int]:
     with transaction.atomic(using=conf().DATABASE):
         # Locked first, so that exactly those are announced that are cancelled.
-        locked = pending.select_for_update().values_list(*_ANNOUNCED)
-        rows = list(locked.order_by("pk") if notifications.heard("cancelled") else locked[:TOLD])
+        rows = list(pending.select_for_update().order_by("pk").values_list(*_ANNOUNCED))
         return rows, ledger.cancel(pending, reason) if rows else 0
 
 
 def _announce(rows: list[tuple[Any, ...]], reason: str) -> None:
-    operations = [read_operation(conf().DATABASE, _ANNOUNCED, row) for row in rows]
-    for operation in operations:
+    for row in rows:
+        operation = read_operation(conf().DATABASE, _ANNOUNCED, row)
         operation.state, operation.error, operation.token = State.CANCELLED, reason, None
         notifications.now("cancelled", operation, reason)
-    _tell(operations[:TOLD], reason)
-
-
-def _tell(operations: list[AbstractOperation], reason: str) -> None:
-    """Who waits for a result hears of it now; chords and callbacks do when the message reaches a worker."""
-    for operation in operations:
-        task = safe_task_named(operation.task)
-        if task is not None and not result_backend.tell(task, operation, _revoked(reason), states.REVOKED):
-            return
-
-
-def _revoked(reason: str) -> Exception:
-    from celery.exceptions import TaskRevokedError
-
-    return TaskRevokedError(reason)

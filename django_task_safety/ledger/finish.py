@@ -62,7 +62,8 @@ def finish(
 ) -> bool:
     """End the operation in the name of the attempt that owns it, if it still does; see `hand_back`."""
     failed = dataclasses.asdict(failure) if failure else {}
-    ended = {**ENDED, "state": state, "ended_at": Now(), "due_at": schedule.after_end(operation), **failed, **values}
+    due = schedule.after_end(values.get("delivered", operation.__dict__.get("delivered")))
+    ended = {**ENDED, "state": state, "ended_at": Now(), "due_at": due, **failed, **values}
     return write(_owned(operation, newest), operation, ended)
 
 
@@ -87,7 +88,9 @@ def _cancelled(reason: str) -> dict[str, Any]:
             "state": State.CANCELLED,
             "error": codec.printable(reason),
             "ended_at": Now(),
-            "due_at": schedule.after_end(),
+            # Due now, for whoever comes first to tell those who wait.
+            "due_at": Now(),
+            "delivered": False,
         },
     }
 
@@ -101,10 +104,17 @@ def rescue(found: OperationRows, error: str) -> int:
     )
 
 
-def discard_exhausted(found: OperationRows, failure: Failure, **values: Any) -> int:
-    """Fail pending operations that cannot be attempted any more."""
-    failed = dataclasses.asdict(failure)
-    ended = {**ENDED, **failed, "state": State.FAILED, "ended_at": Now(), "due_at": schedule.after_end(), **values}
+def discard_exhausted(found: OperationRows, failure: Failure, *, delivered: bool) -> int:
+    """Fail pending operations that cannot be attempted any more.
+
+    Args:
+        found: The operations.
+        failure: Why.
+        delivered: Whether somebody else tells those who wait, or nobody waits; or else the next sweep does.
+    """
+    due = schedule.retained() if delivered else Now()
+    ended = {**ENDED, **dataclasses.asdict(failure), "state": State.FAILED, "ended_at": Now()}
+    ended.update(due_at=due, delivered=delivered)
     return table.retry_on_deadlock(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**ended))
 
 

@@ -42,11 +42,12 @@ def waits_here(operation: AbstractOperation, now: datetime) -> bool:
     return (operation.available_at - now).total_seconds() > conf().MAX_BROKER_DELAY
 
 
-def after_end(operation: AbstractOperation | None = None) -> Any:
-    """When to look at an ended row: soon while its outcome is to be delivered, else when it is to be pruned."""
+def after_end(delivered: bool | None) -> Any:
+    """When to look at a row that its attempt ends: soon while its outcome is to be delivered, else when it is to be
+    pruned; with None as the row says."""
     soon = After(conf().REPUBLISH_AFTER)
-    if operation is not None and "delivered" in operation.__dict__:
-        return retained() if operation.delivered else soon
+    if delivered is not None:
+        return retained() if delivered else soon
     return Case(When(delivered=False, then=soon), default=retained())
 
 

@@ -44,7 +44,8 @@ def look(asked: AbstractOperation) -> None:
 
 def free(found: OperationRows) -> int:
     """End those that hold a lock for a block of code whose lease ran out; return how many."""
-    return ledger.discard_exhausted(found.filter(LAPSED), ledger.Failure("WorkerLost: The lease of the lock ran out."))
+    failure = ledger.Failure("WorkerLost: The lease of the lock ran out.")
+    return ledger.discard_exhausted(found.filter(LAPSED), failure, delivered=True)
 
 
 def locked(operations: Sequence[AbstractOperation], what: str) -> ObjectLocked:

@@ -19,7 +19,6 @@ from django.conf import settings
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.conf import conf
 from django_task_safety.context import Attempt
 from django_task_safety.errors import GuardImpossible
 from django_task_safety.ledger.statements import table as operations_table
@@ -39,8 +38,7 @@ _ENDING = _PENDING + " AND ({o}on_delete = 'cancel' OR ({o}on_delete = 'keep' AN
 _NOT_MINE = " AND NOT COALESCE({o}token = {mine}, FALSE)"
 _CANCELLED = (
     "{o}state = 'cancelled', {o}token = NULL, {o}deadline_at = NULL, {o}lock_slot = NULL, "
-    "{o}error = 'its object ({label}) was deleted', {o}ended_at = {now}, "
-    "{o}due_at = CASE WHEN {o}delivered THEN {retained} ELSE {soon} END"
+    "{o}error = 'its object ({label}) was deleted', {o}ended_at = {now}, {o}due_at = {now}, {o}delivered = FALSE"
 )
 _REFUSAL = "which cannot be deleted. Wait for it to end, or cancel it."
 #: The transaction's setting, or the session's variable, that holds the token of such an attempt.
@@ -116,7 +114,6 @@ def _postgresql(connection: BaseDatabaseWrapper, trigger: Trigger) -> list[str]:
     now = "STATEMENT_TIMESTAMP()"
     words = {
         **{"o": "", "label": trigger.label, "same": "subject_id = this_pk", "now": now, "mine": "this_token"},
-        **{"retained": f"{now} + retention", "soon": f"{now} + make_interval(secs => {conf().REPUBLISH_AFTER})"},
     }
     hold = ""
     if trigger.root is not None:
@@ -147,12 +144,10 @@ $guard$"""
 def _sqlite(connection: BaseDatabaseWrapper, trigger: Trigger) -> list[str]:
     quote, operations = connection.ops.quote_name, operations_table(connection)
     # The process has the time zone of the settings.
-    moment = "STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW'" + ("" if settings.USE_TZ else ", 'localtime'")
+    now = "STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW'" + (")" if settings.USE_TZ else ", 'localtime')")
     words = {
-        **{"o": "", "label": trigger.label, "now": f"{moment})"},
+        **{"o": "", "label": trigger.label, "now": now},
         "same": f"subject_id = {_without_dashes(trigger.pk, f'CAST(OLD.{quote(trigger.column)} AS TEXT)')}",
-        "retained": f"{moment}, (retention / 1000000.0) || ' seconds')",
-        "soon": f"{moment}, '{conf().REPUBLISH_AFTER} seconds')",
     }
     # Until 3.47 the message is a literal, and an older SQLite could not open a database with anything else.
     return [
@@ -171,8 +166,7 @@ def _mysql(connection: BaseDatabaseWrapper, trigger: Trigger) -> list[str]:
     pk = as_text.format(_without_dashes(trigger.pk, f"CAST({row}.{quote(trigger.column)} AS CHAR)"))
     words = {
         **{"o": "o.", "label": trigger.label, "same": f"o.subject_id = {pk}", "now": now},
-        **{"mine": as_text.format(_MINE["mysql"]), "retained": f"{now} + INTERVAL o.retention MICROSECOND"},
-        "soon": f"{now} + INTERVAL {conf().REPUBLISH_AFTER} SECOND",
+        "mine": as_text.format(_MINE["mysql"]),
     }
     going, among = _mysql_going(connection, trigger)
     # Of those that go without a trigger of their own, the rows are locked here. MIN and COUNT, for a SELECT INTO that

@@ -124,7 +124,7 @@ def _operation(
         expires_at=options.get("expires"),
         retention=retention(task),
         due_at=After(_first_look(wait, options.get("expires"))),
-        delivered=not any(options.get(name) for name in call_options.CANVAS),
+        delivered=not call_options.has_canvas(options),
     )
     _bind_subject(task, operation, subject)
     return operation

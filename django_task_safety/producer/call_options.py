@@ -17,10 +17,11 @@ from kombu import compression
 
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.errors import InvalidArguments, InvalidOption, did_you_mean
-from django_task_safety.values import references
+from django_task_safety.values import codec, references
 
 if TYPE_CHECKING:
     from django_task_safety.options import TaskOptions
+    from django_task_safety.record import AbstractOperation
 
 #: Calling options that make other tasks hear of the outcome.
 CANVAS = ("link", "link_error", "chain", "chord")
@@ -84,6 +85,16 @@ def one_call(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Map
     raise InvalidArguments(
         f"enqueue_many takes tuples of positional arguments or dicts of keyword arguments, not {one!r:.80}."
     )
+
+
+def read(operation: AbstractOperation) -> dict[str, Any]:
+    """Return the options that an operation's row keeps."""
+    return codec.loads(operation.options) if operation.options else {}
+
+
+def has_canvas(options: Mapping[str, Any]) -> bool:
+    """Return whether other tasks are to hear of the outcome."""
+    return any(options.get(name) for name in CANVAS)
 
 
 def stored(task: TaskOptions, options: Mapping[str, Any]) -> dict[str, Any]:

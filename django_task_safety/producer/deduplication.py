@@ -19,10 +19,9 @@ from django_task_safety.errors import DuplicateOperation, InvalidOption, KeyReus
 from django_task_safety.ledger import table
 from django_task_safety.objects import conflicts
 from django_task_safety.options import PROTECT, TaskOptions
-from django_task_safety.producer import canvas, waiter
+from django_task_safety.producer import call_options, canvas, waiter
 from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation, State
-from django_task_safety.values import codec
 
 #: How often a decision is taken again because the row changed between reading and writing.
 _TRIES = 20
@@ -214,7 +213,7 @@ def messages_of(call: Call, resolution: Resolution, operation: AbstractOperation
     running = resolution is Resolution.REPLACED and operation.state == State.RUNNING
     if resolution is Resolution.DUPLICATE or running:
         return ()
-    if resolution is not Resolution.CREATED and operation.options:
+    if resolution is not Resolution.CREATED:
         # Of the row, for those who wait may have been there before this call.
-        call = dataclasses.replace(call, options={**call.options, **codec.loads(operation.options)})
+        call = dataclasses.replace(call, options={**call.options, **call_options.read(operation)})
     return ((call, operation),)

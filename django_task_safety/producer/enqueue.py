@@ -26,7 +26,7 @@ from django_task_safety.errors import DuplicateOperation, TaskSafetyError
 from django_task_safety.ledger import table
 from django_task_safety.objects import conflicts
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import outbox, outcome, replacement, waiter
+from django_task_safety.producer import outbox, replacement, row_backend, waiter
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.deduplication import Enqueued, Resolution, answer_duplicate, messages_of
 from django_task_safety.record import AbstractOperation
@@ -38,10 +38,11 @@ def enqueue_call(task: TaskOptions, call: Call) -> AsyncResult[Any]:
     if attempt is not None:
         return task.AsyncResult(str(_enqueue_replacement(task, call, attempt)))
     answer = enqueue(task, call)
-    handle = task.AsyncResult(str(answer.result_id))
-    if answer.resolution is Resolution.DUPLICATE and answer.result_id == answer.operation.pk:
-        outcome.fill(handle, task, answer.operation)
-    return handle
+    row = answer.operation
+    # Its result backend may hold the outcome of an earlier run, or may have forgotten the one that is repeated.
+    if answer.result_id == row.pk and (row.revision > 0 or not row.is_pending):
+        return row_backend.handle(task, row.pk)
+    return task.AsyncResult(str(answer.result_id))
 
 
 def enqueue(task: TaskOptions, call: Call, *, publishing: bool = True) -> Enqueued:
@@ -77,10 +78,8 @@ def _refuse_manual_commit() -> None:
 
 def publish(task: TaskOptions, answer: Enqueued) -> None:
     """Have the messages published when the caller's transaction has committed."""
-    again = answer.resolution is not Resolution.CREATED
     for call, operation in answer.messages:
-        forget = again and operation is answer.operation
-        send = partial(outbox.publish_call, task, call, operation, forget=forget)
+        send = partial(outbox.publish_call, task, call, operation)
         # Invariant: row before message.
         transaction.on_commit(send, using=conf().DATABASE, robust=True)
 

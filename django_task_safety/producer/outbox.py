@@ -21,8 +21,8 @@ from kombu.exceptions import SerializationError, SerializerNotInstalled
 
 from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload
-from django_task_safety.ledger import result_backend, schedule, table
-from django_task_safety.producer import broker, canvas
+from django_task_safety.ledger import schedule, table
+from django_task_safety.producer import broker, call_options, canvas
 from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
@@ -51,17 +51,14 @@ HEADER = "task_safety"
 PAUSE = 2.0
 
 
-def publish_call(task: TaskOptions, call: Call, operation: AbstractOperation, *, forget: bool = False) -> None:
+def publish_call(task: TaskOptions, call: Call, operation: AbstractOperation) -> None:
     """Publish what was just enqueued; never raises.
 
     Args:
         task: The task.
         call: Its arguments and options.
         operation: The row that answers for it.
-        forget: Whether the result backend may still hold the outcome of an earlier run.
     """
-    if forget:
-        result_backend.forget(task, operation)
     _guarded([operation], lambda producer: _send(task, producer, operation, call.args, call.kwargs, call.options))
 
 
@@ -103,14 +100,14 @@ class Published:
     broken: list[tuple[AbstractOperation, Exception]] = dataclasses.field(default_factory=list)
 
 
-def publish_rows(operations: Iterable[AbstractOperation], *, forget: bool = False) -> Published:
+def publish_rows(operations: Iterable[AbstractOperation]) -> Published:
     """Publish rows as they are stored. Never raises."""
     found, published = list(operations), Published()
 
     def send(producer: Producer) -> None:
         for operation in found:
             try:
-                if _send_row(producer, operation, forget):
+                if _send_row(producer, operation):
                     published.sent.append(operation)
             except _BROKEN as exc:
                 published.broken.append((operation, exc))
@@ -120,16 +117,13 @@ def publish_rows(operations: Iterable[AbstractOperation], *, forget: bool = Fals
     return published
 
 
-def _send_row(producer: Producer, operation: AbstractOperation, forget: bool) -> bool:
+def _send_row(producer: Producer, operation: AbstractOperation) -> bool:
     task = safe_task_named(operation.task)
     if task is None:
         logger.warning("operation %s: the task %s is not registered here", operation.pk, operation.task)
         return False
-    # Reopened, and perhaps the process that did it died before it could publish.
-    if forget or (operation.attempt == 0 and operation.revision > 0):
-        result_backend.forget(task, operation)
     args, kwargs = codec.loads(operation.payload, task.app)
-    options = codec.loads(operation.options) if operation.options else {}
+    options = call_options.read(operation)
     if operation.attempt == 0 and operation.expires_at is not None:
         options["expires"] = operation.expires_at
     wait = (operation.available_at - (operation.__dict__.get("_now") or table.now())).total_seconds()

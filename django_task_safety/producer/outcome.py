@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from celery import current_app, states
 from celery.exceptions import Ignore, TaskRevokedError
-from celery.result import AsyncResult
 
 from django_task_safety.errors import InvalidPayload, OperationFailed
 from django_task_safety.ledger import Failure, schedule, table
@@ -67,17 +67,13 @@ def revoke(task: TaskOptions, operation: AbstractOperation) -> None:
     request = task.request
     if request.is_eager:
         return
+    state, exc = as_celery(task, operation)
     # As a failure with another state, which tells a chord further down the chain as well; mark_as_revoked does not.
     task.backend.mark_as_failure(
-        str(request.id),
-        TaskRevokedError(operation.error or "cancelled"),
-        request=request,
-        store_result=not task.ignore_result,
-        call_errbacks=False,
-        state=states.REVOKED,
+        str(request.id), exc, request=request, store_result=not task.ignore_result, call_errbacks=False, state=state
     )
-    if canvas.has_canvas(request):
-        _delivered(operation)
+    if canvas.has_canvas(request) or operation.__dict__.get("delivered") is False:
+        note_delivered([operation])
 
 
 def in_delivery(operation: AbstractOperation, now: datetime) -> float:
@@ -94,26 +90,30 @@ def store_failure(task: TaskOptions, operation: AbstractOperation) -> None:
         task.backend.store_result(str(task.request.id), exception_of(task, operation), states.FAILURE)
 
 
-def fill(handle: AsyncResult[Any], task: TaskOptions, operation: AbstractOperation) -> None:
-    """Let a duplicate's result handle know how the operation ended, which result backends do not keep as long."""
-    if operation.is_pending or (operation.replaced and operation.waits_for is None):
-        return  # the latter's replacement answers for it
-    state: str = states.SUCCESS
-    try:
-        value = result_of(operation)
-    except InvalidPayload:
-        return
+def as_celery(task: TaskOptions, operation: AbstractOperation) -> tuple[str, Any]:
+    """Return the state and the result of an ended operation as Celery's result backends keep them.
+
+    Raises:
+        InvalidPayload: If the stored result cannot be read any more.
+    """
     if operation.state == State.CANCELLED:
-        state, value = states.REVOKED, TaskRevokedError(operation.error or "cancelled")
-    elif operation.state == State.FAILED:
-        state, value = states.FAILURE, exception_of(task, operation)
-    known: Any = handle
-    known._maybe_set_cache({"status": state, "result": value, "traceback": operation.traceback or None})
+        return states.REVOKED, TaskRevokedError(operation.error or "cancelled")
+    if operation.state == State.FAILED:
+        return states.FAILURE, exception_of(task, operation)
+    return states.SUCCESS, result_of(operation)
 
 
-def _delivered(operation: AbstractOperation) -> None:
-    """Nobody calls back after a task that was ignored, so this is noted here. A chord hears of it at least once."""
-    schedule.reschedule(table.rows().filter(pk=operation.pk, delivered=False), delivered=True)
+def note_delivered(ended: Sequence[AbstractOperation]) -> int:
+    """Note that those who wait were told how operations ended, unless these were asked for again; return of how many.
+
+    For what nobody calls back after: cancelled tasks are ignored. A chord hears of it at least once.
+    """
+    noted = 0
+    for revision in {operation.revision for operation in ended}:
+        same = [operation.pk for operation in ended if operation.revision == revision]
+        rows = table.rows().filter(pk__in=same, revision=revision, delivered=False)
+        noted += schedule.reschedule(rows.exclude(state__in=AbstractOperation.PENDING), delivered=True)
+    return noted
 
 
 def dump_result(task: TaskOptions, value: Any) -> str:

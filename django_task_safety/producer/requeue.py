@@ -11,12 +11,10 @@ from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.ledger import table
 from django_task_safety.objects import conflicts
-from django_task_safety.producer import eager, outbox
+from django_task_safety.producer import call_options, eager, outbox
 from django_task_safety.producer.call import bind_stored_subject
-from django_task_safety.producer.call_options import CANVAS
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
-from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
 
 
@@ -34,8 +32,7 @@ def retry(operation: AbstractOperation) -> bool:
     assert asked is not None
     _due_now(asked)
     bind_stored_subject(asked)
-    options = codec.loads(asked.options) if asked.options else {}
-    asked.delivered = not any(options.get(name) for name in CANVAS)
+    asked.delivered = not call_options.has_canvas(call_options.read(asked))
     if not ledger.rerun(seen, asked, new_work=False):
         conflicts.look(asked)
         return False
@@ -45,7 +42,7 @@ def retry(operation: AbstractOperation) -> bool:
         operation.refresh_from_db()
         return True
     operation.refresh_from_db()
-    publish: Any = partial(outbox.publish_rows, [operation], forget=True)
+    publish: Any = partial(outbox.publish_rows, [operation])
     transaction.on_commit(publish, using=conf().DATABASE, robust=True)
     return True
 

@@ -16,7 +16,7 @@ from celery.exceptions import Ignore
 from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.ledger import schedule, table, worker_id
-from django_task_safety.producer import outbox
+from django_task_safety.producer import call_options, outbox
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.call_options import AWAITED, CANVAS, GROUP
 from django_task_safety.producer.outcome import StoredOutcome, in_delivery, stored_outcome
@@ -52,10 +52,10 @@ def keep_waiters(older: AbstractOperation, asked: AbstractOperation) -> Abstract
     Unless the attempt that ended it is telling them, they have heard nothing; so they are to hear of what comes of
     the newer one.
     """
-    if older.delivered or (not older.is_pending and in_delivery(older, table.now())):
+    before = {} if older.delivered else call_options.read(older)
+    if not call_options.has_canvas(before) or (not older.is_pending and in_delivery(older, table.now())):
         return asked
-    options = codec.loads(asked.options) if asked.options else {}
-    before = codec.loads(older.options) if older.options else {}
+    options = call_options.read(asked)
     options.update({name: value for name, value in before.items() if name in AWAITED})
     together = copy.copy(asked)
     together.options, together.delivered = codec.dumps(options, "json"), False

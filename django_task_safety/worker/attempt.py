@@ -27,6 +27,7 @@ from django_task_safety.producer import canvas
 from django_task_safety.producer.outcome import dump_result
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec, references
+from django_task_safety.worker import result_backend
 from django_task_safety.worker.endings import conclude
 from django_task_safety.worker.requeue import (
     OwnershipLost,
@@ -49,6 +50,8 @@ def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tupl
     task.request.retries = operation.attempt - 1
     with running(attempt), heartbeat.holding(operation, renewed=worker_id.in_worker() and not task.request.is_eager):
         try:
+            if operation.revision > 0 and not task.request.is_eager:
+                result_backend.forget(task, operation)
             return _body_and_settle(attempt, arguments)
         except BaseException as exc:
             return conclude(attempt, exc)

@@ -124,7 +124,7 @@ def _answer_ended(task: TaskOptions, message: Message, seen: table.Seen) -> Stor
         raise Ignore("Its replacement answers for it.")
     if awaited and (wait := in_delivery(operation, seen.now)):
         raise _redeliver_later(task, message, wait)
-    if operation.delivered and operation.state == State.FAILED:
+    if operation.state == State.FAILED and (operation.delivered or not awaited):
         store_failure(task, operation)
     elif not operation.delivered or not awaited:
         return stored_outcome(task, operation)
@@ -173,7 +173,7 @@ def _resolve_existing(task: TaskOptions, message: Message, call: Call) -> Abstra
             answer = waiter.wait_for(task, call, first)
         finally:
             if resolution in (Resolution.RERUN, Resolution.RENEWED):
-                outbox.publish_rows(table.rows().filter(pk=first.pk), forget=True)
+                outbox.publish_rows(table.rows().filter(pk=first.pk))
         if answer is not None:
             return answer
     return _claim(task, dataclasses.replace(message, operation_id=message.id))

@@ -7,18 +7,17 @@ import uuid
 from collections.abc import Sequence
 from functools import partial
 
-from celery import states
 from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.errors import OperationError, OperationFailed, TimeLimitPassed, WorkerLost
-from django_task_safety.ledger import cancellation, notifications, result_backend, table, worker_id
+from django_task_safety.errors import OperationError, TimeLimitPassed, WorkerLost
+from django_task_safety.ledger import cancellation, notifications, table, worker_id
 from django_task_safety.producer import outbox
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.values import codec
-from django_task_safety.worker import retry_policy
+from django_task_safety.worker import result_backend, retry_policy
 from django_task_safety.worker.compensation import compensated
 from django_task_safety.worker.requeue import rebind_subject
 
@@ -144,32 +143,27 @@ def _fail(
     still = table.rows().filter(pk__in=list(seen)).order_by("pk").select_for_update(skip_locked=skip)
     same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
     overtaken = [row for row in same if table.newer_waits(row)]
-    _requeue_for_newer_arguments(overtaken, failure.error)
+    _requeue_for_newer_arguments(overtaken, failure.error, notified=notified)
     same = [row for row in same if row not in overtaken]
     if not same:
         return []
     target = table.rows().filter(pk__in=[row.pk for row in same])
-    ledger.discard_exhausted(target, failure, **({"delivered": True} if notified else {}))
+    ledger.discard_exhausted(target, failure, delivered=notified)
     for row in same:
         row.state, row.error = State.FAILED, failure.error
         notifications.transition("failed", row, failure.error, exc=error(reason, row))
-    if not notified:
-        transaction.on_commit(partial(_tell, same, failure.error), using=conf().DATABASE, robust=True)
     return same
 
 
-def _requeue_for_newer_arguments(overtaken: Sequence[AbstractOperation], error: str) -> None:
-    """Queue operations once more, for newer work that was asked for meanwhile; Celery may have told of their end."""
+def _requeue_for_newer_arguments(overtaken: Sequence[AbstractOperation], error: str, *, notified: bool) -> None:
+    """Queue operations once more, for newer work that was asked for meanwhile."""
     if queue_again(overtaken, error):
-        rows = table.rows().filter(pk__in=[row.pk for row in overtaken])
-        transaction.on_commit(lambda: outbox.publish_rows(rows, forget=True), using=conf().DATABASE, robust=True)
+        transaction.on_commit(partial(_publish, overtaken, notified), using=conf().DATABASE, robust=True)
 
 
-def _tell(operations: Sequence[AbstractOperation], error: str) -> None:
-    """Who waits for a result hears of it now; callbacks and chords do when the sweeper publishes the outcome."""
-    for operation in operations:
-        task = safe_task_named(operation.task)
-        if task is None or not operation.delivered:
-            continue
-        if not result_backend.tell(task, operation, OperationFailed(error, operation), states.FAILURE):
-            return
+def _publish(overtaken: Sequence[AbstractOperation], notified: bool) -> None:
+    for operation in overtaken if notified else ():
+        # Celery has told of their end.
+        if task := safe_task_named(operation.task):
+            result_backend.forget(task, operation)
+    outbox.publish_rows(table.rows().filter(pk__in=[row.pk for row in overtaken]))

@@ -211,7 +211,7 @@ def changed(task: TaskOptions, operation: AbstractOperation, request: RetryReque
     if request.args is None and request.kwargs is None and not request.options:
         return {}
     args, kwargs = codec.loads(operation.payload, task.app)
-    options = codec.loads(operation.options) if operation.options else {}
+    options = call_options.read(operation)
     made = make_call(
         task,
         args if request.args is None else request.args,

@@ -13,15 +13,16 @@ from django.db.models import F, Q
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.errors import OperationError, TimeLimitPassed, Unpublishable, WorkerLost
+from django_task_safety.errors import InvalidPayload, OperationError, TimeLimitPassed, Unpublishable, WorkerLost
 from django_task_safety.ledger import cancellation, schedule, table
 from django_task_safety.objects.conflicts import LOCK
-from django_task_safety.producer import outbox
+from django_task_safety.producer import call_options, outbox
+from django_task_safety.producer.outcome import note_delivered
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.registry import has_compensations, safe_task_named, safe_task_names
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
-from django_task_safety.worker import recovery, retry_policy
+from django_task_safety.worker import recovery, result_backend, retry_policy
 
 logger = logging.getLogger("django_task_safety")
 
@@ -44,6 +45,7 @@ class Swept:
     requeued: int = 0
     failed: int = 0
     cancelled: int = 0
+    notified: int = 0
     pruned: int = 0
 
     def __bool__(self) -> bool:
@@ -55,28 +57,31 @@ def sweep() -> Swept:
 
     Any number of processes may sweep at once: each batch is locked, and what another one holds is skipped.
     """
-    total = Swept()
-    while True:
-        due = _due()
-        if not due:
-            return total
-        before = dataclasses.astuple(total)
-        _sweep_batch(due, total)
-        if len(due) < conf().SWEEP_BATCH or dataclasses.astuple(total) == before:
-            return total
+    total, notifier = Swept(), result_backend.Notifier()
+    while due := _due():
+        before = dataclasses.replace(total)
+        work = _sweep_batch(due, notifier, total)
+        # What was ended is due at once: who waits for it is to hear of it.
+        ended = total.failed + total.cancelled > before.failed + before.cancelled
+        # A broker that takes nothing stops this, a result backend does not.
+        stuck = total == before and not work.notify
+        if stuck or (len(due) < conf().SWEEP_BATCH and not ended):
+            break
+    return total
 
 
 def _due() -> list[uuid.UUID]:
-    # What this process does not know is for one that does: it can publish it, and may have a compensation.
+    # What this process does not know is for one that does: it can publish it, knows where its results go, and may have
+    # a compensation.
     lost = Q(state=State.RUNNING, due_at__gt=After(-UNREGISTERED_GRACE))
-    queued = Q(state=State.QUEUED, due_at__gt=After(-conf().REPUBLISH_AFTER))
-    foreign = (lost | queued) & ~Q(task__in=[*safe_task_names(), LOCK])
+    waiting = Q(Q(state=State.QUEUED) | Q(delivered=False), due_at__gt=After(-conf().REPUBLISH_AFTER))
+    foreign = (lost | waiting) & ~Q(task__in=[*safe_task_names(), LOCK])
     found = table.rows().filter(due_at__lte=Now()).exclude(foreign).order_by("due_at")
     return list(found.values_list("pk", flat=True)[: conf().SWEEP_BATCH])
 
 
-def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
-    """Handle one batch in one transaction, a statement for each kind; publish after it, and then compensate."""
+def _sweep_batch(pks: Sequence[uuid.UUID], notifier: result_backend.Notifier, total: Swept) -> _Work:
+    """Handle one batch in one transaction, a statement for each kind; publish after it, then compensate and notify."""
     work = _Work()
     try:
         with transaction.atomic(using=conf().DATABASE):
@@ -86,6 +91,8 @@ def _sweep_batch(pks: Sequence[uuid.UUID], total: Swept) -> None:
         _publish(work.publish, total)
     for one in work.alone:
         _discard_one(*one, total)
+    total.notified += note_delivered(notifier.notify(work.notify))
+    return work
 
 
 @dataclasses.dataclass(slots=True)
@@ -93,6 +100,8 @@ class _Work:
     """What is left to do when a batch is committed."""
 
     publish: list[AbstractOperation] = dataclasses.field(default_factory=list)
+    #: Ended ones of which only the result backend has to hear.
+    notify: list[AbstractOperation] = dataclasses.field(default_factory=list)
     #: Those to fail with their compensations, which may take long, or break the transaction that they run in.
     alone: list[_Loss] = dataclasses.field(default_factory=list)
 
@@ -115,12 +124,22 @@ def _handle(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> No
     # Before the lost ones are queued again in place.
     publish = _not_overdue(_expired_or_queued(batch, total), work, total)
     publish += _lost(batch, work, total)
+    notify: list[AbstractOperation] = []
     ended = [row for row in batch if not row.is_pending]
-    old = [row for row in ended if row.delivered or _past_retention(row)]
-    publish += [row for row in ended if row not in old]
-    _prune(old, total)
-    _look_later(publish)
-    work.publish = publish
+    _prune([row for row in ended if _is_old(row)], total)
+    for row in ended:
+        if not _is_old(row):
+            (publish if _has_canvas(row) else notify).append(row)
+    _look_later(publish + notify)
+    work.publish, work.notify = publish, notify
+
+
+def _has_canvas(row: AbstractOperation) -> bool:
+    """Return whether others hear of the outcome through the operation's message, which carries them."""
+    try:
+        return call_options.has_canvas(call_options.read(row))
+    except InvalidPayload:
+        return True  # publishing says what is wrong with it
 
 
 def _lost(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> list[AbstractOperation]:
@@ -195,10 +214,10 @@ def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:
         schedule.reschedule(_rows_of(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
 
 
-def _past_retention(row: AbstractOperation) -> bool:
-    """Return whether an outcome that nobody took has been kept for its time."""
+def _is_old(row: AbstractOperation) -> bool:
+    """Return whether an outcome has been kept for its time, whether anybody took it or not."""
     now = row.__dict__["_now"]
-    return bool(row.retention is not None and row.ended_at and row.ended_at + row.retention <= now)
+    return row.delivered or bool(row.retention is not None and row.ended_at and row.ended_at + row.retention <= now)
 
 
 def _prune(ended: Sequence[AbstractOperation], total: Swept) -> None:

@@ -185,6 +185,15 @@ def test_a_revoke_cancels_and_is_not_forgotten(start_worker):
 
 
 @on_embedded
+def test_who_waits_hears_of_a_cancel_long_before_the_message_would_come(start_worker, pool):
+    result = record.apply_async(("never",), countdown=3600)
+    assert Operation.objects.get(pk=result.id).cancel()
+    assert result.state == "PENDING"
+    start_worker(pool=pool)
+    until(lambda: result.state == "REVOKED", timeout=30)
+
+
+@on_embedded
 def test_the_database_restarts_while_workers_work(start_worker, database_server):
     if database_server is None:
         pytest.skip("SQLite has no server to restart")

@@ -2,15 +2,14 @@
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
-from django.apps import apps
 from django.core.management import call_command
 from django.db import IntegrityError, connection, migrations, models, transaction
 from django.db.migrations.optimizer import MigrationOptimizer
-from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.state import ModelState
 from django.db.migrations.writer import MigrationWriter
 from django.utils import timezone
 
@@ -20,6 +19,7 @@ from django_task_safety.models import Operation
 from django_task_safety.objects import conflicts
 from django_task_safety.operations import GuardDeletes
 from tests.objects import test_deletes
+from tests.support.guards import installed, migrate, project_state, raw
 from tests.support.ids import label
 from tests.support.workers import until
 from tests.testapp import guarded_tasks as tasks
@@ -30,42 +30,10 @@ DB_CASCADE = getattr(models, "DB_CASCADE", None)
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def project_state():
-    return ProjectState.from_apps(apps)
-
-
-def migrate(operation, state=None, *, backwards=False):
-    state = state or project_state()
-    with connection.schema_editor() as editor:
-        run = operation.database_backwards if backwards else operation.database_forwards
-        run("testapp", editor, state, state)
-
-
-@contextmanager
-def installed(*names):
-    operations = [GuardDeletes(name) for name in names]
-    for operation in operations:
-        migrate(operation)
-    try:
-        yield
-    finally:
-        for operation in operations:
-            migrate(operation, backwards=True)
-
-
 @pytest.fixture
 def guarded(transactional_db):
     with installed("Page", "Chapter", "Sheet", "City"):
         yield
-
-
-def raw(obj):
-    """Delete an object's row by SQL."""
-    opts = obj._meta
-    with connection.cursor() as cursor:
-        param = opts.pk.get_db_prep_value(obj.pk, connection)
-        quote = connection.ops.quote_name
-        cursor.execute(f"DELETE FROM {quote(opts.db_table)} WHERE {quote(opts.pk.column)} = %s", [param])
 
 
 def raw_delete(obj):
@@ -169,7 +137,7 @@ def test_the_trigger_writes_what_the_ledger_writes(delivered, retention, use_tz,
             ended = Operation.objects.get(pk=operation.pk)
             due = ended.due_at and round((ended.due_at - ended.ended_at).total_seconds(), 1)
             fresh = abs(timezone.now() - ended.ended_at) < timedelta(minutes=1)
-            columns = ("state", "token", "deadline_at", "lock_slot", "error", "revision", "on_delete")
+            columns = ("state", "token", "deadline_at", "lock_slot", "error", "revision", "on_delete", "delivered")
             written.append({**{name: getattr(ended, name) for name in columns}, "due": due, "fresh": fresh})
     connection.close()
     assert written[0] == written[1]

@@ -9,7 +9,6 @@ from celery import chain, chord, group
 from django_task_safety import idempotent_task, ledger, safe_task
 from django_task_safety.ledger import worker_id
 from django_task_safety.models import Operation
-from django_task_safety.producer import outbox
 from django_task_safety.values import references
 from django_task_safety.worker import recovery, sweeper
 from tests.celery import app
@@ -153,18 +152,6 @@ def test_who_waits_hears_of_an_attempt_lost_for_good(worker):
     worker.pass_time(10)
     assert sweeper.sweep().failed == 1
     assert result.state == "FAILURE"
-
-
-def test_the_old_outcome_is_forgotten_though_the_caller_died_before_publishing(worker, monkeypatch):
-    result = picky.delay("a")
-    worker.drain()
-    assert result.state == "FAILURE"
-    with monkeypatch.context() as patch:
-        patch.setattr(outbox, "publish_call", lambda *args, **kwargs: None)
-        picky.delay("a")
-    worker.pass_time(100)
-    sweeper.sweep()
-    assert app.AsyncResult(result.id).state == "PENDING"
 
 
 def test_an_ignored_return_value_that_cannot_be_stored_is_dropped(worker):

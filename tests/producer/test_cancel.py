@@ -209,9 +209,10 @@ def test_in_a_transaction_that_is_rolled_back_nothing_is_cancelled(worker, how):
     assert (only().state, Effect.objects.count()) == (State.SUCCEEDED, 1)
 
 
-def test_who_waits_for_the_result_hears_of_it(worker):
+def test_who_waits_for_the_result_hears_of_it_with_the_next_sweep(worker):
     result = record.delay("a")
     cancel_only()
+    sweeper.sweep()
     assert result.state == "REVOKED"
 
 
@@ -267,6 +268,7 @@ def test_a_reason_of_another_type_is_kept_as_text(worker, monkeypatch, caplog, r
     assert heard == [str(reason)] * 2
     assert all(type(text) is str for text in [first.error, *heard])
     assert set(Operation.objects.values_list("error", flat=True)) == {str(reason)}
+    sweeper.sweep()
     assert app.AsyncResult(str(second.pk)).state == "REVOKED"
 
 

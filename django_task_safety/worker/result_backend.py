@@ -1,0 +1,99 @@
+"""What Celery's result backend hears of operations besides what a task's own run tells it; only workers talk to it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from celery.app.task import Context
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import connections
+
+from django_task_safety.conf import conf
+from django_task_safety.options import TaskOptions
+from django_task_safety.producer import call_options
+from django_task_safety.producer.outcome import as_celery
+from django_task_safety.record import AbstractOperation
+from django_task_safety.registry import safe_task_named
+from django_task_safety.values import codec
+
+logger = logging.getLogger("django_task_safety")
+
+#: After so many failures a backend is left alone for the rest of a sweep; the first may be an operation's own fault.
+_FAILURES = 2
+#: The thread that notifies, or did last.
+_thread: threading.Thread | None = None
+
+
+def forget(task: TaskOptions, operation: AbstractOperation) -> None:
+    """Forget the outcome of an earlier run, which must not be mistaken for that of the next one; never raises."""
+    try:
+        task.backend.forget(str(operation.pk))
+    except (NotImplementedError, FileNotFoundError):
+        return  # this backend keeps nothing to forget, or (Celery's of files) nothing of this operation
+    except SoftTimeLimitExceeded:
+        raise  # the task's own
+    except Exception as exc:
+        logger.warning("operation %s: its old result could not be forgotten: %s", operation.pk, codec.describe(exc))
+
+
+class Notifier:
+    """Tells result backends, in the course of one sweep, how operations ended that no attempt will tell them of."""
+
+    def __init__(self) -> None:
+        self._failures: Counter[type] = Counter()
+
+    def notify(self, ended: Sequence[AbstractOperation]) -> list[AbstractOperation]:
+        """Tell how the operations ended; never raises.
+
+        A backend may hang for minutes. So a thread talks to it, for which this waits ``SWEEP_INTERVAL`` at most; and
+        while it hangs, nobody else is told.
+
+        Returns:
+            Those of which nobody is left to be told.
+        """
+        global _thread
+        if not ended or (_thread is not None and _thread.is_alive()):
+            return []
+        notified: list[AbstractOperation] = []
+        late = threading.Event()
+        work = (ended, notified, late)
+        _thread = threading.Thread(target=self._notify_each, args=work, name="task-safety-results", daemon=True)
+        _thread.start()
+        _thread.join(conf().SWEEP_INTERVAL)
+        late.set()
+        return list(notified)
+
+    def _notify_each(
+        self, ended: Sequence[AbstractOperation], notified: list[AbstractOperation], late: threading.Event
+    ) -> None:
+        try:
+            for operation in ended:
+                if late.is_set():
+                    return
+                if self._notify(operation):
+                    notified.append(operation)
+        finally:
+            connections.close_all()  # there are backends in Django's databases
+
+    def _notify(self, operation: AbstractOperation) -> bool:
+        task, options = safe_task_named(operation.task), call_options.read(operation)
+        if task is None or options.get("ignore_result", task.ignore_result):
+            return True
+        backend: Any = None
+        try:
+            backend = task.backend
+            if self._failures[type(backend)] >= _FAILURES:
+                return False
+            state, result = as_celery(task, operation)
+            # With RPC it is the request that says where to.
+            request = Context(id=str(operation.pk), reply_to=options.get("reply_to"))
+            backend.store_result(str(operation.pk), result, state, request=request)
+        except Exception as exc:
+            self._failures[type(backend)] += 1
+            logger.warning("operation %s: the result backend was not told: %s", operation.pk, codec.describe(exc))
+            return False
+        return True
