@@ -15,7 +15,7 @@ from django_task_safety.record import AbstractOperation
 from django_task_safety.soft_delete.constraints import LiveUniqueConstraint
 from django_task_safety.soft_delete.detachment import Detachment
 from django_task_safety.soft_delete.model import SoftDeleteModel
-from django_task_safety.values import identity
+from django_task_safety.values.identity import Identity
 from django_task_safety.worker import progress
 
 __all__ = [
@@ -42,7 +42,7 @@ class Operation(AbstractOperation):
     @property
     def subject(self) -> models.Model | None:
         """The object it is about, freshly loaded; None when there is none or it is gone."""
-        return identity.load(self.subject_label, self.subject_id)
+        return Identity.stored(self).load()
 
     @property
     def result(self) -> Any:

@@ -11,6 +11,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_task_safety import ids
+from django_task_safety.fields import ExactCharField
 
 
 class State(models.TextChoices):
@@ -68,12 +69,14 @@ class AbstractOperation(models.Model):
     version = models.BigIntegerField(null=True)
     succeeded_version = models.BigIntegerField(null=True)
 
-    #: ``app_label.model`` of the root model, and the primary key as text: the same on every database.
-    subject_label = models.CharField(max_length=255, blank=True)
-    subject_id = models.CharField(max_length=255, blank=True)
+    #: The object's identity: ``app_label.model`` of the root model, the primary key as text (the same on every
+    #: database), and the alias of the database that the object is written to.
+    subject_label = ExactCharField(max_length=255, blank=True)
+    subject_id = ExactCharField(max_length=255, blank=True)
+    subject_database = ExactCharField(max_length=255, blank=True)
     on_delete = models.CharField(max_length=10, blank=True)
     #: The name of the lock on the object that it holds while it is pending; `lock_slot` is what decides.
-    lock = models.CharField(max_length=255, blank=True)
+    lock = ExactCharField(max_length=255, blank=True)
     lock_slot = models.CharField(max_length=64, null=True)  # noqa: DJ001
 
     #: The serialised ``[args, kwargs]`` and publishing options: what it takes to publish again.

@@ -161,8 +161,8 @@ MUTATIONS = (
     Mutation(
         "one lock per object and name",
         "producer/call.py",
-        "operation.lock_slot = slot(",
-        "operation.lock_slot = None and slot(",
+        "operation.lock_slot = keys.slot(",
+        "operation.lock_slot = None and keys.slot(",
         ("tests/locking/test_locks.py::test_a_task_holds_its_lock_from_enqueue_to_the_end",),
     ),
     Mutation(

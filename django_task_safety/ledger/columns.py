@@ -14,7 +14,7 @@ UNOWNED: dict[str, Any] = {"token": None, "deadline_at": None}
 #: And what one looks like that has ended: its lock is free.
 ENDED: dict[str, Any] = {**UNOWNED, "lock_slot": None}
 #: What ties a row to its object.
-SUBJECT_COLUMNS = ("subject_label", "subject_id", "on_delete", "lock", "lock_slot")
+SUBJECT_COLUMNS = ("subject_label", "subject_id", "subject_database", "on_delete", "lock", "lock_slot")
 #: What a fresh run starts from.
 FRESH: dict[str, Any] = {
     **UNOWNED,

@@ -13,7 +13,7 @@ from django_task_safety.errors import InvalidArguments
 from django_task_safety.ledger import cancellation
 from django_task_safety.record import OperationRows
 from django_task_safety.values.clock import After
-from django_task_safety.values.identity import subject_of
+from django_task_safety.values.identity import Identity
 
 
 def _lateness(given: timedelta | float) -> float:
@@ -36,8 +36,7 @@ class OperationQuerySet(OperationRows):
         Raises:
             InvalidArguments: If ``obj`` is no model instance, or was never saved.
         """
-        label, pk = subject_of(obj)
-        return self.filter(subject_label=label, subject_id=pk)
+        return self.filter(**Identity.of(obj).columns)
 
     def stuck(self, for_: timedelta | float | None = None) -> OperationQuerySet:
         """Those that should have moved and did not: due, by more than ``for_``, and nobody took them.

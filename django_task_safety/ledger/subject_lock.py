@@ -19,7 +19,7 @@ from model_utils.models import SoftDeletableModel
 from django_task_safety.conf import conf
 from django_task_safety.errors import ObjectGone
 from django_task_safety.record import AbstractOperation
-from django_task_safety.values.identity import pk_of, pk_text
+from django_task_safety.values.identity import Identity, pk_of, pk_text
 
 #: Invariant: the object is held.
 #: The weakest lock that a delete of the row conflicts with. SQLite has one writer at a time.
@@ -47,7 +47,8 @@ class SubjectRow:
 
     def gone(self) -> ObjectGone:
         """Return the error that says so."""
-        return ObjectGone(f"{self.model._meta.label_lower} {self.pk} does not exist any more, or is removed.")
+        said = Identity(self.model._meta.label_lower, self.pk, self.using)
+        return ObjectGone(f"{said} does not exist any more, or is removed.")
 
     def exists(self) -> bool:
         """Return whether the object is there, looking without a lock."""
@@ -58,18 +59,17 @@ class SubjectRow:
             return cursor.fetchone() is not None
 
 
-def subject_row_of(operation: AbstractOperation, using: str, model: type[models.Model] | None = None) -> SubjectRow:
-    """Return the anchor of an operation that has a subject: its root row, or the one that says whether it is removed.
+def subject_row_of(operation: AbstractOperation, model: type[models.Model]) -> SubjectRow:
+    """Return the row of an operation's object: its root's, or the one that says whether it is removed.
 
     Args:
         operation: The operation.
-        using: The database of its object.
-        model: The object's own model, where that is known.
+        model: The object's own model, as far as it is known.
     """
     root: type[models.Model] = apps.get_model(operation.subject_label)
-    if model is not None and issubclass(model, SoftDeletableModel):
+    if issubclass(model, SoftDeletableModel):
         root = model._meta.get_field("is_removed").model
-    return SubjectRow(root, operation.subject_id, using)
+    return SubjectRow(root, operation.subject_id, operation.subject_database)
 
 
 def lock_rows(rows: Iterable[SubjectRow]) -> None:

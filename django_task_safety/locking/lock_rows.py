@@ -20,7 +20,8 @@ from django_task_safety.objects import conflicts
 from django_task_safety.options import KEEP, PROTECT
 from django_task_safety.record import AbstractOperation, OperationRows, State, new_operation
 from django_task_safety.values.clock import After, Now
-from django_task_safety.values.identity import pk_text, root_model, slot, subject_of
+from django_task_safety.values.identity import Identity, pk_text, root_model
+from django_task_safety.values.keys import slot
 
 #: How long the row of a lock is kept when it has ended.
 KEPT = timedelta(hours=1)
@@ -52,23 +53,23 @@ def take(obj: models.Model, name: str, lease: float) -> AbstractOperation:
         conflicts.look(asked)
     # Whoever has it has not committed yet, so there is no row to be seen.
     unseen = new_operation(
-        **{"task": conflicts.LOCK, "lock": name, "subject_label": asked.subject_label, "subject_id": asked.subject_id},
-        **{"worker": "a transaction that is not committed yet", "state": State.RUNNING, "created_at": table.now()},
+        **{"task": conflicts.LOCK, "lock": name, "worker": "a transaction that is not committed yet"},
+        **{"state": State.RUNNING, "created_at": table.now(), **Identity.stored(asked).columns},
     )
     raise conflicts.locked([unseen], f"takes no other operation that locks it ({name!r})")
 
 
 def _asked(obj: models.Model, name: str, lease: float) -> AbstractOperation:
-    label, pk = subject_of(obj)
+    identity = Identity.of(obj)
     protects = "delete" in getattr(obj, "lock_blocks", {"delete"})
     operation = new_operation(
         **{"id": ids.new(), "task": conflicts.LOCK, "state": State.RUNNING, "key": name},
-        **{"subject_label": label, "subject_id": pk, "on_delete": PROTECT if protects else KEEP},
-        **{"lock": name, "lock_slot": slot(label, pk, name), "token": uuid.uuid4(), "worker": worker_id.me()},
+        **{**identity.columns, "on_delete": PROTECT if protects else KEEP},
+        **{"lock": name, "lock_slot": slot(identity, name), "token": uuid.uuid4(), "worker": worker_id.me()},
         **{"attempt": 1, "max_attempts": 1, "retention": KEPT},
         **{"created_at": Now(), "available_at": Now(), "started_at": Now(), "due_at": After(_first_lease(lease))},
     )
-    operation.subject_row = subject_lock.subject_row_of(operation, obj._state.db or conf().DATABASE, type(obj))
+    operation.subject_row = subject_lock.subject_row_of(operation, type(obj))
     return operation
 
 
@@ -99,12 +100,12 @@ def release(operation: AbstractOperation) -> bool:
         heartbeat.stop(operation.pk)  # also where the database does not answer: then it ends with its lease
 
 
-def locks_on(model: type[models.Model], pks: Sequence[Any], name: str | None = None) -> OperationRows:
+def locks_on(model: type[models.Model], pks: Sequence[Any], database: str, name: str | None = None) -> OperationRows:
     """Return the pending operations that hold a lock on one of the rows of a model, by code or by tasks."""
     root = root_model(model)
     texts = [pk_text(root, pk) for pk in pks]
     found: OperationRows = table.rows().filter(subject_label=root._meta.label_lower, subject_id__in=texts)
-    found = found.filter(lock_slot__isnull=False).pending().exclude(conflicts.LAPSED)
+    found = found.filter(subject_database=database, lock_slot__isnull=False).pending().exclude(conflicts.LAPSED)
     return found if name is None else found.filter(lock=name)
 
 
@@ -115,17 +116,17 @@ def unlocked(model: type[models.Model], pks: Sequence[Any], using: str) -> Itera
     Raises:
         ObjectLocked: If somebody does; without waiting for whoever writes a row.
     """
-    _refuse(model, pks)
+    _refuse(model, pks, using)
     with transaction.atomic(using=using):
         rows = model._base_manager.using(using).filter(pk__in=pks)
         list(rows.order_by("pk").select_for_update().values_list("pk"))
-        _refuse(model, pks)
+        _refuse(model, pks, using)
         yield
 
 
-def _refuse(model: type[models.Model], pks: Sequence[Any]) -> None:
+def _refuse(model: type[models.Model], pks: Sequence[Any], using: str) -> None:
     mine = set(held_here())
     if running := current_operation():
         mine.add(running.pk)
-    if others := list(locks_on(model, pks).exclude(pk__in=mine)[: conflicts.LISTED]):
+    if others := list(locks_on(model, pks, using).exclude(pk__in=mine)[: conflicts.LISTED]):
         raise conflicts.locked(others, "cannot be saved")

@@ -11,7 +11,7 @@ from django.db import router
 from django_task_safety.locking.locks import Lock
 from django_task_safety.locking.managers import LockableManager
 from django_task_safety.objects.pending import PendingOperationsModel
-from django_task_safety.values.identity import subject_of
+from django_task_safety.values.identity import Identity
 
 
 class LockableModel(PendingOperationsModel):
@@ -47,8 +47,8 @@ class LockableModel(PendingOperationsModel):
         """
         from django_task_safety.locking import lock_rows
 
-        subject_of(self)  # raises where it was never saved
-        return lock_rows.locks_on(type(self), [self.pk], name).exists()
+        identity = Identity.of(self)
+        return lock_rows.locks_on(type(self), [identity.pk], identity.database, name).exists()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the object, unless somebody else holds a lock on it and ``lock_blocks`` says that this blocks "save".

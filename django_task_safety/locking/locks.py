@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.db import models
 
 from django_task_safety.conf import conf, seconds
 from django_task_safety.errors import InvalidOption, LockLost, ObjectLocked, TaskSafetyError
-from django_task_safety.values.identity import subject_of
+from django_task_safety.values.identity import Identity
 
 if TYPE_CHECKING:
     from django_task_safety.record import AbstractOperation
@@ -153,7 +153,7 @@ def lock_all(
     Raises:
         ObjectLocked, ObjectGone, InvalidArguments, LockLost: As one lock does.
     """
-    ordered: dict[Any, models.Model] = {subject_of(obj): obj for obj in objects}
+    ordered: dict[Identity, models.Model] = {Identity.of(obj): obj for obj in objects}
     end = time.monotonic() + Lock(models.Model, name, wait, lease).wait  # type: ignore[arg-type, operator]
     with ExitStack() as stack:
         yield [

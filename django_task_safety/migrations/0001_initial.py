@@ -2,6 +2,7 @@
 
 from django.db import migrations, models
 
+import django_task_safety.fields
 import django_task_safety.ids
 
 
@@ -55,10 +56,11 @@ class Migration(migrations.Migration):
                 ("match_digest", models.CharField(blank=True, max_length=64)),
                 ("version", models.BigIntegerField(null=True)),
                 ("succeeded_version", models.BigIntegerField(null=True)),
-                ("subject_label", models.CharField(blank=True, max_length=255)),
-                ("subject_id", models.CharField(blank=True, max_length=255)),
+                ("subject_label", django_task_safety.fields.ExactCharField(blank=True, max_length=255)),
+                ("subject_id", django_task_safety.fields.ExactCharField(blank=True, max_length=255)),
+                ("subject_database", django_task_safety.fields.ExactCharField(blank=True, max_length=255)),
                 ("on_delete", models.CharField(blank=True, max_length=10)),
-                ("lock", models.CharField(blank=True, max_length=255)),
+                ("lock", django_task_safety.fields.ExactCharField(blank=True, max_length=255)),
                 ("lock_slot", models.CharField(max_length=64, null=True)),
                 ("payload", models.TextField(blank=True)),
                 ("options", models.TextField(blank=True)),

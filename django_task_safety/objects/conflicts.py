@@ -12,6 +12,7 @@ from django_task_safety.errors import ObjectLocked
 from django_task_safety.ledger import table
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values.clock import Now
+from django_task_safety.values.identity import Identity
 
 #: The task name of an operation that is no task call but a block of code that holds a lock.
 LOCK = "django_task_safety.lock"
@@ -58,8 +59,7 @@ def locked(operations: Sequence[AbstractOperation], what: str) -> ObjectLocked:
     who = f"the lock {first.lock!r}" if first.task == LOCK else first.task
     by = f" of {first.worker}" if first.worker else ""
     return ObjectLocked(
-        f"{first.subject_label} {first.subject_id} {what}: {who}{by} holds it {times}{more}. "
-        "Wait for it to end, or cancel it.",
+        f"{Identity.stored(first)} {what}: {who}{by} holds it {times}{more}. Wait for it to end, or cancel it.",
         first,
         operations,
     )

@@ -28,7 +28,7 @@ from django_task_safety.objects import conflicts, triggers
 from django_task_safety.objects.conflicts import LISTED
 from django_task_safety.options import CANCEL, KEEP, PROTECT
 from django_task_safety.record import OperationRows, State
-from django_task_safety.values.identity import pk_of, pk_text, roots
+from django_task_safety.values.identity import Identity, database_of, pk_of, pk_text, roots
 
 #: How many objects one statement is about.
 CHUNK = 5000
@@ -43,9 +43,10 @@ class Deletion:
     """The objects of one model that are deleted together, and what is known of their operations."""
 
     model: type[models.Model]
-    #: Their identities: root models, and the primary keys there. No objects: they keep this themselves.
+    #: Their identities: root models, the primary keys there, and the database. No objects: they keep this themselves.
     keys: list[tuple[type[models.Model], list[Any]]]
     using: str
+    database: str
     #: A soft delete: operations that are kept still get their object.
     removed: bool
     #: The policies of their pending operations.
@@ -62,7 +63,7 @@ class Deletion:
         """Return what is to be found out of objects of one model."""
         model = type(objs[0])
         keys = [(root, [getattr(obj, pk_of(root).attname) for obj in objs]) for root in roots(model)]
-        return cls(model, keys, using, removed)
+        return cls(model, keys, using, database_of(objs[0], using), removed)
 
     @property
     def here(self) -> bool:
@@ -132,25 +133,25 @@ class Deletion:
         if not self.removed:
             # A running one has its object already; one that waits would not find it.
             going |= Q(on_delete=KEEP, state=State.QUEUED)
-        label = self.model._meta.label_lower
         for found in self._pending():
-            cancellation.cancel_all(found.filter(going), f"its object ({label}) was deleted")
+            cancellation.cancel_all(found.filter(going), f"its object ({self.model._meta.label_lower}) was deleted")
 
     def exempt(self) -> None:
         """Where the task that runs here deletes its own object, have the database's triggers spare it too."""
         attempt = current_attempt()
         if attempt is None or not self.here:
             return
-        own = (attempt.operation.subject_label, attempt.operation.subject_id)
-        if any(own == (root._meta.label_lower, pk_text(root, pk)) for root, pks in self._rows() for pk in pks):
+        own = Identity.stored(attempt.operation)
+        keys = ((root._meta.label_lower, pk_text(root, pk), self.database) for root, pks in self._rows() for pk in pks)
+        if own in keys:
             triggers.exempt(connections[self.using], attempt)
 
     def _pending(self) -> Iterator[OperationRows]:
         """Yield the pending operations on the objects, but not the one that runs here, a statement for each chunk."""
         running = current_operation()
         for root, pks in self._rows():
-            texts = [pk_text(root, pk) for pk in pks]
-            found = table.rows().filter(subject_label=root._meta.label_lower, subject_id__in=texts)
+            texts, label = [pk_text(root, pk) for pk in pks], root._meta.label_lower
+            found = table.rows().filter(subject_label=label, subject_id__in=texts, subject_database=self.database)
             found = found.pending().exclude(conflicts.LAPSED)
             yield found if running is None else found.exclude(pk=running.pk)
 

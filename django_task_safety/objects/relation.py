@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from django.db import models
 from django.db.models.expressions import Col
@@ -15,12 +15,10 @@ from django.db.models.lookups import Exact, IsNull
 from django.db.models.query_utils import PathInfo
 from django.db.models.sql.where import AND, OR, WhereNode
 
+from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidArguments
 from django_task_safety.ledger.querysets import OperationManager, OperationQuerySet
-from django_task_safety.values.identity import pk_field, root_model, subject_of
-
-if TYPE_CHECKING:
-    from django_task_safety.record import AbstractOperation
+from django_task_safety.values.identity import Identity, pk_field, root_model
 
 NAME = "operations"
 
@@ -92,12 +90,14 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
     def get_extra_restriction(self, alias: str | None, related_alias: str) -> WhereNode:
         """Join on the object's identity, and leave out the rows that only follow another one."""
         operation: Any = self.remote_field.model._meta
-        names = ("subject_label", "subject_id", "waits_for", "replaced")
-        label, pk, waits_for, replaced = (operation.get_field(name).get_col(related_alias) for name in names)
+        names = ("subject_label", "subject_id", "subject_database", "waits_for", "replaced")
+        label, pk, database, waits_for, replaced = (operation.get_field(name).get_col(related_alias) for name in names)
         root = root_model(self.model)
         work: list[Any] = [IsNull(waits_for, True), Exact(replaced, True)]
         conditions: list[Any] = [
             Exact(label, root._meta.label_lower),
+            # The objects beside the operations, also where both are read through a replica.
+            Exact(database, conf().DATABASE),
             # As `OperationManager` does.
             WhereNode(work, connector=OR),
         ]
@@ -236,10 +236,6 @@ class SubjectManager(OperationManager):
                 "A sliced queryset would be sliced for all objects together. Prefetch the operations whole, and slice "
                 "those of each object."
             )
-        subjects = [subject_of(instance) for instance in instances]
-        condition = models.Q(subject_label=subjects[0][0], subject_id__in={pk for _, pk in subjects})
-
-        def subject(operation: AbstractOperation) -> str:
-            return operation.subject_id
-
-        return found.filter(condition), subject, lambda instance: subject_of(instance)[1], False, NAME, False
+        labels, pks, databases = map(set, zip(*map(Identity.of, instances), strict=True))
+        found = found.filter(subject_label__in=labels, subject_id__in=pks, subject_database__in=databases)
+        return found, Identity.stored, Identity.of, False, NAME, False

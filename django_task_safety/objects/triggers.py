@@ -28,7 +28,10 @@ from django_task_safety.options import KEEP
 from django_task_safety.record import operation_model
 
 #: What is pending on an object: ``{o}`` is the alias with its dot, ``{same}`` compares the primary key.
-_PENDING = "{o}subject_label = '{label}' AND {same} AND {o}state IN ('queued', 'running')"
+_PENDING = (
+    "{o}subject_label = '{label}' AND {same} AND {o}subject_database = '{database}' "
+    "AND {o}state IN ('queued', 'running')"
+)
 _PROTECTED = (
     _PENDING + " AND {o}on_delete = 'protect'"
     f" AND NOT ({{o}}task = '{LOCK}' AND {{o}}state = 'running' AND {{o}}due_at <= {{now}})"
@@ -113,7 +116,8 @@ def _postgresql(connection: BaseDatabaseWrapper, trigger: Trigger) -> list[str]:
     name, pk = quote(trigger.name), f"OLD.{quote(trigger.column)}::text"
     now = "STATEMENT_TIMESTAMP()"
     words = {
-        **{"o": "", "label": trigger.label, "same": "subject_id = this_pk", "now": now, "mine": "this_token"},
+        **{"o": "", "label": trigger.label, "database": connection.alias, "same": "subject_id = this_pk"},
+        **{"now": now, "mine": "this_token"},
     }
     hold = ""
     if trigger.root is not None:
@@ -146,7 +150,7 @@ def _sqlite(connection: BaseDatabaseWrapper, trigger: Trigger) -> list[str]:
     # The process has the time zone of the settings.
     now = "STRFTIME('%Y-%m-%d %H:%M:%f000', 'NOW'" + (")" if settings.USE_TZ else ", 'localtime')")
     words = {
-        **{"o": "", "label": trigger.label, "now": now},
+        **{"o": "", "label": trigger.label, "database": connection.alias, "now": now},
         "same": f"subject_id = {_without_dashes(trigger.pk, f'CAST(OLD.{quote(trigger.column)} AS TEXT)')}",
     }
     # Until 3.47 the message is a literal, and an older SQLite could not open a database with anything else.
@@ -165,7 +169,7 @@ def _mysql(connection: BaseDatabaseWrapper, trigger: Trigger) -> list[str]:
     row = "g0" if trigger.path else "OLD"
     pk = as_text.format(_without_dashes(trigger.pk, f"CAST({row}.{quote(trigger.column)} AS CHAR)"))
     words = {
-        **{"o": "o.", "label": trigger.label, "same": f"o.subject_id = {pk}", "now": now},
+        **{"o": "o.", "label": trigger.label, "database": connection.alias, "same": f"o.subject_id = {pk}", "now": now},
         "mine": as_text.format(_MINE["mysql"]),
     }
     going, among = _mysql_going(connection, trigger)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.db import models, router
+from django.db import models
 from django.utils import timezone
 
 from django_task_safety import ids
@@ -24,7 +24,7 @@ from django_task_safety.producer import call_options
 from django_task_safety.record import AbstractOperation, new_operation
 from django_task_safety.values import codec, keys, references
 from django_task_safety.values.clock import After, Now
-from django_task_safety.values.identity import pick_subject, slot, subject_of
+from django_task_safety.values.identity import Identity
 
 if TYPE_CHECKING:
     from django_task_safety.options import TaskOptions
@@ -106,15 +106,14 @@ def _fits(task: TaskOptions, signature: inspect.Signature, plain: list[Any]) -> 
 def _operation(
     task: TaskOptions, pk: uuid.UUID, arguments: dict[str, Any], options: dict[str, Any], payload: str
 ) -> AbstractOperation:
-    subject = pick_subject(task.subject, arguments)
-    label, subject_id = subject_of(subject) if subject else ("", "")
+    subject = references.pick_subject(task.subject, arguments)
+    identity = subject.identity if subject else Identity()
     wait = call_options.wait(options)
     stored = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
     operation = new_operation(
         id=pk,
         task=task.name,
-        subject_label=label,
-        subject_id=subject_id,
+        **identity.columns,
         on_delete=task.on_delete if subject else "",
         payload=payload,
         options=codec.dumps(stored, "json") if stored else "",
@@ -130,11 +129,11 @@ def _operation(
     return operation
 
 
-def subject_in(task: TaskOptions, payload: str) -> tuple[str, str]:
-    """Return the root model's label and the primary key of the object that serialised arguments are about."""
+def subject_in(task: TaskOptions, payload: str) -> Identity:
+    """Return the identity of the object that serialised arguments are about."""
     arguments = keys.bind(signature_of(task), *references.parse(codec.loads(payload, task.app)))
-    subject = pick_subject(task.subject, arguments)
-    return subject_of(subject) if subject else ("", "")
+    subject = references.pick_subject(task.subject, arguments)
+    return subject.identity if subject else Identity()
 
 
 def _bind_subject(task: TaskOptions, operation: AbstractOperation, subject: references.Reference | None) -> None:
@@ -155,22 +154,21 @@ def _bind_subject(task: TaskOptions, operation: AbstractOperation, subject: refe
             f"operations. Derive it from PendingOperationsModel, or call watch({model.__name__})."
         )
     operation.lock = task.lock or ""
-    _bind(operation, subject.using, model)
+    _bind(operation, model)
 
 
 def bind_stored_subject(operation: AbstractOperation) -> None:
     """Tie an operation that was read from its row to its object, as it was when it was asked for."""
     if operation.subject_label:
-        model = apps.get_model(operation.subject_label)
-        _bind(operation, router.db_for_read(model) or conf().DATABASE, model)
+        _bind(operation, apps.get_model(operation.subject_label))
 
 
-def _bind(operation: AbstractOperation, using: str, model: type[models.Model]) -> None:
+def _bind(operation: AbstractOperation, model: type[models.Model]) -> None:
     if operation.lock:
         # Invariant: one lock per object and name.
-        operation.lock_slot = slot(operation.subject_label, operation.subject_id, operation.lock)
+        operation.lock_slot = keys.slot(Identity.stored(operation), operation.lock)
     if operation.lock or (operation.on_delete != KEEP and is_watched(model)):
-        operation.subject_row = subject_lock.subject_row_of(operation, using, model)
+        operation.subject_row = subject_lock.subject_row_of(operation, model)
 
 
 def retention(task: TaskOptions) -> timedelta | None:

@@ -22,6 +22,7 @@ from django_task_safety.options import PROTECT, TaskOptions
 from django_task_safety.producer import call_options, canvas, waiter
 from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation, State
+from django_task_safety.values.identity import Identity
 
 #: How often a decision is taken again because the row changed between reading and writing.
 _TRIES = 20
@@ -199,7 +200,7 @@ def _refuse_other_object(first: AbstractOperation, asked: AbstractOperation) -> 
     """One row holds one object: newer arguments cannot protect or lock another one while the first attempt runs."""
     if first.state != State.RUNNING:
         return
-    same = (first.subject_label, first.subject_id) == (asked.subject_label, asked.subject_id)
+    same = Identity.stored(first) == Identity.stored(asked)
     if first.lock_slot != asked.lock_slot or not (same or asked.on_delete != PROTECT):
         raise KeyReused(
             f"The operation with the key {asked.key!r} runs, and holds another object than the newer arguments need. "

@@ -3,15 +3,87 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.apps import apps
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, models, router
+from django.utils.connection import ConnectionDoesNotExist
 
 from django_task_safety.errors import InvalidArguments
-from django_task_safety.values import keys
-from django_task_safety.values.references import Reference
+
+if TYPE_CHECKING:
+    from django_task_safety.record import AbstractOperation
+
+
+class Identity(NamedTuple):
+    """What makes an object the same one, read through a replica, as a proxy or as a parent; empty for no object."""
+
+    #: ``app_label.model`` of the root model.
+    label: str = ""
+    #: The root model's primary key as text.
+    pk: str = ""
+    #: The alias of the database that the object is written to.
+    database: str = ""
+
+    @classmethod
+    def of(cls, instance: models.Model) -> Identity:
+        """Return that of a saved instance.
+
+        Raises:
+            InvalidArguments: If it is no instance, was never saved, or has a primary key of several columns.
+        """
+        if not isinstance(instance, models.Model):
+            raise InvalidArguments(f"{instance!r:.80} is not a model instance.")
+        root, label = root_model(type(instance)), instance._meta.label
+        pk = pk_of(root)
+        if isinstance(pk, models.CompositePrimaryKey):
+            raise InvalidArguments(
+                f"{label} has a composite primary key: tasks, operations and locks know an object by a key of one "
+                "column. Pass the values of the key instead of the object."
+            )
+        if instance.pk is None or instance._state.adding:
+            raise InvalidArguments(
+                f"This {label} was never saved, or was deleted: tasks, operations and locks know an object by its "
+                "row. Save it first."
+            )
+        database = router.db_for_write(type(instance), instance=instance)
+        return cls(root._meta.label_lower, pk_text(root, pk.value_to_string(instance)), database)
+
+    @classmethod
+    def stored(cls, operation: AbstractOperation) -> Identity:
+        """Return that of an operation's object, read in one statement where the columns are deferred."""
+        names = ("subject_label", "subject_id", "subject_database")
+        if deferred := operation.get_deferred_fields().intersection(names):
+            operation.refresh_from_db(fields=deferred)
+        return cls(*(getattr(operation, name) for name in names))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of an operation that hold it, to write them or to look for them."""
+        return {"subject_label": self.label, "subject_id": self.pk, "subject_database": self.database}
+
+    def load(self) -> models.Model | None:
+        """Return the object as its root model, or None when it, its model or its database does not exist."""
+        if not self.label:
+            return None
+        try:
+            manager = apps.get_model(self.label)._base_manager
+            found: models.Model | None = manager.using(self.database).filter(pk=self.pk).first()
+        except (LookupError, ConnectionDoesNotExist):
+            return None
+        return found
+
+    def __str__(self) -> str:
+        where = "" if self.database in ("", DEFAULT_DB_ALIAS) else f" in the database {self.database!r}"
+        return f"{self.label} {self.pk}{where}"
+
+
+def database_of(instance: models.Model, using: str) -> str:
+    """Return the database of an object that goes when its row is deleted through the alias ``using``.
+
+    A replica's alias is no database of its own; where the instance was read elsewhere, the object there is not meant.
+    """
+    return router.db_for_write(type(instance), instance=instance) if instance._state.db == using else using
 
 
 def root_model(model: type[models.Model]) -> type[models.Model]:
@@ -42,20 +114,12 @@ def check_identity(model: type[models.Model]) -> None:
         )
 
 
-def subject_of(subject: models.Model | Reference) -> tuple[str, str]:
-    """Return the label of the root model and the primary key as text.
-
-    Raises:
-        InvalidArguments: If the instance was never saved.
-    """
-    reference = subject if isinstance(subject, Reference) else Reference.to(subject)
-    root = root_model(apps.get_model(reference.label))
-    return root._meta.label_lower, pk_text(root, reference.pk)
-
-
 def pk_text(root: type[models.Model], pk: Any) -> str:
     """Return a root model's primary key as `Operation.subject_id` holds it: a UUID as 32 hexadecimal digits."""
-    return uuid.UUID(str(pk)).hex if isinstance(pk_field(root), models.UUIDField) else str(pk)
+    field = pk_field(root)
+    if isinstance(field, models.UUIDField):
+        return uuid.UUID(str(pk)).hex
+    return str(int(pk)) if isinstance(field, models.IntegerField) else str(pk)
 
 
 def pk_of(model: type[models.Model]) -> models.Field[Any, Any]:
@@ -72,45 +136,3 @@ def pk_field(model: type[models.Model]) -> models.Field[Any, Any]:
         field = field.target_field
     found: models.Field[Any, Any] = field
     return found
-
-
-def slot(label: str, pk: str, name: str) -> str:
-    """Return what at most one pending operation has: the digest of an object and the name of a lock on it."""
-    return keys.digest(label, pk, name)
-
-
-def load(label: str, pk: str) -> models.Model | None:
-    """Return the object, or None when it, or its model, does not exist."""
-    if not label:
-        return None
-    try:
-        model = apps.get_model(label)
-    except LookupError:
-        return None
-    found: models.Model | None = model._base_manager.filter(pk=pk).first()
-    return found
-
-
-def _flat(values: Iterable[Any]) -> Iterator[Any]:
-    """Yield the arguments, those of ``*args`` and ``**kwargs`` parameters one by one."""
-    for value in values:
-        if isinstance(value, tuple):
-            yield from value
-        elif isinstance(value, dict):
-            yield from value.values()
-        else:
-            yield value
-
-
-def pick_subject(name: str | None, arguments: Mapping[str, Any]) -> Reference | None:
-    """Return the argument that is the task's object: the named one, or else the first model instance.
-
-    Raises:
-        InvalidArguments: If the named one is not a model instance.
-    """
-    if name is None:
-        return next((value for value in _flat(arguments.values()) if isinstance(value, Reference)), None)
-    value = arguments.get(name)
-    if value is not None and not isinstance(value, Reference):
-        raise InvalidArguments(f"The subject parameter {name!r} must be a model instance, not {value!r:.80}.")
-    return value

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from django_task_safety.errors import InvalidKey, TaskSafetyError
+from django_task_safety.values.identity import Identity
 from django_task_safety.values.references import Reference
 
 #: What `idempotent_task(key=...)` takes.
@@ -95,7 +96,7 @@ def _scalar(value: Any) -> list[str]:
     if isinstance(value, timedelta):
         return ["t", repr(value.total_seconds())]
     if isinstance(value, Reference):
-        return ["r", value.label, value.pk, value.using]
+        return ["r", *value.identity]
     raise InvalidKey(
         f"A {type(value).__name__} cannot be part of a key. Return numbers, text, dates, UUIDs, model instances, "
         "or lists and dicts of them."
@@ -106,6 +107,11 @@ def digest(*parts: Any) -> str:
     """Return the SHA-256 of the canonical form of ``parts``: 64 lower-case hexadecimal characters."""
     text = json.dumps([canonical(part) for part in parts], separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def slot(identity: Identity, name: str) -> str:
+    """Return what at most one pending operation has: the digest of an object and the name of a lock on it."""
+    return digest(*identity, name)
 
 
 def readable(value: Any) -> str:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.signing import Signer
-from django.db import models, router
+from django.db import models
 
 from django_task_safety.errors import InvalidArguments, ObjectGone
+from django_task_safety.values.identity import Identity, pk_of, pk_text, root_model
 
 logger = logging.getLogger("django_task_safety")
 
@@ -27,7 +28,7 @@ _SALT = "django_task_safety.references"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reference:
-    """A model instance by name: ``app_label.model``, primary key as text, database alias."""
+    """A model instance by name: its own ``app_label.model``, and the rest of its identity."""
 
     label: str
     pk: str
@@ -38,28 +39,23 @@ class Reference:
         """Return the reference to a saved instance.
 
         Raises:
-            InvalidArguments: If it is no instance, was never saved, or is of a model without a table of its own.
+            InvalidArguments: As `Identity.of` says.
         """
-        if not isinstance(instance, models.Model):
-            raise InvalidArguments(f"{instance!r:.80} is not a model instance.")
-        meta = instance._meta
-        if instance.pk is None or instance._state.adding:
-            raise InvalidArguments(
-                f"This {meta.label} was never saved, or was deleted: tasks, operations and locks know an object by its "
-                "row. Save it first."
-            )
-        concrete = meta.concrete_model or type(instance)
-        pk = concrete._meta.pk
-        assert pk is not None
-        using = instance._state.db or router.db_for_read(type(instance)) or "default"
-        return cls(meta.label_lower, str(pk.value_to_string(instance)), using)
+        identity = Identity.of(instance)
+        return cls(instance._meta.label_lower, identity.pk, identity.database)
+
+    @property
+    def identity(self) -> Identity:
+        """The object's, whatever the class it is referred to by."""
+        root = root_model(apps.get_model(self.label))
+        return Identity(root._meta.label_lower, pk_text(root, self.pk), self.using)
 
     def dump(self) -> dict[str, Any]:
         """Return the reference as a JSON-able, signed dict."""
         return {MARK: [self.label, self.pk, self.using, _signature(self)]}
 
     def load(self, *, removed: bool = True) -> models.Model:
-        """Return the object, freshly loaded.
+        """Return the object, freshly loaded from where it is written to, as the class that was passed.
 
         Args:
             removed: Whether a soft-deleted one will do.
@@ -71,15 +67,15 @@ class Reference:
             model = apps.get_model(self.label)
         except LookupError as exc:
             raise ObjectGone(f"The model {self.label} of an argument does not exist any more.") from exc
-        manager = model._base_manager.using(self.using)
+        manager, said = model._base_manager.using(self.using), Identity(self.label, self.pk, self.using)
         try:
-            loaded: models.Model = manager.get(pk=self.pk)
+            loaded: models.Model = manager.get(**{pk_of(root_model(model)).attname: self.pk})
         except ObjectDoesNotExist as exc:
-            raise ObjectGone(f"{self.label} {self.pk} does not exist any more.") from exc
+            raise ObjectGone(f"{said} does not exist any more.") from exc
         from model_utils.models import SoftDeletableModel  # it has models, which need the apps
 
         if not removed and isinstance(loaded, SoftDeletableModel) and loaded.is_removed:
-            raise ObjectGone(f"{self.label} {self.pk} is removed.")
+            raise ObjectGone(f"{said} is removed.")
         return loaded
 
 
@@ -149,6 +145,31 @@ def load(value: Any, known: Mapping[Reference, models.Model] | None = None, *, r
         return known[found] if known and found in known else found.load(removed=removed)
 
     return _walk(parse(value), leaf, _same)
+
+
+def pick_subject(name: str | None, arguments: Mapping[str, Any]) -> Reference | None:
+    """Return the argument that is the task's object: the named one, or else the first model instance.
+
+    Raises:
+        InvalidArguments: If the named one is not a model instance.
+    """
+    if name is None:
+        return next((value for value in _flat(arguments.values()) if isinstance(value, Reference)), None)
+    value = arguments.get(name)
+    if value is not None and not isinstance(value, Reference):
+        raise InvalidArguments(f"The subject parameter {name!r} must be a model instance, not {value!r:.80}.")
+    return value
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield the arguments, those of ``*args`` and ``**kwargs`` parameters one by one."""
+    for value in values:
+        if isinstance(value, tuple):
+            yield from value
+        elif isinstance(value, dict):
+            yield from value.values()
+        else:
+            yield value
 
 
 def _same(value: Any) -> Any:

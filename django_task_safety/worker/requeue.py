@@ -17,6 +17,7 @@ from django_task_safety.producer.call import subject_in
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.values import codec
+from django_task_safety.values.identity import Identity
 from django_task_safety.worker import retry_policy
 
 
@@ -67,10 +68,10 @@ def rebind_subject(pk: uuid.UUID) -> None:
     task = safe_task_named(row.task) if row is not None else None
     if row is None or task is None or not row.subject_label or row.lock_slot is not None:
         return
-    label, subject = subject_in(task, row.payload)
-    if (label, subject) != (row.subject_label, row.subject_id):
+    identity = subject_in(task, row.payload)
+    if identity != Identity.stored(row):
         found = table.rows().filter(pk=pk, state=State.QUEUED, revision=row.revision)
-        found.update(subject_label=label, subject_id=subject)
+        found.update(**identity.columns)
 
 
 def publish_after_commit(operation: AbstractOperation) -> None:

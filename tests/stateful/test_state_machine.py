@@ -23,7 +23,8 @@ from django_task_safety import KEEP
 from django_task_safety.ledger import schedule
 from django_task_safety.models import Operation
 from django_task_safety.objects import conflicts
-from django_task_safety.values.identity import slot
+from django_task_safety.values.identity import Identity
+from django_task_safety.values.keys import slot
 from django_task_safety.worker import sweeper
 from tests.stateful.object_model import LEASE, Job, State
 from tests.stateful.object_rules import KINDS, ObjectRules, which
@@ -217,7 +218,7 @@ def consistent(row: Operation) -> None:
     assert (row.ended_at is None) == row.is_pending, row
     assert row.due_at is not None or not row.is_pending, f"nobody looks at {row}"
     assert (row.token is not None) == (row.state == State.RUNNING) or row.state == State.QUEUED, row
-    expected = slot(row.subject_label, row.subject_id, row.lock) if row.is_pending and row.lock else None
+    expected = slot(Identity.stored(row), row.lock) if row.is_pending and row.lock else None
     assert row.lock_slot == expected, row
 
 

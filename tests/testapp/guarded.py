@@ -6,6 +6,7 @@ from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelatio
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
+from django_task_safety.fields import ExactCharField
 from django_task_safety.models import LockableModel, PendingOperationsModel
 
 
@@ -60,6 +61,15 @@ class City(PendingOperationsModel):
 
     def __str__(self) -> str:
         return self.code
+
+
+class Word(LockableModel):
+    """With a string as primary key that no other string equals, on any database."""
+
+    text = ExactCharField(max_length=20, primary_key=True)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Machine(LockableModel):

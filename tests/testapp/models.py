@@ -2,7 +2,20 @@ import uuid
 
 from django.db import models
 
-from tests.testapp.guarded import Chapter, City, Folder, Machine, Page, PinnedPage, Placing, Remark, Sheet, Shelf, Vault
+from tests.testapp.guarded import (
+    Chapter,
+    City,
+    Folder,
+    Machine,
+    Page,
+    PinnedPage,
+    Placing,
+    Remark,
+    Sheet,
+    Shelf,
+    Vault,
+    Word,
+)
 
 __all__ = [
     "Chapter",
@@ -23,6 +36,7 @@ __all__ = [
     "Sheet",
     "Shelf",
     "Vault",
+    "Word",
 ]
 
 
