@@ -134,7 +134,9 @@ def test_the_message_tells_where_it_comes_first(worker, backend):
     assert not sweeper.sweep()
 
 
-def test_one_sweep_tells_of_500_in_a_fixed_number_of_statements(worker, redis):
+def test_one_sweep_tells_of_500_in_a_fixed_number_of_statements(worker, redis, settings):
+    settings.TASK_SAFETY = {"SWEEP_INTERVAL": 60}  # for which it waits for the backend
+
     def count(number: int) -> int:
         found = cancelled(number)
         with statements() as sent:
