@@ -186,7 +186,7 @@ MUTATIONS = (
     ),
     Mutation(
         "protected stays",
-        "objects/delete_guard.py",
+        "objects/deletion.py",
         "if PROTECT in self.policies:",
         "if False:",
         ("tests/objects/test_delete_paths.py",),
