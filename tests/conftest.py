@@ -1,13 +1,15 @@
 import json
+import os
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import connection, connections
 from django.db.models.signals import post_migrate
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
@@ -15,16 +17,37 @@ from pytest_django import DjangoDbBlocker
 from tests.support.delivering import LocalWorker, local_worker
 from tests.support.servers import Database, MariaDB, PostgreSQL, RabbitMQ, Redis, Server
 
+pytest.register_assert_rewrite("tests.support.deleting", "tests.support.racing")
+
 S = TypeVar("S", bound=Server)
 
 DATABASE_SERVERS: dict[str, type[Database]] = {"postgresql": PostgreSQL, "mariadb": MariaDB}
 DATABASE_SERVER = pytest.StashKey[Database | None]()
+
+#: Why a test with the mark ``live`` is skipped; one text, so that pytest reports them in one line.
+NEEDS_LIVE = "real workers and servers, and a crash at every point, take minutes: run them with --live"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--db", choices=["sqlite", *DATABASE_SERVERS], default="sqlite", help="the database to run the tests on"
     )
+    parser.addoption("--live", action="store_true", help="also run the tests that take minutes")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run whole folders in one process for each processor; a file or a test alone starts sooner in this one."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one of those processes
+        return
+    if getattr(config.option, "numprocesses", 0) is None and all(map(os.path.isdir, config.args)):
+        config.option.numprocesses = "auto"
+        config.option.dist = "worksteal"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("live") and not item.config.getoption("live"):
+        pytest.skip(NEEDS_LIVE)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -119,3 +142,19 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 def worker(transactional_db: None) -> LocalWorker:
     """A worker in this process, to which the test delivers messages."""
     return local_worker()
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[[Callable[[], Any]], "Future[Any]"]]:
+    """Run a call in another thread, on a connection of its own, and return its future."""
+    with ThreadPoolExecutor() as pool:
+
+        def run(call):
+            try:
+                return call()
+            except Exception as exc:
+                return exc
+            finally:
+                connection.close()
+
+        yield lambda call: pool.submit(run, call)

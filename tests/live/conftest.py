@@ -20,6 +20,12 @@ POOLS = ["prefork", "threads", "solo", "gevent"]
 QUICK = {"LEASE": 3, "SWEEP_INTERVAL": 0.5, "REPUBLISH_AFTER": 3}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("live")
+
+
 @dataclasses.dataclass(frozen=True)
 class Broker:
     """A broker that this process and its workers use."""

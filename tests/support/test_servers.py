@@ -23,6 +23,7 @@ from tests.support.servers import (
 )
 
 S = TypeVar("S", bound=Server)
+pytestmark = pytest.mark.live
 
 
 def started(server: S) -> Iterator[S]:
