@@ -5,19 +5,19 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from tests.crash.forked_processes import Victims
+from tests.crash.forked_processes import ForkedProcesses
 
 pytest.register_assert_rewrite("tests.crash.counting", "tests.crash.scenarios")
 
 
 @pytest.fixture(scope="session")
-def victims_of_the_session(django_db_setup: None) -> Iterator[Victims]:
-    with Victims() as victims:
-        yield victims
+def processes_of_the_session(django_db_setup: None) -> Iterator[ForkedProcesses]:
+    with ForkedProcesses() as processes:
+        yield processes
 
 
 @pytest.fixture
-def victims(victims_of_the_session: Victims, transactional_db: None) -> Victims:
+def processes(processes_of_the_session: ForkedProcesses, transactional_db: None) -> ForkedProcesses:
     """Processes on the test's database."""
     assert not connection.in_atomic_block
-    return victims_of_the_session
+    return processes_of_the_session

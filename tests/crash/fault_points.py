@@ -10,17 +10,19 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 _QUOTES = str.maketrans("", "", '"`')
 
 
-class Tap:
+class FaultPoints:
     """Counts the points of a connection: before and after each statement, COMMIT and ROLLBACK.
 
     Args:
         connection: The connection, which must be open.
         at: The number of the point, from 0, or a part of its name; None for no point at all.
-        act: What happens there; told the point's name and whether a transaction is open.
+        action: What happens there; it is given the point's name and whether a transaction is open.
     """
 
-    def __init__(self, connection: BaseDatabaseWrapper, at: int | str | None, act: Callable[[str, bool], None]) -> None:
-        self.connection, self.at, self.act = connection, at, act
+    def __init__(
+        self, connection: BaseDatabaseWrapper, at: int | str | None, action: Callable[[str, bool], None]
+    ) -> None:
+        self.connection, self.at, self.action = connection, at, action
         self.points: list[str] = []
         connection.ensure_connection()
         connection.execute_wrappers.append(self._statement)
@@ -28,22 +30,22 @@ class Tap:
         for name in ("_commit", "_rollback"):
             setattr(connection, name, functools.partial(self._around, name[1:].upper(), getattr(connection, name)))
 
-    def point(self, name: str) -> None:
-        """Pass a point."""
+    def reach(self, name: str) -> None:
+        """Come to a point."""
         self.points.append(name)
         number = len(self.points) - 1
         if number == self.at or (isinstance(self.at, str) and self.at in name):
             self.at = None
-            self.act(f"{number}: {name}", in_transaction(self.connection))
+            self.action(f"{number}: {name}", in_transaction(self.connection))
 
     def _statement(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         name = " ".join(sql.split()).translate(_QUOTES)[:90]
         return self._around(name, execute, sql, params, many, context)
 
     def _around(self, name: str, call: Callable[..., Any], *args: Any) -> Any:
-        self.point(f"before {name}")
+        self.reach(f"before {name}")
         answer = call(*args)
-        self.point(f"after {name}")
+        self.reach(f"after {name}")
         return answer
 
 

@@ -1,4 +1,4 @@
-"""The tests' side of a victim."""
+"""The tests' side of the fork server."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from tests.support.workers import ROOT
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of one victim."""
+    """What became of one process."""
 
     signal: int = 0
     pid: int = 0
@@ -27,17 +27,17 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Paused:
-    """Where a victim waits."""
+    """Where a process waits."""
 
     point: str
     in_transaction: bool
 
 
-class Victims:
+class ForkedProcesses:
     """Starts processes that do something of `tests.crash.scenario_steps`, and are killed or paused at a point."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.crash.victim"]
+        command = [sys.executable, "-m", "tests.crash.fork_server"]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self) -> Self:
@@ -47,27 +47,27 @@ class Victims:
         self.process.kill()
         self.process.communicate()
 
-    def run(self, act: str, details: dict[str, Any], die_at: int | str | None = None) -> Outcome:
-        """Run one victim to its end, which comes early at ``die_at``."""
-        self._order(act, [details], die_at, "die")
+    def run(self, step: str, details: dict[str, Any], die_at: int | str | None = None) -> Outcome:
+        """Run one process to its end, which comes early at ``die_at``."""
+        self._command(step, [details], die_at, "die")
         outcome = self.finish()
-        assert outcome.died == (die_at is not None), f"{act} did not come to point {die_at}"
+        assert outcome.died == (die_at is not None), f"{step} did not come to point {die_at}"
         return outcome
 
-    def race(self, act: str, details: list[dict[str, Any]]) -> list[Outcome]:
-        """Run one victim for each set of details, all at once."""
-        self._order(act, details, None, "die")
+    def run_together(self, step: str, details: list[dict[str, Any]]) -> list[Outcome]:
+        """Run one process for each set of details, all at once."""
+        self._command(step, details, None, "die")
         return self._outcomes(self._line())
 
-    def pause(self, act: str, details: dict[str, Any], at: int | str) -> Paused:
-        """Run one victim up to a point."""
-        self._order(act, [details], at, "pause")
+    def pause(self, step: str, details: dict[str, Any], at: int | str) -> Paused:
+        """Run one process up to a point."""
+        self._command(step, [details], at, "pause")
         line = self._line()
-        assert "paused" in line, f"{act} did not come to point {at}: {line}"
+        assert "paused" in line, f"{step} did not come to point {at}: {line}"
         return Paused(line["paused"], line["in_transaction"])
 
     def resume(self) -> Outcome:
-        """Let the paused victim go on to its end."""
+        """Let the paused process go on to its end."""
         self._write("go")
         return self.finish()
 
@@ -81,8 +81,8 @@ class Victims:
         assert not errors, "\n".join(errors)
         return outcomes
 
-    def _order(self, act: str, details: list[dict[str, Any]], at: int | str | None, event: str) -> None:
-        self._write(json.dumps({"act": act, "details": details, "at": at, "event": event}))
+    def _command(self, step: str, details: list[dict[str, Any]], at: int | str | None, event: str) -> None:
+        self._write(json.dumps({"step": step, "details": details, "at": at, "event": event}))
 
     def _write(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -92,5 +92,5 @@ class Victims:
     def _line(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, "the process that victims are forked from has ended"
+        assert line, "the fork server has ended"
         return json.loads(line)

@@ -4,18 +4,19 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-from kombu.message import Message
+from kombu.message import Message as KombuMessage
 
 from django_task_safety.conf import conf
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.support.delivering import LocalWorker
 
-Letter = dict[str, Any]
+#: A message as what JSON can carry.
+Message = dict[str, Any]
 
 
-def letter_of(message: Message) -> Letter:
-    """Return a message as what JSON can carry."""
+def to_json(message: KombuMessage) -> Message:
+    """Return a message that another process can be given."""
     body = message.body if isinstance(message.body, bytes) else message.body.encode()
     return {
         "body": base64.b64encode(body).decode(),
@@ -27,15 +28,15 @@ def letter_of(message: Message) -> Letter:
     }
 
 
-def message_of(letter: Letter) -> Message:
+def from_json(message: Message) -> KombuMessage:
     """Return a fresh copy of the message."""
-    return Message(**{**letter, "body": base64.b64decode(letter["body"])})
+    return KombuMessage(**{**message, "body": base64.b64decode(message["body"])})
 
 
-def deliver(worker: LocalWorker, letters: Iterable[Letter]) -> None:
+def deliver(worker: LocalWorker, messages: Iterable[Message]) -> None:
     """Deliver each of them once."""
-    for letter in letters:
-        worker.deliver(message_of(letter))
+    for message in messages:
+        worker.deliver(from_json(message))
 
 
 def pass_lease(worker: LocalWorker) -> None:
@@ -44,31 +45,31 @@ def pass_lease(worker: LocalWorker) -> None:
 
 
 def unfinished() -> bool:
-    """Return whether something still has to run, or its outcome to be told."""
+    """Return whether something still has to run, or its outcome to be delivered."""
     rows = Operation.all_rows.all()
     return rows.filter(state__in=Operation.PENDING).exists() or rows.filter(delivered=False).exists()
 
 
-def recover(worker: LocalWorker, letters: list[Letter], *, sweep_first: bool) -> None:
+def recover(worker: LocalWorker, messages: list[Message], *, sweep_first: bool) -> None:
     """What follows on a crash: copies of the messages at any time, time, sweeps; until nothing is pending.
 
     Whether the sweeper or a copy of the message comes first to the dead attempt is chosen.
     """
-    deliver(worker, letters)  # while the dead attempt's lease still holds
+    deliver(worker, messages)  # while the dead attempt's lease still holds
     pass_lease(worker)
     if sweep_first:
         sweeper.sweep()
-    deliver(worker, letters)
-    deliver(worker, letters)
+    deliver(worker, messages)
+    deliver(worker, messages)
     drain(worker)
-    deliver(worker, letters)
+    deliver(worker, messages)
     drain(worker)
 
 
 def drain(worker: LocalWorker) -> None:
     """Go on until nothing is pending."""
     for _ in range(25):
-        deliver(worker, map(letter_of, worker.take()))
+        deliver(worker, map(to_json, worker.take()))
         if not unfinished():
             return
         pass_lease(worker)

@@ -8,7 +8,7 @@ from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.crash import tasks
 from tests.crash.counting import State
-from tests.crash.messages import Letter, letter_of, message_of
+from tests.crash.messages import Message, from_json, to_json
 from tests.support.delivering import LocalWorker
 from tests.testapp.models import Effect
 
@@ -33,7 +33,7 @@ class History:
     def __init__(self, worker: LocalWorker, seed: int, keys: int = 3) -> None:
         self.worker, self.random = worker, random.Random(seed)
         self.expected = {key: Expected() for key in range(keys)}
-        self.letters: dict[int, list[Letter]] = {key: [] for key in range(keys)}
+        self.messages: dict[int, list[Message]] = {key: [] for key in range(keys)}
         self.steps: list[str] = []
         self.limit = tasks.count.max_retries + 1
 
@@ -56,11 +56,11 @@ class History:
 
     def deliver(self, key: int, expected: Expected) -> None:
         """Deliver any message that was ever published for the key."""
-        if not self.letters[key]:
+        if not self.messages[key]:
             return
         ending = tasks.OUTCOMES[key] = self.random.choice(ENDINGS)
         self.steps[-1] += f" {ending}"
-        self.worker.deliver(message_of(self.random.choice(self.letters[key])))
+        self.worker.deliver(from_json(self.random.choice(self.messages[key])))
         if self.claimable(expected):
             expected.attempt += 1
             self.ended(expected, "fail" if ending == "retry" and expected.attempt == self.limit else ending)
@@ -109,9 +109,9 @@ class History:
     def retry(self, key: int, expected: Expected) -> None:
         row = self.row(key)
         if row is not None:
-            reopened = expected.state in (State.FAILED, State.CANCELLED)
-            assert row.retry() == reopened, self.steps
-            if reopened:
+            rerun = expected.state in (State.FAILED, State.CANCELLED)
+            assert row.retry() == rerun, self.steps
+            if rerun:
                 expected.state, expected.attempt, expected.waits = State.QUEUED, 0, False
 
     def claimable(self, expected: Expected) -> bool:
@@ -131,8 +131,7 @@ class History:
 
     def collect(self) -> None:
         for message in self.worker.take():
-            letter = letter_of(message)
-            self.letters[message.payload[0][0]].append(letter)
+            self.messages[message.payload[0][0]].append(to_json(message))
 
     def check(self) -> None:
         """Assert what always holds, and what the model says."""

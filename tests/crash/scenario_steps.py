@@ -1,4 +1,4 @@
-"""What a victim does when something happens to it."""
+"""What a process does when it is killed or paused."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db import transaction
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.crash import tasks
-from tests.crash.messages import Letter, message_of
+from tests.crash.messages import Message, from_json
 from tests.support.delivering import local_worker
 from tests.testapp.models import Order
 
@@ -48,9 +48,9 @@ def enqueue(number: int, note_in: str = "", *, undo: bool | None = None) -> str:
     return answer
 
 
-def deliver(letter: Letter) -> dict[str, Any]:
+def deliver(message: Message) -> dict[str, Any]:
     """A worker's handling of a message."""
-    delivery = local_worker().deliver(message_of(letter))
+    delivery = local_worker().deliver(from_json(message))
     return {"acknowledged": delivery.acknowledged, "requeued": delivery.requeued, "state": delivery.state}
 
 
@@ -61,7 +61,7 @@ def cancel_order(number: int, pk: str) -> bool:
         return Operation.objects.get(pk=pk).cancel()
 
 
-def renew_order(number: int, amount: int) -> None:
+def replace_order(number: int, amount: int) -> None:
     with transaction.atomic():
         Order.objects.filter(number=number).update(amount=amount)
         tasks.charge_latest.delay(number, amount)

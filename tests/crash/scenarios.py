@@ -1,4 +1,4 @@
-"""The pieces of work that are crashed: what is there before, what the victim does, and what must hold afterwards."""
+"""The pieces of work that are crashed: what is there before, what the process does, and what must hold afterwards."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -16,8 +16,8 @@ from tests.crash.counting import (
     effects,
     operation,
 )
-from tests.crash.forked_processes import Victims
-from tests.crash.messages import Letter, deliver, letter_of, pass_lease
+from tests.crash.forked_processes import ForkedProcesses
+from tests.crash.messages import Message, deliver, pass_lease, to_json
 from tests.support.delivering import LocalWorker
 from tests.testapp.models import Order
 
@@ -27,44 +27,44 @@ Details = dict[str, Any]
 class Scenario(ABC):
     """A piece of work; `number` tells its runs apart."""
 
-    act: ClassVar[str]
+    step: ClassVar[str]
     #: Whether it has a COMMIT of its own, rather than statements that commit by themselves.
     commits: ClassVar[bool] = True
     #: The number of the run without a crash.
     DRY: ClassVar[int] = 1
 
-    def __init__(self, victims: Victims, worker: LocalWorker) -> None:
-        self.victims, self.worker = victims, worker
+    def __init__(self, processes: ForkedProcesses, worker: LocalWorker) -> None:
+        self.processes, self.worker = processes, worker
 
     @abstractmethod
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
-        """Return what the victim is told, and the messages that may come again after its death."""
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
+        """Return the step's arguments, and the messages that may come again after its death."""
 
     @abstractmethod
     def check(self, number: int) -> None:
         """Assert what must hold when everything has come to its end."""
 
-    def order(self, number: int, task: Task = tasks.charge, **kwargs: Any) -> list[Letter]:
+    def order(self, number: int, task: Task = tasks.charge, **kwargs: Any) -> list[Message]:
         """Write an order and call the task; return the messages of that."""
         Order.objects.create(number=number, amount=1)
         task.apply_async((number,), kwargs)
-        return self.post()
+        return self.take_messages()
 
     @staticmethod
     def numbers(number: int) -> list[int]:
         """Return three numbers, for a run that needs more than one."""
         return [number * 10 + each for each in range(3)]
 
-    def post(self) -> list[Letter]:
-        return [letter_of(message) for message in self.worker.take()]
+    def take_messages(self) -> list[Message]:
+        return [to_json(message) for message in self.worker.take()]
 
 
 class Enqueue(Scenario):
     """A user's write and a call, in one transaction."""
 
-    act = "place_order"
+    step = "place_order"
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
         return {"number": number}, []
 
     def check(self, number: int) -> None:
@@ -83,9 +83,9 @@ class Enqueue(Scenario):
 class EnqueueMany(Scenario):
     """A user's writes and their calls, in one transaction."""
 
-    act = "place_orders"
+    step = "place_orders"
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
         return {"numbers": self.numbers(number)}, []
 
     def check(self, number: int) -> None:
@@ -98,13 +98,13 @@ class EnqueueMany(Scenario):
 class Delivery(Scenario):
     """A worker's delivery of a message, all of it: claim, body, settle."""
 
-    act = "deliver"
+    step = "deliver"
     task: ClassVar[Task] = tasks.charge
     endings: ClassVar[list[str]] = []
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
-        letters = self.order(number, self.task, **({"endings": self.endings} if self.endings else {}))
-        return {"letter": letters[0]}, letters
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
+        messages = self.order(number, self.task, **({"endings": self.endings} if self.endings else {}))
+        return {"message": messages[0]}, messages
 
     def check(self, number: int) -> None:
         assert_charged_once(number)
@@ -122,11 +122,11 @@ class SecondAttempt(Delivery):
 
     endings = ["retry", "ok"]
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
         deliver(self.worker, self.order(number, endings=self.endings))
         pass_lease(self.worker)
-        letters = self.post()
-        return {"letter": letters[0]}, letters
+        messages = self.take_messages()
+        return {"message": messages[0]}, messages
 
 
 class Failure(Delivery):
@@ -141,13 +141,13 @@ class Failure(Delivery):
 class Callback(Scenario):
     """A delivery whose message carries a callback."""
 
-    act = "deliver"
+    step = "deliver"
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
         Order.objects.create(number=number, amount=1)
         tasks.charge.apply_async((number,), link=tasks.thank.si(number))
-        letters = self.post()
-        return {"letter": letters[0]}, letters
+        messages = self.take_messages()
+        return {"message": messages[0]}, messages
 
     def check(self, number: int) -> None:
         assert_charged_once(number)
@@ -157,14 +157,14 @@ class Callback(Scenario):
 class Unregistered(Scenario):
     """A delivery of a message that somebody else published, under an id of their own."""
 
-    act = "deliver"
+    step = "deliver"
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
         Order.objects.create(number=number, amount=1)
         for copy in range(2):
             self.worker.app.send_task(tasks.charge.name, (number,), task_id=f"scheduler-{number}-{copy}")
-        letters = self.post()
-        return {"letter": letters[0]}, letters
+        messages = self.take_messages()
+        return {"message": messages[0]}, messages
 
     def check(self, number: int) -> None:
         assert_charged_once(number)
@@ -173,11 +173,11 @@ class Unregistered(Scenario):
 class Cancel(Scenario):
     """A user's write and a cancel, in one transaction."""
 
-    act = "cancel_order"
+    step = "cancel_order"
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
-        letters = self.order(number)
-        return {"number": number, "pk": letters[0]["headers"]["id"]}, letters
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
+        messages = self.order(number)
+        return {"number": number, "pk": messages[0]["headers"]["id"]}, messages
 
     def check(self, number: int) -> None:
         if Order.objects.get(number=number).amount == 0:
@@ -186,15 +186,15 @@ class Cancel(Scenario):
             assert_charged_once(number)
 
 
-class Renew(Scenario):
+class ReplaceArguments(Scenario):
     """Newer arguments for a queued call: the newest run, and once."""
 
-    act = "renew_order"
+    step = "replace_order"
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
         Order.objects.create(number=number, amount=1)
-        scenario_steps.renew_order(number, 1)
-        return {"number": number, "amount": 2}, self.post()
+        scenario_steps.replace_order(number, 1)
+        return {"number": number, "amount": 2}, self.take_messages()
 
     def check(self, number: int) -> None:
         newest = Order.objects.get(number=number).amount
@@ -205,15 +205,15 @@ class Renew(Scenario):
 class Sweep(Scenario):
     """A sweep over an operation whose worker died, one that has no attempt left, and one whose message was lost."""
 
-    act = "sweep"
+    step = "sweep"
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
         died, spent, lost = self.numbers(number)
-        letters = [*self.order(died), *self.order(spent, tasks.charge_once), *self.order(lost)]
-        for letter in letters[:2]:
-            self.victims.run("deliver", {"letter": letter}, die_at="before UPDATE testapp_order")
+        messages = [*self.order(died), *self.order(spent, tasks.charge_once), *self.order(lost)]
+        for message in messages[:2]:
+            self.processes.run("deliver", {"message": message}, die_at="before UPDATE testapp_order")
         pass_lease(self.worker)
-        return {}, letters
+        return {}, messages
 
     def check(self, number: int) -> None:
         died, spent, lost = self.numbers(number)
@@ -222,19 +222,19 @@ class Sweep(Scenario):
         assert_charged_once(lost)
 
 
-class Reopen(Scenario):
+class Rerun(Scenario):
     """A retry by hand of what had failed."""
 
-    act = "retry"
+    step = "retry"
     commits = False
 
-    def prepare(self, number: int) -> tuple[Details, list[Letter]]:
-        letters = self.order(number, endings=["fail"])
-        deliver(self.worker, letters)
-        again = Operation.objects.get(pk=letters[0]["headers"]["id"])
+    def prepare(self, number: int) -> tuple[Details, list[Message]]:
+        messages = self.order(number, endings=["fail"])
+        deliver(self.worker, messages)
+        again = Operation.objects.get(pk=messages[0]["headers"]["id"])
         again.payload = again.payload.replace("fail", "ok")  # the cause is gone
         again.save(update_fields=["payload"])
-        return {"pk": str(again.pk)}, letters
+        return {"pk": str(again.pk)}, messages
 
     def check(self, number: int) -> None:
         found = operation(number)
@@ -245,5 +245,5 @@ class Reopen(Scenario):
 
 SCENARIOS: list[type[Scenario]] = [
     *(Enqueue, EnqueueMany, Delivery, Retry, SecondAttempt, Failure),
-    *(Callback, Unregistered, Cancel, Renew, Sweep, Reopen),
+    *(Callback, Unregistered, Cancel, ReplaceArguments, Sweep, Rerun),
 ]

@@ -3,33 +3,33 @@
 import pytest
 
 from tests.crash.counting import assert_charged_once
-from tests.crash.fault_matrix import crash_everywhere
+from tests.crash.fault_matrix import crash_at_every_point
 from tests.crash.messages import recover
 from tests.crash.scenarios import SCENARIOS, Enqueue
 
 
 @pytest.mark.parametrize("kind", SCENARIOS, ids=lambda kind: kind.__name__)
-def test_a_crash_at_any_point_neither_loses_nor_repeats_anything(victims, worker, kind):
-    scenario = kind(victims, worker)
+def test_a_crash_at_any_point_neither_loses_nor_repeats_anything(processes, worker, kind):
+    scenario = kind(processes, worker)
 
-    def recovered(number, letters):
+    def recovered(number, messages):
         # The data after a statement are those before the next one, so each way is tried with all of them.
-        recover(worker, letters, sweep_first=bool(number % 2))
+        recover(worker, messages, sweep_first=bool(number % 2))
         scenario.check(number)
 
-    points, problems = crash_everywhere(scenario, recovered)
+    points, problems = crash_at_every_point(scenario, recovered)
     print(f"{kind.__name__}: {len(points)} points")
     assert not problems
     assert ("before COMMIT" in points) == kind.commits
 
 
-def test_a_user_who_repeats_a_call_after_a_crash_gets_it_done_once(victims, worker):
-    scenario = Enqueue(victims, worker)
+def test_a_user_who_repeats_a_call_after_a_crash_gets_it_done_once(processes, worker):
+    scenario = Enqueue(processes, worker)
 
-    def repeated(number, letters):
+    def repeated(number, messages):
         scenario.repeat(number)
-        recover(worker, scenario.post(), sweep_first=True)
+        recover(worker, scenario.take_messages(), sweep_first=True)
         assert_charged_once(number)
 
-    _, problems = crash_everywhere(scenario, repeated)
+    _, problems = crash_at_every_point(scenario, repeated)
     assert not problems

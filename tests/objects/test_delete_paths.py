@@ -8,15 +8,12 @@ from django.urls import reverse
 from django_task_safety import ObjectLocked
 from django_task_safety.models import Operation
 from tests.support.factories import PageFactory
+from tests.support.operations import state
 from tests.testapp import guarded_tasks as tasks
 from tests.testapp.models import Folder, Page, Placing, Remark, Shelf
 
 State = Operation.State
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def state(operation):
-    return Operation.objects.get(pk=operation.pk).state
 
 
 def through_row():

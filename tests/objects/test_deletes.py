@@ -2,108 +2,32 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin.utils import NestedObjects, get_deleted_objects
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection, models, transaction
-from django.db.models.deletion import Collector, ProtectedError
 from django.test.utils import CaptureQueriesContext
 
 from django_task_safety import PROTECT, InvalidArguments, ObjectGone, ObjectLocked, safe_task
 from django_task_safety.models import Operation
-from tests.support.factories import ChapterFactory, CityFactory, FolderFactory, PageFactory, SheetFactory
+from tests.support.deleting import assert_delete_cancels, assert_delete_is_refused
+from tests.support.factories import CityFactory, FolderFactory, PageFactory
+from tests.support.operations import state
 from tests.testapp import guarded_tasks as tasks
-from tests.testapp.models import Chapter, City, Folder, Page, PinnedPage
+from tests.testapp.models import City, Page
 
 State = Operation.State
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def collect_and_delete(obj):
-    collector = Collector(using="default", origin=obj)
-    collector.collect([obj])
-    return collector.delete()
-
-
-in_folder = partial(PageFactory, in_folder=True)
-
-#: How to make an object, and how it is deleted.
-PATHS = {
-    "instance": (PageFactory, lambda obj: obj.delete()),
-    "queryset": (PageFactory, lambda obj: Page.objects.filter(pk=obj.pk).delete()),
-    "queryset of many": (lambda: PageFactory.create_batch(2)[1], lambda obj: Page.objects.all().delete()),
-    "collector": (PageFactory, collect_and_delete),
-    "uuid": (SheetFactory, lambda obj: obj.delete()),
-    "string": (CityFactory, lambda obj: City.objects.all().delete()),
-    "cascade": (in_folder, lambda obj: obj.folder.delete()),
-    "cascade from a queryset": (in_folder, lambda obj: Folder.objects.all().delete()),
-    "two cascades": (lambda: SheetFactory(page=in_folder()), lambda obj: Folder.objects.all().delete()),
-    "proxy": (PageFactory, lambda obj: PinnedPage.objects.get(pk=obj.pk).delete()),
-    "proxy queryset": (PageFactory, lambda obj: PinnedPage.objects.all().delete()),
-    "child": (ChapterFactory, lambda obj: obj.delete()),
-    "child queryset": (ChapterFactory, lambda obj: Chapter.objects.all().delete()),
-    "parent of a child": (ChapterFactory, lambda obj: Page.objects.get(pk=obj.pk).delete()),
-    "child without its parent": (ChapterFactory, lambda obj: obj.delete(keep_parents=True)),
-    "cascade to a child": (lambda: ChapterFactory(in_folder=True), lambda obj: Folder.objects.all().delete()),
-    "many-to-many": (lambda: linked(), lambda obj: obj.delete()),
-}
-
-
-def linked():
-    one = PageFactory()
-    one.linked.add(PageFactory())
-    return one
-
-
-@pytest.fixture(params=PATHS)
-def path(request):
-    return PATHS[request.param]
-
-
-@pytest.fixture(params=[False, True], ids=["autocommit", "in a transaction"])
-def around(request):
-    """The delete is done in autocommit, or in a transaction of the caller's."""
-    from contextlib import nullcontext
-
-    return transaction.atomic if request.param else nullcontext
-
-
-def state(operation):
-    return Operation.objects.get(pk=operation.pk).state
-
-
 def test_deleting_an_object_cancels_what_is_pending_on_it(path, around):
-    make, delete = path
-    obj = make()
-    queued, scheduled = tasks.cancelled_with.enqueue(obj, 1), tasks.cancelled_with.apply_async((obj, 2), countdown=1e6)
-    other = tasks.cancelled_with.enqueue(FolderFactory())
-    with around():
-        delete(obj)
-    assert state(queued) == State.CANCELLED
-    assert Operation.objects.get(pk=scheduled.id).state == State.CANCELLED
-    assert "was deleted" in Operation.objects.get(pk=queued.pk).error
-    assert state(other) == State.QUEUED
+    assert_delete_cancels(path, around)
 
 
 def test_deleting_a_protected_object_is_refused(path, around):
-    make, delete = path
-    obj = make()
-    operation = tasks.protects.enqueue(obj)
-    cancelled = tasks.cancelled_with.enqueue(obj)
-    with around():
-        with pytest.raises(ProtectedError) as refusal:
-            delete(obj)
-        # A transaction of the caller's goes on.
-        assert type(obj).objects.filter(pk=obj.pk).exists()
-    assert type(refusal.value) is ObjectLocked
-    assert refusal.value.operation == operation
-    assert refusal.value.protected_objects == {operation}
-    assert str(operation.pk) in str(refusal.value)
-    assert type(obj).objects.filter(pk=obj.pk).exists()
-    assert state(operation) == state(cancelled) == State.QUEUED
+    assert_delete_is_refused(path, around)
 
 
 def test_an_ended_operation_protects_nothing(path, around):

@@ -2,7 +2,6 @@
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -18,9 +17,10 @@ from django_task_safety.errors import GuardImpossible, InvalidArguments, Invalid
 from django_task_safety.models import Operation
 from django_task_safety.objects import conflicts
 from django_task_safety.operations import GuardDeletes
-from tests.objects import test_deletes
-from tests.support.guards import installed, migrate, project_state, raw
+from tests.support.deleting import assert_delete_cancels, assert_delete_is_refused
+from tests.support.guards import installed, migrate, project_state, raw, unchanged_state
 from tests.support.ids import label
+from tests.support.operations import state
 from tests.support.workers import until
 from tests.testapp import guarded_tasks as tasks
 from tests.testapp.models import Chapter, City, Page, Sheet
@@ -39,10 +39,6 @@ def guarded(transactional_db):
 def raw_delete(obj):
     found = type(obj).objects.filter(pk=obj.pk)
     found._raw_delete(found.db)
-
-
-def state(operation):
-    return Operation.objects.get(pk=operation.pk).state
 
 
 #: How to make an object whose primary key says something about the comparison in SQL.
@@ -194,24 +190,12 @@ def test_a_statement_about_many_rows_is_refused_as_a_whole(guarded):
     assert {state(operation) for operation in cancelled} == {State.CANCELLED}
 
 
-@pytest.mark.parametrize("path", test_deletes.PATHS)
-@pytest.mark.parametrize("in_transaction", [True, False])
-class TestDjangosOwnDeletes:
-    """They find nothing in their way but what stood there before."""
+def test_the_guard_does_not_keep_djangos_own_deletes_from_cancelling(guarded, path, around):
+    assert_delete_cancels(path, around)
 
-    @pytest.fixture
-    def case(self, path, guarded):
-        return test_deletes.PATHS[path]
 
-    @pytest.fixture
-    def around(self, in_transaction):
-        return transaction.atomic if in_transaction else nullcontext
-
-    def test_cancel(self, case, around):
-        test_deletes.test_deleting_an_object_cancels_what_is_pending_on_it(case, around)
-
-    def test_are_refused_with_the_error_that_names_the_operation(self, case, around):
-        test_deletes.test_deleting_a_protected_object_is_refused(case, around)
+def test_djangos_own_deletes_of_guarded_rows_are_refused_with_the_error_that_names_the_operation(guarded, path, around):
+    assert_delete_is_refused(path, around)
 
 
 @pytest.mark.parametrize("make", OBJECTS)
@@ -356,7 +340,7 @@ def test_squashing_keeps_it_in_its_place():
 def test_the_sql_can_be_shown_without_the_table(monkeypatch, transactional_db):
     monkeypatch.setattr(Operation._meta, "db_table", "not_there_yet")
     with connection.schema_editor(collect_sql=True) as editor:
-        GuardDeletes("City").database_forwards("testapp", editor, project_state(), project_state())
+        GuardDeletes("City").database_forwards("testapp", editor, unchanged_state(), unchanged_state())
     assert "CREATE TRIGGER" in "\n".join(editor.collected_sql)
 
 
@@ -429,14 +413,14 @@ class TestCascadesOfTheDatabase:
     def top(self, leaf, above):
         return leaf[1].rack if above == "rack" else leaf[1].rack.archive
 
-    def test_are_refused_for_a_protected_row(self, leaf, top, through):
+    def test_cascades_of_the_database_are_refused_for_a_protected_row(self, leaf, top, through):
         operation = about(tasks.protects, leaf[1])
         with pytest.raises(IntegrityError, match="cannot be deleted"), transaction.atomic():
             through(top)
         assert type(leaf[1]).objects.count() == 2
         assert state(operation) == State.QUEUED
 
-    def test_cancel_what_is_pending(self, leaf, top, through):
+    def test_cascades_of_the_database_cancel_what_is_pending(self, leaf, top, through):
         gone, kept, other = (
             about(tasks.cancelled_with, leaf[1]),
             about(tasks.keeps, leaf[1]),

@@ -1,11 +1,8 @@
 """Enqueue, lock and cancel against delete, claim and save: both orders are forced, and the database decides."""
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -15,72 +12,12 @@ from django_task_safety import ObjectGone, ObjectLocked
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.support.factories import ChapterFactory, FolderFactory, MachineFactory, PageFactory
-from tests.support.workers import until
+from tests.support.racing import assert_waits, open_transaction
 from tests.testapp import guarded_tasks as tasks
 from tests.testapp.models import Folder, Machine, Page
 
 State = Operation.State
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def other() -> Iterator[Callable[[Callable[[], Any]], "Future[Any]"]]:
-    """Run a call in another thread, on a connection of its own, and return its future."""
-    with ThreadPoolExecutor() as pool:
-
-        def run(call):
-            try:
-                return call()
-            except Exception as exc:
-                return exc
-            finally:
-                connection.close()
-
-        yield lambda call: pool.submit(run, call)
-
-
-@contextmanager
-def unfinished(call: Callable[[], Any], *, commit: bool = True) -> Iterator[None]:
-    """Have made the call in a transaction of another connection, which ends after the block."""
-    made, end, failure = threading.Event(), threading.Event(), []
-
-    def run():
-        try:
-            with transaction.atomic():
-                call()
-                made.set()
-                assert end.wait(30)
-                transaction.set_rollback(not commit)
-        except Exception as exc:
-            failure.append(exc)
-            made.set()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert made.wait(30)
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join(30)
-    assert failure == []
-
-
-def is_waiting(future: "Future[Any]") -> None:
-    """Wait until the server says that somebody waits for a lock, where it says so; else a moment."""
-    if connection.vendor == "postgresql":
-        until(lambda: waiting() or future.done())
-    else:
-        threading.Event().wait(0.3)
-    assert not future.done()
-
-
-def waiting() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        return bool(cursor.fetchone()[0])
 
 
 page = partial(PageFactory, in_folder=True)
@@ -102,21 +39,21 @@ ENQUEUES = {
 
 @pytest.mark.parametrize("delete", DELETES.values(), ids=DELETES)
 @pytest.mark.parametrize("enqueue", ENQUEUES.values(), ids=ENQUEUES)
-def test_an_enqueue_that_meets_an_uncommitted_delete_waits_and_finds_the_object_gone(other, delete, enqueue):
+def test_an_enqueue_that_meets_an_uncommitted_delete_waits_and_finds_the_object_gone(in_thread, delete, enqueue):
     obj = page()
-    with unfinished(lambda: delete(obj)):
-        late = other(lambda: enqueue(obj))
-        is_waiting(late)
+    with open_transaction(lambda: delete(obj)):
+        late = in_thread(lambda: enqueue(obj))
+        assert_waits(late)
     assert type(late.result(30)) is ObjectGone
     assert not Operation.objects.exists()
 
 
 @pytest.mark.parametrize("enqueue", ENQUEUES.values(), ids=ENQUEUES)
-def test_an_enqueue_that_meets_a_delete_that_is_rolled_back_goes_on(other, enqueue):
+def test_an_enqueue_that_meets_a_delete_that_is_rolled_back_goes_on(in_thread, enqueue):
     obj = page()
-    with unfinished(lambda: obj.__class__.objects.all().delete(), commit=False):
-        late = other(lambda: enqueue(obj))
-        is_waiting(late)
+    with open_transaction(lambda: obj.__class__.objects.all().delete(), commit=False):
+        late = in_thread(lambda: enqueue(obj))
+        assert_waits(late)
     assert not isinstance(late.result(30), Exception)
     assert obj.operations.pending().count() == 1
 
@@ -124,26 +61,26 @@ def test_an_enqueue_that_meets_a_delete_that_is_rolled_back_goes_on(other, enque
 @pytest.mark.parametrize("wrap", [lambda call: call, transaction.atomic], ids=["autocommit", "transaction"])
 @pytest.mark.parametrize("delete", DELETES.values(), ids=DELETES)
 @pytest.mark.parametrize("enqueue", [ENQUEUES["protect"], ENQUEUES["many"]], ids=["one", "many"])
-def test_a_delete_that_meets_an_uncommitted_protecting_enqueue_waits_and_is_refused(other, wrap, delete, enqueue):
+def test_a_delete_that_meets_an_uncommitted_protecting_enqueue_waits_and_is_refused(in_thread, wrap, delete, enqueue):
     obj = page()
-    with unfinished(lambda: enqueue(obj)):
-        late = other(lambda: wrap(delete)(obj))
-        is_waiting(late)
+    with open_transaction(lambda: enqueue(obj)):
+        late = in_thread(lambda: wrap(delete)(obj))
+        assert_waits(late)
     assert type(late.result(30)) is ObjectLocked
     assert Page.objects.filter(pk=obj.pk).exists()
 
 
 @pytest.mark.parametrize("delete", DELETES.values(), ids=DELETES)
-def test_a_delete_that_meets_an_uncommitted_enqueue_waits_and_cancels_it(other, delete):
+def test_a_delete_that_meets_an_uncommitted_enqueue_waits_and_cancels_it(in_thread, delete):
     obj = page()
-    with unfinished(lambda: tasks.cancelled_with.enqueue(obj)):
-        late = other(lambda: delete(obj))
-        is_waiting(late)
+    with open_transaction(lambda: tasks.cancelled_with.enqueue(obj)):
+        late = in_thread(lambda: delete(obj))
+        assert_waits(late)
     assert not isinstance(late.result(30), Exception)
     assert Operation.objects.get().state == State.CANCELLED
 
 
-def test_a_refusal_that_comes_late_leaves_the_callers_transaction_usable(other):
+def test_a_refusal_that_comes_late_leaves_the_callers_transaction_usable(in_thread):
     obj = page()
 
     def deletes_and_goes_on():
@@ -152,16 +89,16 @@ def test_a_refusal_that_comes_late_leaves_the_callers_transaction_usable(other):
                 Page.objects.filter(pk=obj.pk).delete()
             FolderFactory(name="still usable")
 
-    with unfinished(lambda: tasks.protects.enqueue(obj)):
-        late = other(deletes_and_goes_on)
-        is_waiting(late)
+    with open_transaction(lambda: tasks.protects.enqueue(obj)):
+        late = in_thread(deletes_and_goes_on)
+        assert_waits(late)
     assert late.result(30) is None
     assert Folder.objects.filter(name="still usable").exists()
 
 
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer at a time")
 @pytest.mark.parametrize("make", [PageFactory, ChapterFactory])
-def test_what_comes_in_between_the_look_and_the_delete_is_seen(other, make):
+def test_what_comes_in_between_the_look_and_the_delete_is_seen(in_thread, make):
     """The first look found nothing; the operation is committed before the rows are deleted."""
     obj = make()
     model = type(obj)
@@ -169,7 +106,7 @@ def test_what_comes_in_between_the_look_and_the_delete_is_seen(other, make):
 
     def comes_in(**kwargs):
         if not came:
-            came.append(other(lambda: tasks.protects.enqueue(obj)).result(30))
+            came.append(in_thread(lambda: tasks.protects.enqueue(obj)).result(30))
 
     # Before the guards' own receiver, which comes first where it can.
     pre_delete.connect(comes_in, sender=model)
@@ -185,20 +122,20 @@ def test_what_comes_in_between_the_look_and_the_delete_is_seen(other, make):
     assert model.objects.filter(pk=obj.pk or came[0].subject_id).exists()
 
 
-def test_a_lock_that_meets_an_uncommitted_delete_finds_the_object_gone(other):
+def test_a_lock_that_meets_an_uncommitted_delete_finds_the_object_gone(in_thread):
     machine = MachineFactory()
-    with unfinished(lambda: Machine.objects.all().delete()):
-        late = other(machine.lock().acquire)
-        is_waiting(late)
+    with open_transaction(lambda: Machine.objects.all().delete()):
+        late = in_thread(machine.lock().acquire)
+        assert_waits(late)
     assert type(late.result(30)) is ObjectGone
 
 
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer at a time")
-def test_a_delete_that_meets_an_uncommitted_lock_is_refused_or_waits_for_it(other):
+def test_a_delete_that_meets_an_uncommitted_lock_is_refused_or_waits_for_it(in_thread):
     machine = MachineFactory()
-    with unfinished(lambda: machine.lock().acquire()):
-        late = other(Machine.objects.get().delete)
-        is_waiting(late)
+    with open_transaction(lambda: machine.lock().acquire()):
+        late = in_thread(Machine.objects.get().delete)
+        assert_waits(late)
     assert type(late.result(30)) is ObjectLocked
     assert Machine.objects.exists()
 
@@ -246,7 +183,7 @@ def test_of_many_who_enqueue_a_task_with_a_lock_one_gets_it(worker):
     assert {refusal.operation for refusal in outcomes if refusal is not winner} == {winner}
 
 
-def test_a_running_task_whose_object_is_deleted_meanwhile_cannot_commit(worker, other):
+def test_a_running_task_whose_object_is_deleted_meanwhile_cannot_commit(worker, in_thread):
     obj = page()
     operation = tasks.meddles.enqueue(obj)
     deleted = []
@@ -255,7 +192,7 @@ def test_a_running_task_whose_object_is_deleted_meanwhile_cannot_commit(worker, 
         if connection.vendor == "sqlite":
             # One writer: the delete comes after the attempt.
             return
-        deleted.append(other(Page.objects.get(pk=obj.pk).delete).result(30))
+        deleted.append(in_thread(Page.objects.get(pk=obj.pk).delete).result(30))
 
     tasks.MEDDLE.append(meddle)
     try:
@@ -271,12 +208,12 @@ def test_a_running_task_whose_object_is_deleted_meanwhile_cannot_commit(worker, 
         assert operation.state == State.SUCCEEDED
 
 
-def test_a_delete_that_meets_an_uncommitted_claims_body_decides_either_way(worker, other):
+def test_a_delete_that_meets_an_uncommitted_claims_body_decides_either_way(worker, in_thread):
     """The body has written the object: the delete waits for it, and finds the operation ended."""
     obj = page()
     operation = tasks.touches.enqueue(obj)
     late = []
-    tasks.MEDDLE.append(lambda: late.append(other(Page.objects.get(pk=obj.pk).delete)))
+    tasks.MEDDLE.append(lambda: late.append(in_thread(Page.objects.get(pk=obj.pk).delete)))
     try:
         worker.deliver_one()
     finally:
@@ -287,11 +224,11 @@ def test_a_delete_that_meets_an_uncommitted_claims_body_decides_either_way(worke
     assert not Page.objects.exists()
 
 
-def test_cancelling_and_claiming_at_once_ends_one_way_or_the_other(worker, other):
+def test_cancelling_and_claiming_at_once_ends_one_way_or_the_other(worker, in_thread):
     for _ in range(10):
         obj = page()
         operation = tasks.cancelled_with.enqueue(obj)
-        deleting = other(Page.objects.get(pk=obj.pk).delete)
+        deleting = in_thread(Page.objects.get(pk=obj.pk).delete)
         worker.drain()
         assert not isinstance(deleting.result(30), Exception)
         sweeper.sweep()

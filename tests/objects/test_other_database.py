@@ -7,6 +7,7 @@ from django.db.models import Count, prefetch_related_objects
 from django_task_safety import ObjectGone, ObjectLocked, idempotent_task, lock_all
 from django_task_safety.models import Operation
 from tests.notesapp.models import Note
+from tests.support.operations import state
 from tests.testapp import guarded_tasks as tasks
 from tests.testapp.models import Machine, Page
 
@@ -23,10 +24,6 @@ def renamed(machine):
 @pytest.fixture
 def page():
     return Page.objects.using("other").create(title="elsewhere")
-
-
-def state(operation):
-    return Operation.objects.get(pk=operation.pk).state
 
 
 def test_deleting_an_object_cancels_its_operations(page):

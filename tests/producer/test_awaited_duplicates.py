@@ -12,6 +12,7 @@ from django_task_safety.models import Operation
 from django_task_safety.values import references
 from django_task_safety.worker import recovery, sweeper
 from tests.celery import app
+from tests.support.operations import only
 from tests.testapp.guarded import Page
 from tests.testapp.guarded_tasks import numbered
 from tests.testapp.models import Effect
@@ -50,10 +51,6 @@ def matched(key: str, value: int) -> int:
 @safe_task(ignore_result=True)
 def returns_a_list_of_objects() -> list[object]:
     return [object()]
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def told() -> int:

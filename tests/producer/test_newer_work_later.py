@@ -9,6 +9,7 @@ from django_task_safety import idempotent_task, ledger
 from django_task_safety.ledger import worker_id
 from django_task_safety.models import Operation
 from django_task_safety.worker import recovery, sweeper
+from tests.support.operations import only
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect
 
@@ -35,10 +36,6 @@ def versioned(key: str, version: int, later: float = 0) -> int:
 @idempotent_task(key="key", on_duplicate="replace")
 def refreshed(key: str, value: int) -> int:
     return value
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def effects(name: str) -> list[str]:

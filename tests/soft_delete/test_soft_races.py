@@ -12,7 +12,7 @@ from django.db.models import ProtectedError
 from django_task_safety import CANCEL, PROTECT, ObjectGone, ObjectLocked, safe_task
 from django_task_safety.models import Operation
 from tests.notesapp.models import Copy, Note, Notebook, Report, Signature
-from tests.objects.test_object_races import is_waiting, other, unfinished  # noqa: F401
+from tests.support.racing import assert_waits, open_transaction
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,63 +41,63 @@ every_removal = pytest.mark.parametrize("remove", REMOVALS.values(), ids=REMOVAL
 
 
 @every_removal
-def test_of_two_removals_one_removes(other, remove):  # noqa: F811
+def test_of_two_removals_one_removes(in_thread, remove):
     given = note()
     Copy.objects.create(note=given)
     # The second one has the object before the first one commits.
     stale = fresh(given)
-    with unfinished(lambda: remove(given)):
-        late = other(lambda: stale.delete() if remove is REMOVALS["instance"] else remove(given))
-        is_waiting(late)
+    with open_transaction(lambda: remove(given)):
+        late = in_thread(lambda: stale.delete() if remove is REMOVALS["instance"] else remove(given))
+        assert_waits(late)
     assert late.result(30) == (0, {})
     assert Copy.removed_objects.get().removal == Note.removed_objects.get().removal
 
 
 @every_removal
-def test_a_save_that_meets_a_removal_writes_nothing(other, remove):  # noqa: F811
+def test_a_save_that_meets_a_removal_writes_nothing(in_thread, remove):
     stale = note()
     stale.title = "mine"
-    with unfinished(lambda: remove(stale)):
-        late = other(stale.save)
-        is_waiting(late)
+    with open_transaction(lambda: remove(stale)):
+        late = in_thread(stale.save)
+        assert_waits(late)
     assert type(late.result(30)) is ObjectGone
     assert (fresh(stale).title, fresh(stale).is_removed) == ("a", True)
 
 
 @every_removal
-def test_a_save_that_meets_a_removal_that_is_rolled_back_goes_on(other, remove):  # noqa: F811
+def test_a_save_that_meets_a_removal_that_is_rolled_back_goes_on(in_thread, remove):
     stale = note()
     stale.title = "mine"
-    with unfinished(lambda: remove(stale), commit=False):
-        late = other(stale.save)
-        is_waiting(late)
+    with open_transaction(lambda: remove(stale), commit=False):
+        late = in_thread(stale.save)
+        assert_waits(late)
     assert late.result(30) is None
     assert (fresh(stale).title, fresh(stale).is_removed) == ("mine", False)
 
 
-def test_a_save_that_meets_a_hard_delete_inserts_nothing(other):  # noqa: F811
+def test_a_save_that_meets_a_hard_delete_inserts_nothing(in_thread):
     stale = note()
     stale.title = "mine"
-    with unfinished(lambda: fresh(stale).hard_delete()):
-        late = other(stale.save)
-        is_waiting(late)
+    with open_transaction(lambda: fresh(stale).hard_delete()):
+        late = in_thread(stale.save)
+        assert_waits(late)
     assert type(late.result(30)) is ObjectGone
     assert not Note.all_objects.exists()
 
 
 @pytest.mark.parametrize("column", ["pages", "title"])
-def test_no_table_is_written_of_what_is_being_removed(other, column):  # noqa: F811
+def test_no_table_is_written_of_what_is_being_removed(in_thread, column):
     stale = Report.objects.create(title="1", pages=1)
     setattr(stale, column, "2")
-    with unfinished(lambda: fresh(stale).delete()):
-        late = other(stale.save)
-        is_waiting(late)
+    with open_transaction(lambda: fresh(stale).delete()):
+        late = in_thread(stale.save)
+        assert_waits(late)
     assert type(late.result(30)) is ObjectGone
     assert (fresh(stale).pages, fresh(stale).title) == (1, "1")
 
 
 @every_removal
-def test_a_removal_that_meets_a_save_removes_what_was_saved(other, remove):  # noqa: F811
+def test_a_removal_that_meets_a_save_removes_what_was_saved(in_thread, remove):
     given = note()
 
     def save() -> None:
@@ -105,31 +105,31 @@ def test_a_removal_that_meets_a_save_removes_what_was_saved(other, remove):  # n
         saved.title = "theirs"
         saved.save()
 
-    with unfinished(save):
-        late = other(lambda: remove(given))
-        is_waiting(late)
+    with open_transaction(save):
+        late = in_thread(lambda: remove(given))
+        assert_waits(late)
     assert late.result(30) == (1, {"notesapp.Note": 1})
     assert (fresh(given).title, fresh(given).is_removed) == ("theirs", True)
 
 
-def test_of_two_restores_one_restores(other):  # noqa: F811
+def test_of_two_restores_one_restores(in_thread):
     given = note()
     given.delete()
-    with unfinished(lambda: fresh(given).restore()):
-        late = other(lambda: Note.all_objects.filter(pk=given.pk).restore())
-        is_waiting(late)
+    with open_transaction(lambda: fresh(given).restore()):
+        late = in_thread(lambda: Note.all_objects.filter(pk=given.pk).restore())
+        assert_waits(late)
     assert late.result(30) == (0, {})
     assert not fresh(given).is_removed
 
 
-def test_a_removal_that_meets_a_restore_removes_all_that_came_back(other):  # noqa: F811
+def test_a_removal_that_meets_a_restore_removes_all_that_came_back(in_thread):
     given = note()
     copy = Copy.objects.create(note=given)
     stale = fresh(given)
     given.delete()
-    with unfinished(lambda: fresh(given).restore()):
-        late = other(stale.delete)
-        is_waiting(late)
+    with open_transaction(lambda: fresh(given).restore()):
+        late = in_thread(stale.delete)
+        assert_waits(late)
     assert late.result(30) == (2, {"notesapp.Note": 1, "notesapp.Copy": 1})
     assert fresh(copy).removal == fresh(given).removal
 
@@ -157,63 +157,63 @@ def meanwhile(*calls: Any) -> Iterator[list[Any]]:
     assert len(begun) == len(calls)
 
 
-def test_what_comes_back_with_its_parent_comes_back_whole(other):  # noqa: F811
+def test_what_comes_back_with_its_parent_comes_back_whole(in_thread):
     notebook = Notebook.objects.create(title="n")
     given = Note.objects.create(title="a", notebook=notebook)
     copy = Copy.objects.create(note=given)
     notebook.delete()
-    with meanwhile(lambda: other(lambda: (fresh(given).restore(), fresh(given).delete()))) as begun:
+    with meanwhile(lambda: in_thread(lambda: (fresh(given).restore(), fresh(given).delete()))) as begun:
         notebook.restore()
     begun[0].result(30)
     assert fresh(copy).removal == fresh(given).removal
 
 
-def test_what_goes_with_its_parent_goes_whole(other):  # noqa: F811
+def test_what_goes_with_its_parent_goes_whole(in_thread):
     notebook = Notebook.objects.create(title="n")
     given = Note.objects.create(title="a", notebook=notebook)
     copy = Copy.objects.create(note=given)
-    with meanwhile(lambda: other(fresh(given).delete), lambda: other(lambda: fresh(given).restore())) as begun:
+    with meanwhile(lambda: in_thread(fresh(given).delete), lambda: in_thread(lambda: fresh(given).restore())) as begun:
         notebook.delete()
     for one in begun:
         one.result(30)
     assert fresh(copy).removal == fresh(given).removal
 
 
-def test_what_protects_a_child_refuses_while_somebody_writes_the_parent(other):  # noqa: F811
+def test_what_protects_a_child_refuses_while_somebody_writes_the_parent(in_thread):
     given = note()
     Signature.objects.create(note=given)
-    with unfinished(lambda: Note.objects.update(text="theirs")):
-        late = other(given.delete)
+    with open_transaction(lambda: Note.objects.update(text="theirs")):
+        late = in_thread(given.delete)
         if connection.features.has_select_for_update_skip_locked:
             assert isinstance(late.result(30), ProtectedError)
     assert isinstance(late.result(30), ProtectedError)
 
 
-def test_a_child_that_is_being_removed_keeps_its_own_removal(other):  # noqa: F811
+def test_a_child_that_is_being_removed_keeps_its_own_removal(in_thread):
     given = note()
     copy = Copy.objects.create(note=given)
-    with unfinished(lambda: fresh(copy).delete()):
-        late = other(given.delete)
-        is_waiting(late)
+    with open_transaction(lambda: fresh(copy).delete()):
+        late = in_thread(given.delete)
+        assert_waits(late)
     assert late.result(30) == (1, {"notesapp.Note": 1})
     assert fresh(copy).removal != fresh(given).removal
 
 
-def test_an_enqueue_that_meets_a_removal_finds_the_object_gone(other):  # noqa: F811
+def test_an_enqueue_that_meets_a_removal_finds_the_object_gone(in_thread):
     given = note()
-    with unfinished(lambda: fresh(given).delete()):
-        late = other(lambda: protects_in_race.enqueue(given))
-        is_waiting(late)
+    with open_transaction(lambda: fresh(given).delete()):
+        late = in_thread(lambda: protects_in_race.enqueue(given))
+        assert_waits(late)
     assert type(late.result(30)) is ObjectGone
     assert not Operation.objects.exists()
 
 
-def test_a_removal_that_meets_an_enqueue_is_refused_or_cancels_it(other):  # noqa: F811
+def test_a_removal_that_meets_an_enqueue_is_refused_or_cancels_it(in_thread):
     for task, removed in ((protects_in_race, False), (cancelled_in_race, True)):
         given = note()
-        with unfinished(lambda task=task, given=given: task.enqueue(given)):
-            late = other(given.delete)
-            is_waiting(late)
+        with open_transaction(lambda task=task, given=given: task.enqueue(given)):
+            late = in_thread(given.delete)
+            assert_waits(late)
         assert isinstance(late.result(30), ObjectLocked) is not removed
         assert fresh(given).is_removed is removed
         assert Operation.objects.get(task=task.name).is_pending is not removed

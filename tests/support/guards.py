@@ -1,5 +1,6 @@
 """Install the database's guards of a model's rows, and delete past Django."""
 
+import functools
 from contextlib import contextmanager
 
 from django.apps import apps
@@ -10,11 +11,16 @@ from django_task_safety.operations import GuardDeletes
 
 
 def project_state():
+    """Return a state of all models, to which a test may add some."""
     return ProjectState.from_apps(apps)
 
 
+#: The models as they are; making them again would take longer than most tests.
+unchanged_state = functools.cache(project_state)
+
+
 def migrate(operation, state=None, *, backwards=False):
-    state = state or project_state()
+    state = state or unchanged_state()
     with connection.schema_editor() as editor:
         run = operation.database_backwards if backwards else operation.database_forwards
         run("testapp", editor, state, state)

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django_task_safety import InvalidArguments, current_operation, idempotent_task, safe_task
 from django_task_safety.models import Operation
 from tests.support.ids import label
+from tests.support.operations import only
 from tests.testapp.models import Country, Document, Note, PinnedNote, Report
 
 State = Operation.State
@@ -49,10 +50,6 @@ def _nothing_received():
 
 def note(title: str = "a") -> Note:
     return Note.objects.create(title=title)
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def test_an_object_arrives_as_it_is_when_the_task_runs(worker):

@@ -11,6 +11,7 @@ from django_task_safety import current_operation, safe_task
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.support.delivering import about_operations, statements
+from tests.support.operations import only
 from tests.testapp.models import Effect
 from tests.testapp.tasks import act, charge, effect, record
 
@@ -34,10 +35,6 @@ def does_outside(self) -> object:
 @pytest.fixture
 def does_this(monkeypatch) -> Callable[[Callable[..., object]], None]:
     return lambda body: monkeypatch.setattr("tests.worker.test_attempt.DO", [body])
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def test_an_attempt_is_one_statement_to_claim_and_one_to_settle(worker):

@@ -7,6 +7,7 @@ from django.db import IntegrityError, OperationalError, connection, connections,
 from django_task_safety import DuplicateOperation, TaskSafetyError, idempotent_task, ledger, safe_task
 from django_task_safety.models import Operation
 from django_task_safety.producer.outcome import IN_DELIVERY
+from tests.support.operations import only
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect, record
 
@@ -49,10 +50,6 @@ def has_a_bad_hook() -> None:
 
 @idempotent_task(key="key", on_duplicate="raise")
 def raising(key: str) -> None: ...
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def down(*args, **kwargs):

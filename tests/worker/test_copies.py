@@ -10,6 +10,7 @@ from django_task_safety import current_operation, idempotent_task, safe_task
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.celery import app
+from tests.support.operations import only
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect, record
 
@@ -72,10 +73,6 @@ def pages(self, key: str, page: int = 0) -> str:
 def replaced(self, key: str) -> None:
     effect("replaced", key)
     raise self.replace(record.si("replacement", key))
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def keys(name: str) -> list[str]:

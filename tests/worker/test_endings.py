@@ -10,6 +10,7 @@ from django_task_safety import current_operation, idempotent_task, ledger, safe_
 from django_task_safety.ledger import worker_id
 from django_task_safety.models import Operation
 from tests.celery import app
+from tests.support.operations import only
 from tests.testapp.models import Effect
 from tests.testapp.tasks import act, effect, record
 
@@ -27,10 +28,6 @@ def does(self, *args: object) -> object:
 @pytest.fixture
 def does_this(monkeypatch) -> Callable[[Callable[..., object]], None]:
     return lambda body: monkeypatch.setattr("tests.worker.test_endings.DO", [body])
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 @idempotent_task(key="key", ignore_result=True)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django_task_safety import ledger, safe_task
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
+from tests.support.operations import only
 from tests.testapp.models import Effect
 from tests.testapp.tasks import act, record
 
@@ -17,10 +18,6 @@ State = Operation.State
 
 @safe_task(expires=30)
 def perishable() -> None: ...
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def test_what_expired_before_its_start_ends_as_cancelled(worker):

@@ -11,13 +11,10 @@ from django.utils import timezone
 from django_task_safety import TaskSafetyError, safe_task
 from django_task_safety.models import Operation
 from tests.support.ids import label
+from tests.support.operations import only
 from tests.testapp.models import Order
 
 State = Operation.State
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def delay_until_next() -> float:

@@ -10,6 +10,7 @@ from django_task_safety import ledger, safe_task
 from django_task_safety.ledger import schedule, table
 from django_task_safety.models import Operation
 from tests.support.delivering import LocalWorker, elsewhere
+from tests.support.operations import only
 from tests.testapp.models import Effect
 from tests.testapp.tasks import effect
 
@@ -49,10 +50,6 @@ ENDS: dict[str, Callable[..., object]] = {
     "rejects": raises(Reject("late", requeue=False)),
     "replaces": lambda task: task.replace(zombie.si()),
 }
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def take_over(worker: LocalWorker) -> Operation:

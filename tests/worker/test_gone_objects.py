@@ -8,6 +8,7 @@ from django_task_safety import safe_task
 from django_task_safety.models import Operation
 from tests.support.factories import NoteFactory
 from tests.support.ids import label
+from tests.support.operations import only
 from tests.testapp.models import Note
 
 State = Operation.State
@@ -34,10 +35,6 @@ def _nothing_received():
 
 def note(title: str = "a") -> Note:
     return NoteFactory(title=title)
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def vanish(*objects: object) -> None:

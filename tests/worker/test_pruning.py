@@ -7,15 +7,12 @@ import pytest
 from django_task_safety import idempotent_task
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
+from tests.support.operations import only
 from tests.testapp.tasks import act, record
 
 State = Operation.State
 
 DAY = 86_400
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 @idempotent_task(key="key", retention=timedelta(hours=1))

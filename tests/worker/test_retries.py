@@ -15,6 +15,7 @@ from django_task_safety import OperationCancelled, ledger, safe_task
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.support.ids import label
+from tests.support.operations import only
 from tests.testapp.models import Effect
 
 State = Operation.State
@@ -53,10 +54,6 @@ def failing(monkeypatch) -> Callable[[Any], None]:
         monkeypatch.setattr("tests.worker.test_retries.RAISE", [failure if callable(failure) else lambda: failure])
 
     return set_failure
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def delay_until_next() -> float:

@@ -14,6 +14,7 @@ from django_task_safety.ledger import schedule
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.support.delivering import about_operations, statements
+from tests.support.operations import only
 from tests.testapp.models import Effect
 from tests.testapp.tasks import add, double, record
 
@@ -38,10 +39,6 @@ def keeps_its_promise() -> None:
 @keeps_its_promise.compensate
 def _compensate(operation: Operation, exc: BaseException) -> None:
     Effect.objects.create(name="compensated", key=type(exc).__name__)
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 def claim(operation: Operation, lease: float = 30, limit: float | None = None) -> Operation:

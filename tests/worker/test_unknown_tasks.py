@@ -4,14 +4,11 @@ import pytest
 
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
+from tests.support.operations import only
 from tests.testapp.tasks import record
 
 State = Operation.State
 DAY = 86_400
-
-
-def only() -> Operation:
-    return Operation.objects.get()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tests.celery import app
 from tests.support.delivering import about_operations, elsewhere, statements, undone
 from tests.support.factories import NoteFactory
 from tests.support.ids import label
+from tests.support.operations import only
 from tests.testapp.models import Effect
 from tests.testapp.tasks import act, charge, copy_note, double, effect, record
 
@@ -74,11 +75,7 @@ def swallows(key: str) -> str:
 
 @pytest.fixture
 def meanwhile(monkeypatch) -> Callable[[Callable[[], object]], None]:
-    return lambda happens: monkeypatch.setattr("tests.producer.test_cancel.MEANWHILE", [happens])
-
-
-def only() -> Operation:
-    return Operation.objects.get()
+    return lambda happens: monkeypatch.setattr("tests.ledger.test_cancellation.MEANWHILE", [happens])
 
 
 def cancel_only() -> None:
