@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from celery import current_app
 from celery.utils.functional import maybe_list
 
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
+from django_task_safety.options import TaskOptions
 
 
 def safe_task_named(name: str) -> TaskOptions | None:
     """Return the safe task registered under ``name`` in this process, or None."""
-    from django_task_safety.options import TaskOptions
-
     task = current_app.tasks.get(name)
     return task if isinstance(task, TaskOptions) else None
 
 
 def safe_task_names() -> list[str]:
     """Return the names of the safe tasks that are registered in this process."""
-    from django_task_safety.options import TaskOptions
-
     return [name for name, task in current_app.tasks.items() if isinstance(task, TaskOptions)]
 
 

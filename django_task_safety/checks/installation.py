@@ -12,6 +12,7 @@ from django.db import DatabaseError, connections
 
 from django_task_safety.conf import load
 from django_task_safety.errors import InvalidSetting
+from django_task_safety.options import TaskOptions
 from django_task_safety.registry import import_tasks
 
 #: Seconds for which a transport leaves an unacknowledged message alone before it delivers it again.
@@ -90,8 +91,6 @@ def _import_tasks() -> list[checks.CheckMessage]:
 
 def _time_limits() -> dict[float | None, list[str]]:
     """Return the names of the tasks that are acknowledged late, by time limit."""
-    from django_task_safety.options import TaskOptions
-
     found: dict[float | None, list[str]] = {}
     for name, task in sorted(current_app.tasks.items()):
         if isinstance(task, TaskOptions) and task.acks_late:

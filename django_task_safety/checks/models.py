@@ -9,8 +9,11 @@ from django.apps import apps
 from django.core import checks
 from django.db import models
 
+from django_task_safety.locking.lockable import LockableModel
 from django_task_safety.locking.managers import LockableQuerySet
 from django_task_safety.soft_delete.managers import AllManager, SoftDeleteManager, SoftDeleteQuerySet
+from django_task_safety.soft_delete.model import SoftDeleteModel
+from django_task_safety.soft_delete.unique_conflicts import unique_including_removed
 
 #: What a lock can block.
 _BLOCKABLE = frozenset({"delete", "save"})
@@ -18,8 +21,6 @@ _BLOCKABLE = frozenset({"delete", "save"})
 
 def check_models(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
     """Locks, removed rows and managers are what the mixins promise (E006, W004, W007, W008)."""
-    from django_task_safety.models import LockableModel, SoftDeleteModel
-
     configs = apps.get_app_configs() if app_configs is None else app_configs
     every: list[Any] = [model for config in configs for model in config.get_models()]
     problems: list[checks.CheckMessage] = []
@@ -47,8 +48,6 @@ def _check_locks(model: Any) -> Iterator[checks.CheckMessage]:
 
 
 def _check_removed_rows(model: Any) -> Iterator[checks.CheckMessage]:
-    from django_task_safety.soft_delete.unique_conflicts import unique_including_removed
-
     for names in unique_including_removed(model):
         yield checks.Warning(
             f"{model._meta.label} is unique by {', '.join(names)} among removed rows as well: what is removed goes on "

@@ -13,7 +13,7 @@ from django.core import checks
 from django.db import models
 
 from django_task_safety.objects.relation import is_watched
-from django_task_safety.options import KEEP, PROTECT
+from django_task_safety.options import KEEP, PROTECT, TaskOptions
 from django_task_safety.registry import import_tasks
 
 
@@ -74,8 +74,6 @@ def _tasks() -> Iterator[tuple[Any, type[models.Model]]]:
 
 
 def _safe_tasks() -> Iterator[Any]:
-    from django_task_safety.options import TaskOptions
-
     for _, task in sorted(current_app.tasks.items()):
         if isinstance(task, TaskOptions):
             yield task

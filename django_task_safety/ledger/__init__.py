@@ -20,18 +20,31 @@ from __future__ import annotations
 from django_task_safety.ledger.claim import claim
 from django_task_safety.ledger.columns import SUBJECT_COLUMNS, Failure
 from django_task_safety.ledger.enqueue import enqueue, lock_row, replace_arguments, rerun, started
-from django_task_safety.ledger.finish import cancel, discard_exhausted, finish, prune, requeue, rescue, settle
+from django_task_safety.ledger.finish import (
+    cancel,
+    discard_exhausted,
+    finish,
+    note_error,
+    prune,
+    requeue,
+    rescue,
+    settle,
+)
+from django_task_safety.ledger.subject import allow_delete, rebind_subject
 
 __all__ = [
     "SUBJECT_COLUMNS",
     "Failure",
+    "allow_delete",
     "cancel",
     "claim",
     "discard_exhausted",
     "enqueue",
     "finish",
     "lock_row",
+    "note_error",
     "prune",
+    "rebind_subject",
     "replace_arguments",
     "requeue",
     "rerun",

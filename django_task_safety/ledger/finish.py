@@ -118,6 +118,11 @@ def discard_exhausted(found: OperationRows, failure: Failure, *, delivered: bool
     return table.retry_on_deadlock(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**ended))
 
 
+def note_error(operation: AbstractOperation, error: str) -> None:
+    """Say more of why an operation failed."""
+    table.by_id(operation.pk).update(error=codec.printable(error))
+
+
 def prune(found: OperationRows) -> int:
     """Delete ended operations."""
     return found.exclude(state__in=AbstractOperation.PENDING)._raw_delete(found.db)

@@ -59,7 +59,7 @@ def retained() -> Any:
 
 def renew(pks: Sequence[uuid.UUID], worker: str, lease: float) -> int:
     """Extend the leases of what ``owner`` runs, but never past the deadline of an attempt."""
-    running = table.rows().filter(pk__in=pks, worker=worker, state=State.RUNNING)
+    running = table.run_by(worker, *pks)
     return running.update(due_at=Least(After(lease), Coalesce(F("deadline_at"), After(lease))))
 
 
@@ -67,6 +67,16 @@ def reschedule(found: OperationRows, seconds: float | None = None, **values: Any
     """Set when the sweeper looks at the rows next: in ``seconds``, or when their retention ends."""
     due = retained() if seconds is None else After(seconds)
     return found.update(due_at=due, **values)
+
+
+def mark_delivered(pk: uuid.UUID, **seen: Any) -> int:
+    """Note that whoever waits for the outcome has heard of it; where the row is as it was seen."""
+    return reschedule(table.rows().filter(pk=pk, delivered=False, **seen), delivered=True)
+
+
+def nobody_waits(pk: uuid.UUID) -> None:
+    """Note that nobody waits for the outcome of an operation that has not ended."""
+    table.by_id(pk).update(delivered=True)
 
 
 def make_due(pk: uuid.UUID) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -80,6 +80,21 @@ def rows() -> OperationRows:
     """Return all rows, followers included."""
     found: OperationRows = operation_model().all_rows.get_queryset()
     return found
+
+
+def by_id(*pks: uuid.UUID) -> OperationRows:
+    """Return the rows with these ids."""
+    return rows().filter(pk__in=pks) if len(pks) != 1 else rows().filter(pk=pks[0])
+
+
+def about(label: str, pks: Collection[str], database: str) -> OperationRows:
+    """Return the rows whose objects are of that root model, and have these primary keys in that database."""
+    return rows().filter(subject_label=label, subject_id__in=pks, subject_database=database)
+
+
+def run_by(worker: str, *pks: uuid.UUID) -> OperationRows:
+    """Return those of the rows that run in that worker."""
+    return by_id(*pks).filter(worker=worker, state=State.RUNNING)
 
 
 def find(*, pk: uuid.UUID | None = None, digest: str | None = None, lock: bool = False) -> AbstractOperation | None:

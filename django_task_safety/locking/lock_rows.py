@@ -104,8 +104,8 @@ def locks_on(model: type[models.Model], pks: Sequence[Any], database: str, name:
     """Return the pending operations that hold a lock on one of the rows of a model, by code or by tasks."""
     root = root_model(model)
     texts = [pk_text(root, pk) for pk in pks]
-    found: OperationRows = table.rows().filter(subject_label=root._meta.label_lower, subject_id__in=texts)
-    found = found.filter(subject_database=database, lock_slot__isnull=False).pending().exclude(conflicts.LAPSED)
+    found = table.about(root._meta.label_lower, texts, database)
+    found = found.filter(lock_slot__isnull=False).pending().exclude(conflicts.LAPSED)
     return found if name is None else found.filter(lock=name)
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django.db import router
 
+from django_task_safety.locking import lock_rows
 from django_task_safety.locking.locks import Lock
 from django_task_safety.locking.managers import LockableManager
 from django_task_safety.objects.pending import PendingOperationsModel
@@ -45,8 +46,6 @@ class LockableModel(PendingOperationsModel):
         Raises:
             InvalidArguments: If it was never saved.
         """
-        from django_task_safety.locking import lock_rows
-
         identity = Identity.of(self)
         return lock_rows.locks_on(type(self), [identity.pk], identity.database, name).exists()
 
@@ -59,8 +58,6 @@ class LockableModel(PendingOperationsModel):
         if "save" not in self.lock_blocks or self._state.adding or self.pk is None:
             super().save(*args, **kwargs)
             return
-        from django_task_safety.locking import lock_rows
-
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with lock_rows.unlocked(type(self), [self.pk], using):
             super().save(*args, **kwargs)

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import models
 
+from django_task_safety.locking import lock_rows
+
 
 class LockableQuerySet(models.QuerySet[Any]):
     """A queryset of objects that can be locked: ``update()`` is refused where the model's ``lock_blocks`` say so."""
@@ -18,8 +20,6 @@ class LockableQuerySet(models.QuerySet[Any]):
         """
         if "save" not in getattr(self.model, "lock_blocks", ()):
             return super().update(**kwargs)
-        from django_task_safety.locking import lock_rows
-
         chosen: Any = self._chain()  # type: ignore[attr-defined]
         chosen._for_write = True
         pks = list(chosen.order_by("pk").values_list("pk", flat=True))

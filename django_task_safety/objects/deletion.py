@@ -135,8 +135,8 @@ class Deletion:
         """Yield the pending operations on the objects, but not the one that runs here, a statement for each chunk."""
         running = current_operation()
         for root, pks in self._rows():
-            texts, label = [pk_text(root, pk) for pk in pks], root._meta.label_lower
-            found = table.rows().filter(subject_label=label, subject_id__in=texts, subject_database=self.database)
+            texts = [pk_text(root, pk) for pk in pks]
+            found = table.about(root._meta.label_lower, texts, self.database)
             found = found.pending().exclude(conflicts.LAPSED)
             yield found if running is None else found.exclude(pk=running.pk)
 

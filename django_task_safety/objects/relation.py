@@ -18,6 +18,8 @@ from django.db.models.sql.where import AND, OR, WhereNode
 from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidArguments
 from django_task_safety.ledger.querysets import OperationManager, OperationQuerySet
+from django_task_safety.objects import delete_guard
+from django_task_safety.record import operation_model
 from django_task_safety.values.identity import Identity, pk_field, root_model
 
 NAME = "operations"
@@ -112,8 +114,6 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
         Raises:
             ObjectLocked: If a pending operation or a held lock protects one of them.
         """
-        from django_task_safety.objects import delete_guard
-
         delete_guard.collected(objs, using)
         return ()
 
@@ -126,16 +126,11 @@ class _Operations(ForeignObjectRel):
         return cast(list[PathInfo], field.get_path_info(filtered_relation))
 
 
-# The guards need the table of operations, which is not there yet when the first model gets the relation.
 def _before_delete(instance: models.Model, **kwargs: Any) -> None:
-    from django_task_safety.objects import delete_guard
-
     delete_guard.before_delete(instance)
 
 
 def _after_delete(instance: models.Model, **kwargs: Any) -> None:
-    from django_task_safety.objects import delete_guard
-
     delete_guard.after_delete(instance)
 
 
@@ -208,8 +203,6 @@ class SubjectManager(OperationManager):
     """The operations of one object, as a related manager: ``all()``, ``filter()``, ``pending()``, ``cancel()``, …"""
 
     def __init__(self, instance: models.Model) -> None:
-        from django_task_safety.record import operation_model
-
         super().__init__()
         self.instance, self.model = instance, operation_model()
 

@@ -19,12 +19,12 @@ from django.conf import settings
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_task_safety import ledger
 from django_task_safety.context import Attempt
 from django_task_safety.errors import GuardImpossible
 from django_task_safety.ledger.statements import table as operations_table
 from django_task_safety.ledger.statements import uuid_param
 from django_task_safety.objects.conflicts import LOCK
-from django_task_safety.options import KEEP
 from django_task_safety.record import operation_model
 
 #: What is pending on an object: ``{o}`` is the alias with its dot, ``{same}`` compares the primary key.
@@ -106,9 +106,7 @@ def exempt(connection: BaseDatabaseWrapper, attempt: Attempt) -> None:
             cursor.execute(f"SET {_MINE['mysql']} = %s", [str(token)])
         else:
             # There are no variables, but here the delete keeps everybody else from writing anyway.
-            pk = uuid_param(connection, attempt.operation.pk)
-            sql = f"UPDATE {operations_table(connection)} SET on_delete = '{KEEP}' WHERE id = %s AND token = %s"
-            cursor.execute(sql, [pk, token])
+            ledger.allow_delete(attempt.operation.pk, attempt.token)
 
 
 def _postgresql(connection: BaseDatabaseWrapper, trigger: Trigger) -> list[str]:

@@ -63,5 +63,5 @@ def run_again(task: TaskOptions, operation: AbstractOperation) -> None:
 
 def _newer_waits(task: TaskOptions, operation: AbstractOperation) -> bool:
     """Return whether somebody asked for newer work while it ran: there may be no worker to do that."""
-    queued = table.rows().filter(pk=operation.pk, task=task.name, state=State.QUEUED)
+    queued = table.by_id(operation.pk).filter(task=task.name, state=State.QUEUED)
     return queued.filter(available_at__lte=After(1.0)).exists()

@@ -210,7 +210,7 @@ def _leave_to_sweeper(operations: Sequence[AbstractOperation], why: str, level: 
     ids = [operation.pk for operation in operations]
     logger.log(level, "%d operation(s) wait for the sweeper: %s", len(ids), why)
     try:
-        queued = table.rows().filter(pk__in=ids, state=State.QUEUED)
+        queued = table.by_id(*ids).filter(state=State.QUEUED)
         # Only what is to run now comes forward; the rest is looked at in its own time.
         schedule.reschedule(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
     except Exception:

@@ -111,7 +111,7 @@ def note_delivered(ended: Sequence[AbstractOperation]) -> int:
     noted = 0
     for revision in {operation.revision for operation in ended}:
         same = [operation.pk for operation in ended if operation.revision == revision]
-        rows = table.rows().filter(pk__in=same, revision=revision, delivered=False)
+        rows = table.by_id(*same).filter(revision=revision, delivered=False)
         noted += schedule.reschedule(rows.exclude(state__in=AbstractOperation.PENDING), delivered=True)
     return noted
 

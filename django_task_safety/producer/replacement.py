@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from django_task_safety import ids, ledger
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt
-from django_task_safety.ledger import table
+from django_task_safety.ledger import schedule
 from django_task_safety.objects import conflicts
 from django_task_safety.producer import waiter
 from django_task_safety.producer.call import Call
@@ -73,7 +73,7 @@ def has_run(attempt: Attempt) -> None:
     request = attempt.task.request
     if request.callbacks:
         request.callbacks = None
-        table.rows().filter(pk=attempt.operation.pk).update(delivered=True)
+        schedule.nobody_waits(attempt.operation.pk)
 
 
 def under_new_id(call: Call) -> Call:

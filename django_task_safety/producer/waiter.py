@@ -132,7 +132,7 @@ def _redeliver_later(waiter_row: AbstractOperation, seen: table.Seen) -> None:
         wait = (seen.operation.available_at - seen.now).total_seconds()
         delay = max(delay, min(wait, LOOK_AHEAD))
     if ledger.requeue(waiter_row, delay, name="requeued") and delay <= conf().MAX_BROKER_DELAY:
-        outbox.publish_rows(table.rows().filter(pk=waiter_row.pk))
+        outbox.publish_rows(table.by_id(waiter_row.pk))
     raise Ignore(f"It follows a pending operation and comes back in {delay:g} s.")
 
 

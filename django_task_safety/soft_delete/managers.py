@@ -9,6 +9,9 @@ from django.db import models
 from model_utils.managers import SoftDeletableManagerMixin, SoftDeletableQuerySetMixin
 
 from django_task_safety.locking.managers import LockableQuerySet
+from django_task_safety.soft_delete import restore as restoring
+from django_task_safety.soft_delete import unique_conflicts
+from django_task_safety.soft_delete.collector import SoftCollector
 
 
 class SoftDeleteQuerySet(SoftDeletableQuerySetMixin, LockableQuerySet):  # type: ignore[type-arg]
@@ -25,8 +28,6 @@ class SoftDeleteQuerySet(SoftDeletableQuerySetMixin, LockableQuerySet):  # type:
             ObjectLocked: If a pending operation or a held lock protects one of them.
             ProtectedError: If a foreign key does. Also Django's ``RestrictedError``.
         """
-        from django_task_safety.soft_delete.collector import SoftCollector
-
         chosen = self._chosen("delete")
         removed = SoftCollector(chosen.db, origin=self).remove(chosen.filter(is_removed=False))
         self._result_cache = None
@@ -59,8 +60,6 @@ class SoftDeleteQuerySet(SoftDeletableQuerySetMixin, LockableQuerySet):  # type:
         Raises:
             RestoreConflict: If a live row holds a unique value of one of them. Nothing was restored.
         """
-        from django_task_safety.soft_delete import restore as restoring
-
         chosen = self._chosen("restore")
         restored = restoring.restore(list(chosen.filter(is_removed=True)), chosen.db)
         self._result_cache = None
@@ -100,9 +99,6 @@ class SoftDeleteQuerySet(SoftDeletableQuerySetMixin, LockableQuerySet):  # type:
         Raises:
             RemovedExists: If a removed row holds a unique value of the new one.
         """
-        # It needs the models, which may need this module.
-        from django_task_safety.soft_delete import unique_conflicts
-
         with unique_conflicts.explained(self, kwargs):
             return super().create(**kwargs)
 

@@ -12,7 +12,9 @@ from model_utils.models import SoftDeletableModel
 from django_task_safety.locking.managers import LockableManager
 from django_task_safety.objects.pending import PendingOperationsModel
 from django_task_safety.objects.snapshot import Snapshot
+from django_task_safety.soft_delete import restore as restoring
 from django_task_safety.soft_delete import unique_conflicts
+from django_task_safety.soft_delete.collector import SoftCollector
 from django_task_safety.soft_delete.managers import AllManager, RemovedManager, SoftDeleteManager
 
 #: The columns that say that, when and with what a row was removed, as they are in a live one.
@@ -72,8 +74,6 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
         """
         if not soft:
             return self.hard_delete(using, keep_parents)
-        from django_task_safety.soft_delete.collector import SoftCollector
-
         self._require_pk("deleted")
         collector = SoftCollector(using or router.db_for_write(type(self), instance=self), origin=self)
         return collector.remove([self])
@@ -102,8 +102,6 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
             RestoreConflict: If a live row holds a unique value of one of them. Nothing was restored.
             ValueError: If it was never saved.
         """
-        from django_task_safety.soft_delete import restore as restoring
-
         self._require_pk("restored")
         return restoring.restore([self], using or router.db_for_write(type(self), instance=self))
 

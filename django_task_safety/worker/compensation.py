@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from django.db import transaction
 
+from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.ledger import table
 from django_task_safety.options import Compensation, TaskOptions
@@ -65,5 +66,4 @@ def _compensate(handlers: Sequence[Compensation], operation: AbstractOperation, 
 
 
 def _note(operation: AbstractOperation, problem: BaseException) -> None:
-    note = codec.printable(f"{operation.error} (its compensation failed: {codec.describe(problem)})")
-    table.rows().filter(pk=operation.pk).update(error=note)
+    ledger.note_error(operation, f"{operation.error} (its compensation failed: {codec.describe(problem)})")

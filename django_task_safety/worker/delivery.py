@@ -173,7 +173,7 @@ def _resolve_existing(task: TaskOptions, message: Message, call: Call) -> Abstra
             answer = waiter.wait_for(task, call, first)
         finally:
             if resolution in (Resolution.RERUN, Resolution.RENEWED):
-                outbox.publish_rows(table.rows().filter(pk=first.pk))
+                outbox.publish_rows(table.by_id(first.pk))
         if answer is not None:
             return answer
     return _claim(task, dataclasses.replace(message, operation_id=message.id))

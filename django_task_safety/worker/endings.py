@@ -91,7 +91,7 @@ def _retried(attempt: Attempt, exc: Retry) -> Any:
 def _ignored(attempt: Attempt, exc: Ignore) -> Any:
     """Recorded with what the body wrote, see `attempt`."""
     if attempt.replacement is not None:
-        outbox.publish_rows(table.rows().filter(pk=attempt.operation.pk))
+        outbox.publish_rows(table.by_id(attempt.operation.pk))
     raise exc
 
 

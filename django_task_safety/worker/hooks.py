@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from typing import Any
 
 from celery import signals
 
-from django_task_safety.ledger import worker_id
+from django_task_safety.ids import message_id
+from django_task_safety.ledger import schedule, worker_id
 from django_task_safety.options import TaskOptions
-from django_task_safety.worker import connection
+from django_task_safety.producer import canvas
+from django_task_safety.worker import (
+    connection,
+    delivery,  # noqa: F401 - before the pool is made, whose children then need not import it for their first message
+)
+from django_task_safety.worker.keeper import Keeper
 
 logger = logging.getLogger("django_task_safety")
 
@@ -34,14 +39,11 @@ def connect() -> None:
 
 
 def _on_init(**kwargs: Any) -> None:
-    # Before the pool is made: its children inherit the identity, and what would keep their first message waiting.
+    # Before the pool is made: its children inherit the identity.
     worker_id.become_worker()
-    importlib.import_module("django_task_safety.worker.delivery")
 
 
 def _on_ready(**kwargs: Any) -> None:
-    from django_task_safety.worker.keeper import Keeper
-
     keeper = Keeper()
     _keepers.append(keeper)
     keeper.start()
@@ -59,8 +61,6 @@ def _on_process_shutdown(**kwargs: Any) -> None:
 
 def _on_prerun(task: Any = None, **kwargs: Any) -> None:
     if isinstance(task, TaskOptions):
-        from django_task_safety.producer import canvas
-
         worker_id.begin(task)
         # Before Celery 5.6 a chain's last task is taken off the request when it is published.
         vars(task.request)[_AWAITED] = canvas.has_canvas(task.request)
@@ -84,14 +84,10 @@ def _note_delivery(task: Any, state: str) -> None:
     """The outcome was passed to callbacks, chain and chord: note that, so that a copy does not do it again."""
     if not isinstance(task, TaskOptions):
         return
-    from django_task_safety.ids import message_id
-    from django_task_safety.ledger import schedule, table
-
     request = task.request
     if not request.id or not vars(request).get(_AWAITED):
         return
     try:
-        found = table.rows().filter(pk=message_id(str(request.id)), state=state, delivered=False)
-        schedule.reschedule(found, delivered=True)
+        schedule.mark_delivered(message_id(str(request.id)), state=state)
     except Exception:
         logger.warning("operation %s: could not note that its outcome was delivered", request.id, exc_info=True)

@@ -16,6 +16,7 @@ from celery.worker import state
 from django.db import connections
 
 from django_task_safety.conf import conf
+from django_task_safety.ids import message_id
 from django_task_safety.ledger import heartbeat
 from django_task_safety.options import TaskOptions
 from django_task_safety.values import codec
@@ -109,8 +110,6 @@ def renew_running() -> None:
 
 def running_ids() -> list[uuid.UUID]:
     """Return the ids of the safe tasks that the pool runs, as the worker's main process knows them."""
-    from django_task_safety.ids import message_id
-
     for _ in range(100):
         try:
             active = list(state.active_requests)

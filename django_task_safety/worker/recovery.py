@@ -35,10 +35,10 @@ class LossOutcome(enum.Enum):
 
 def worker_lost(pk: uuid.UUID, exc: BaseException) -> LossOutcome:
     """A child of this worker's pool died in the middle of the operation."""
-    mine = table.rows().filter(pk=pk, worker=worker_id.me(), state=State.RUNNING)
+    mine = table.run_by(worker_id.me(), pk)
     operation = mine.first()
     if operation is None:
-        return LossOutcome.NOT_OURS if table.rows().filter(pk=pk).exists() else LossOutcome.UNKNOWN
+        return LossOutcome.NOT_OURS if table.by_id(pk).exists() else LossOutcome.UNKNOWN
     reason = f"The worker process was lost: {exc}"
     if retry_policy.exhausted(operation):
         return LossOutcome.FAILED if discard_one(operation, WorkerLost, reason, notified=True) else LossOutcome.NOT_OURS
@@ -47,13 +47,13 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> LossOutcome:
     operation.state = State.QUEUED
     notifications.transition("requeued", operation, reason)
     rebind_subject(pk)
-    outbox.publish_rows(table.rows().filter(pk=pk))
+    outbox.publish_rows(table.by_id(pk))
     return LossOutcome.QUEUED_AGAIN
 
 
 def time_limit_passed(pk: uuid.UUID, exc: BaseException) -> None:
     """The pool killed the attempt at its hard time limit."""
-    operation = table.rows().filter(pk=pk, worker=worker_id.me(), state=State.RUNNING).first()
+    operation = table.run_by(worker_id.me(), pk).first()
     if operation is not None:
         discard_one(operation, TimeLimitPassed, f"The hard time limit passed: {exc}", notified=True)
 
@@ -77,7 +77,7 @@ def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
     """
     if not lost:
         return 0
-    queued = ledger.rescue(table.rows().filter(pk__in=[row.pk for row in lost]), reason)
+    queued = ledger.rescue(table.by_id(*(row.pk for row in lost)), reason)
     for row in lost:
         if table.newer_waits(row):
             rebind_subject(row.pk)
@@ -140,14 +140,14 @@ def _fail(
     seen = {operation.pk: operation.token for operation in lost}
     skip = skip and table.connection().features.has_select_for_update_skip_locked
     # The lock holds what was seen until the statement that ends it.
-    still = table.rows().filter(pk__in=list(seen)).order_by("pk").select_for_update(skip_locked=skip)
+    still = table.by_id(*seen).order_by("pk").select_for_update(skip_locked=skip)
     same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
     overtaken = [row for row in same if table.newer_waits(row)]
     _requeue_for_newer_arguments(overtaken, failure.error, notified=notified)
     same = [row for row in same if row not in overtaken]
     if not same:
         return []
-    target = table.rows().filter(pk__in=[row.pk for row in same])
+    target = table.by_id(*(row.pk for row in same))
     ledger.discard_exhausted(target, failure, delivered=notified)
     for row in same:
         row.state, row.error = State.FAILED, failure.error
@@ -166,4 +166,4 @@ def _publish(overtaken: Sequence[AbstractOperation], notified: bool) -> None:
         # Celery has told of their end.
         if task := safe_task_named(operation.task):
             result_backend.forget(task, operation)
-    outbox.publish_rows(table.rows().filter(pk__in=[row.pk for row in overtaken]))
+    outbox.publish_rows(table.by_id(*(row.pk for row in overtaken)))

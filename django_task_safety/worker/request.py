@@ -16,6 +16,7 @@ from celery.worker import state
 from celery.worker.request import Request
 from django.db import connections
 
+from django_task_safety.ids import message_id
 from django_task_safety.worker import keeper, recovery
 from django_task_safety.worker.recovery import LossOutcome
 
@@ -78,8 +79,6 @@ class SafeRequest(Request):
         return bool(self._already_cancelled or self._already_revoked)  # type: ignore[attr-defined]
 
     def _operation_id(self) -> uuid.UUID:
-        from django_task_safety.ids import message_id
-
         return message_id(self.id)
 
 

@@ -14,7 +14,7 @@ from django_task_safety.ledger import table
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import outbox
 from django_task_safety.producer.call import subject_in
-from django_task_safety.record import AbstractOperation, State
+from django_task_safety.record import AbstractOperation
 from django_task_safety.registry import safe_task_named
 from django_task_safety.values import codec
 from django_task_safety.values.identity import Identity
@@ -70,11 +70,10 @@ def rebind_subject(pk: uuid.UUID) -> None:
         return
     identity = subject_in(task, row.payload)
     if identity != Identity.stored(row):
-        found = table.rows().filter(pk=pk, state=State.QUEUED, revision=row.revision)
-        found.update(**identity.columns)
+        ledger.rebind_subject(row, identity)
 
 
 def publish_after_commit(operation: AbstractOperation) -> None:
     """Publish the operation as its row says, when the transaction that changed it is committed."""
-    rows = table.rows().filter(pk=operation.pk)
+    rows = table.by_id(operation.pk)
     transaction.on_commit(lambda: outbox.publish_rows(rows), using=conf().DATABASE, robust=True)

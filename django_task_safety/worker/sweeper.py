@@ -188,7 +188,7 @@ def _waited(row: AbstractOperation) -> float:
 
 
 def _rows_of(found: Sequence[AbstractOperation]) -> OperationRows:
-    return table.rows().filter(pk__in=[row.pk for row in found])
+    return table.by_id(*(row.pk for row in found))
 
 
 def _look_later(found: Sequence[AbstractOperation]) -> None:

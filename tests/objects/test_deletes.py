@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import NestedObjects, get_deleted_objects
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection, models, transaction
+from django.db.models import ProtectedError
 from django.test.utils import CaptureQueriesContext
 
 from django_task_safety import PROTECT, InvalidArguments, ObjectGone, ObjectLocked, safe_task
@@ -152,7 +153,7 @@ def call_and_close(delete, obj):
 
 def test_a_rule_of_the_project_s_own_may_ask_who_refuses(monkeypatch):
     """The collector calls it between two of its own."""
-    obj = in_folder()
+    obj = PageFactory(in_folder=True)
     operation, seen = tasks.protects.enqueue(obj), []
 
     def notes_who(collector, field, sub_objs, using):
