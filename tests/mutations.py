@@ -84,7 +84,7 @@ MUTATIONS = (
         "ledger/finish.py",
         "lambda: found.filter(state__in=AbstractOperation.PENDING).update(**_cancelled(reason))",
         "lambda: found.update(**_cancelled(reason))",
-        ("tests/producer/test_cancel.py::test_a_stale_instance_does_not_cancel_what_has_ended",),
+        ("tests/ledger/test_cancellation.py::test_a_stale_instance_does_not_cancel_what_has_ended",),
     ),
     Mutation(
         "no claim without a lease",
@@ -98,7 +98,7 @@ MUTATIONS = (
         "ledger/statements.py",
         "WHEN available_at > {now} OR attempt >= max_attempts THEN FALSE",
         "WHEN available_at > {now} THEN FALSE",
-        ("tests/worker/test_fencing.py::test_spent_attempts_are_not_exceeded_by_a_copy_of_the_message",),
+        ("tests/worker/test_fencing.py::test_a_copy_of_the_message_does_not_exceed_the_attempts",),
         "postgresql",
     ),
     Mutation(
@@ -106,7 +106,7 @@ MUTATIONS = (
         "ledger/statements.py",
         "WHEN {state} = 'queued' THEN attempt > 0 OR expires_at IS NULL OR expires_at > {now}",
         "WHEN {state} = 'queued' THEN TRUE",
-        ("tests/worker/test_expiry.py::test_what_expired_cannot_be_claimed",),
+        ("tests/worker/test_expiry.py::test_an_expired_operation_cannot_be_claimed",),
         "postgresql",
     ),
     Mutation(
@@ -121,7 +121,7 @@ MUTATIONS = (
         "ledger/finish.py",
         "owned = table.rows().filter(pk=operation.pk, token=operation.token, state=State.RUNNING)",
         "owned = table.rows().filter(pk=operation.pk)",
-        ("tests/worker/test_fencing.py::test_whatever_a_zombie_does_the_row_is_its_successors",),
+        ("tests/worker/test_fencing.py::test_however_a_zombie_ends_the_row_stays_its_successors",),
     ),
     Mutation(
         "effects and outcome commit together",
@@ -135,14 +135,16 @@ MUTATIONS = (
         "ledger/statements.py",
         "WHERE {_mine(connection)} AND revision = %s",
         "WHERE {_mine(connection)} AND (revision = %s OR TRUE)",
-        ("tests/producer/test_duplicates.py::test_replacing_while_it_runs_runs_the_newest_arguments_once_more",),
+        (
+            "tests/producer/test_duplicates.py::test_on_duplicate_replace_of_what_runs_runs_the_newest_arguments_once_more",
+        ),
     ),
     Mutation(
         "every pending row is looked at",
         "ledger/schedule.py",
         '"due_at": Case(far, default=Greatest(F("available_at"), After(first_look(delay))))',
         '"due_at": None',
-        ("tests/worker/test_retries.py::test_a_long_delay_stays_in_the_database",),
+        ("tests/worker/test_retries.py::test_a_long_retry_delay_is_waited_for_in_the_database",),
     ),
     Mutation(
         "who waits hears of it",
@@ -181,7 +183,9 @@ MUTATIONS = (
         "objects/delete_guard.py",
         "    deletion.ended = True\n",
         "    deletion.ended = True\n    return\n",
-        ("tests/objects/test_object_races.py::test_what_comes_in_between_the_look_and_the_delete_is_seen",),
+        (
+            "tests/objects/test_object_races.py::test_an_operation_enqueued_between_a_deletes_look_and_the_delete_is_seen",
+        ),
         "postgresql",
     ),
     Mutation(
@@ -203,7 +207,10 @@ MUTATIONS = (
         "values/backoff.py",
         "        delay = uniform(delay / 2, delay)\n",
         "        pass\n",
-        ("tests/worker/test_retries.py::test_jitter_stays_in_the_upper_half", "tests/values/test_backoff.py"),
+        (
+            "tests/worker/test_retries.py::test_the_jitter_of_a_retry_stays_in_the_upper_half",
+            "tests/values/test_backoff.py",
+        ),
     ),
     Mutation(
         "retries are spread and capped",
@@ -235,8 +242,10 @@ def noticed(mutation: Mutation) -> bool:
     """Return whether a test fails where the statement is broken."""
     with tempfile.TemporaryDirectory() as directory:
         copy = broken_copy(mutation, Path(directory))
-        run = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", "--db", mutation.db]
-        done = subprocess.run([*run, *mutation.tests], cwd=copy, capture_output=True, text=True, check=False)
+        run = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", "--live"]
+        done = subprocess.run(
+            [*run, "--db", mutation.db, *mutation.tests], cwd=copy, capture_output=True, text=True, check=False
+        )
     if done.returncode not in (0, 1):
         raise RuntimeError(f"{mutation.invariant}: pytest did not run the tests.\n{done.stdout}{done.stderr}")
     return done.returncode == 1

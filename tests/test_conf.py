@@ -38,13 +38,13 @@ def test_settings_that_are_missing_altogether_are_the_defaults(settings):
     ("key", "nearest"),
     [("LEASES", "LEASE"), ("lease", "LEASE"), ("SWEEP_INTERVALL", "SWEEP_INTERVAL"), ("MAXPAYLOAD", "MAX_PAYLOAD")],
 )
-def test_an_unknown_key_is_an_error_that_names_the_nearest(key, nearest):
+def test_an_unknown_setting_is_an_error_that_names_the_nearest(key, nearest):
     with pytest.raises(InvalidSetting, match=f"{key}.*Did you mean '{nearest}'"):
         load({key: 1})
 
 
 @pytest.mark.parametrize("key", ["COMPLETELY_DIFFERENT", 5, None, ("LEASE",)])
-def test_an_unknown_key_that_is_near_to_nothing_lists_them_all(key):
+def test_an_unknown_setting_that_is_near_to_no_other_lists_them_all(key):
     with pytest.raises(InvalidSetting, match="REPUBLISH_AFTER"):
         load({key: 1})
 
@@ -59,13 +59,13 @@ def test_the_settings_are_a_dict(raw):
 @pytest.mark.parametrize(
     "value", [0, -1, -0.5, "30", True, float("nan"), float("inf"), [], timedelta(0), timedelta(-1)]
 )
-def test_a_duration_is_positive(key, value):
+def test_a_setting_that_is_a_duration_is_positive(key, value):
     with pytest.raises(InvalidSetting, match=key):
         load({key: value})
 
 
 @pytest.mark.parametrize("key", DURATIONS)
-def test_a_duration_is_seconds_or_a_timedelta(key):
+def test_a_setting_that_is_a_duration_is_seconds_or_a_timedelta(key):
     hour = {"SOFT_TIME_LIMIT": 60}
     assert getattr(load({key: timedelta(hours=1), **hour}), key) == 3600.0
     assert getattr(load({key: 3600, **hour}), key) == 3600.0
@@ -74,18 +74,18 @@ def test_a_duration_is_seconds_or_a_timedelta(key):
 
 @pytest.mark.parametrize("value", [1e300, timedelta.max, 10**20])
 @pytest.mark.parametrize("key", ["RETENTION", "LEASE", "SWEEP_INTERVAL"])
-def test_a_duration_is_one_that_a_database_and_a_thread_can_count(key, value):
+def test_a_setting_is_a_duration_that_a_database_and_a_thread_can_count(key, value):
     with pytest.raises(InvalidSetting, match=rf"{key}.*hundred years"):
         load({key: value})
 
 
 @pytest.mark.parametrize("key", ["RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT"])
-def test_some_may_be_none(key):
+def test_some_settings_may_be_none(key):
     assert getattr(load({key: None}), key) is None
 
 
 @pytest.mark.parametrize("key", ["LEASE", "SWEEP_INTERVAL", "MAX_PAYLOAD", "KEEPER", "DATABASE"])
-def test_the_others_may_not(key):
+def test_the_other_settings_may_not_be_none(key):
     with pytest.raises(InvalidSetting, match=key):
         load({key: None})
 
@@ -98,19 +98,19 @@ def test_the_others_may_not(key):
         *[("DATABASE", value) for value in ("elsewhere", "", 1, [])],
     ],
 )
-def test_a_value_of_the_wrong_type_is_an_error(key, value):
+def test_a_setting_of_the_wrong_type_is_an_error(key, value):
     with pytest.raises(InvalidSetting, match=key):
         load({key: value})
 
 
 @pytest.mark.parametrize("limits", [(60, 60), (61, 60), (1000, 999)])
-def test_the_soft_time_limit_is_below_the_hard_one(limits):
+def test_the_soft_time_limit_of_the_settings_is_below_the_hard_one(limits):
     soft, hard = limits
     with pytest.raises(InvalidSetting, match=r"SOFT_TIME_LIMIT.*TIME_LIMIT"):
         load({"SOFT_TIME_LIMIT": soft, "TIME_LIMIT": hard})
 
 
-def test_it_is_also_a_django_configuration_error():
+def test_a_wrong_setting_is_also_djangos_improperly_configured():
     with pytest.raises(ImproperlyConfigured):
         load({"LEASES": 1})
 
@@ -145,14 +145,14 @@ def start(task_safety: Any) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("bad", [{"LEASES": 1}, {"LEASE": -1}, {"KEEPER": "no"}, [1]], ids=label)
-def test_a_mistake_stops_the_start(bad):
+def test_a_mistake_in_the_settings_stops_django(bad):
     process = start(bad)
     assert process.returncode != 0
     assert "InvalidSetting" in process.stderr
     assert "TASK_SAFETY" in process.stderr.splitlines()[-1]
 
 
-def test_good_settings_do_not():
+def test_good_settings_do_not_stop_django():
     assert start({"LEASE": 10, "KEEPER": False}).stdout == "started\n"
 
 
@@ -167,6 +167,6 @@ def test_good_settings_do_not():
         ({"SOFT_TIME_LIMIT": None}, (None, 1200)),
     ],
 )
-def test_the_time_limit_that_is_not_given_fits_the_other(given, limits):
+def test_a_time_limit_that_the_settings_leave_out_fits_the_other(given, limits):
     loaded = load(given)
     assert limits == (loaded.SOFT_TIME_LIMIT, loaded.TIME_LIMIT)

@@ -16,7 +16,7 @@ def writes(obj: Ledger) -> None: ...
 
 
 @both
-def test_removed_ones_are_left_out(model):
+def test_querysets_of_a_model_with_both_mixins_leave_out_removed_objects(model):
     live, gone = model.objects.create(title="live"), model.objects.create(title="gone")
     gone.delete()
     assert list(model.objects.all()) == [live]
@@ -27,7 +27,7 @@ def test_removed_ones_are_left_out(model):
 
 
 @both
-def test_a_held_lock_refuses_to_remove_and_to_save(model):
+def test_a_held_lock_keeps_a_soft_deletable_object_from_being_removed_and_saved(model):
     obj = model.objects.create(title="a")
     with obj.lock("import"):
         other = model.objects.get()
@@ -41,7 +41,7 @@ def test_a_held_lock_refuses_to_remove_and_to_save(model):
 
 
 @both
-def test_a_lock_of_a_task_refuses_others_to_save_and_update(model):
+def test_a_lock_of_a_task_keeps_others_from_saving_and_updating_the_object(model):
     obj = model.objects.create(title="a")
     operation = writes.enqueue(obj)
     obj.title = "b"
@@ -55,7 +55,7 @@ def test_a_lock_of_a_task_refuses_others_to_save_and_update(model):
 
 
 @both
-def test_a_stale_instance_brings_nothing_back(model):
+def test_a_stale_instance_of_a_model_with_both_mixins_brings_nothing_back(model):
     obj = model.objects.create(title="a")
     stale = model.objects.get()
     obj.delete()
@@ -69,7 +69,7 @@ def test_a_stale_instance_brings_nothing_back(model):
 
 
 @both
-def test_what_is_removed_cannot_be_locked(model):
+def test_a_removed_object_cannot_be_locked(model):
     obj = model.objects.create(title="a")
     obj.delete()
     with pytest.raises(ObjectGone), obj.lock():

@@ -65,7 +65,7 @@ def test_the_options_of_idempotent_tasks_are_unknown_to_safe_ones(option):
     define(idempotent_task, **{option: known.get(option, "number")})
 
 
-def test_the_error_is_a_type_error_and_a_value_error():
+def test_invalid_option_is_a_type_error_and_a_value_error():
     with pytest.raises(TypeError):
         safe_task(nonsense=1)
     with pytest.raises(ValueError, match="nonsense"):
@@ -84,7 +84,7 @@ def test_the_error_is_a_type_error_and_a_value_error():
     ],
     ids=label,
 )
-def test_a_parameter_that_the_task_does_not_have_is_refused(options):
+def test_an_option_that_names_a_parameter_the_task_does_not_have_is_refused(options):
     with pytest.raises(InvalidOption, match=r"'numbr'.*Did you mean 'number'"):
         define(idempotent_task, **options)
 
@@ -109,14 +109,14 @@ def test_a_parameter_that_the_task_does_not_have_is_refused(options):
     ],
     ids=label,
 )
-def test_a_value_that_cannot_work_is_refused(options):
+def test_an_option_with_a_value_that_cannot_work_is_refused(options):
     (option,) = options
     with pytest.raises(InvalidOption, match=option):
         define(idempotent_task, **options)
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "a\0b", "\ud800"], ids=["long", "NUL", "surrogate"])
-def test_a_name_that_no_database_stores_is_refused(name):
+def test_a_task_name_that_no_database_stores_is_refused(name):
     def body() -> None: ...
 
     with pytest.raises(InvalidOption, match="its name must be"):
@@ -124,7 +124,7 @@ def test_a_name_that_no_database_stores_is_refused(name):
 
 
 @pytest.mark.parametrize("option", ["key", "match", "subject", "version"])
-def test_a_bound_tasks_self_is_no_parameter(option):
+def test_options_cannot_name_self_of_a_bound_task(option):
     def body(self, number): ...
 
     with pytest.raises(InvalidOption, match="'self', which the task does not have"):
@@ -158,7 +158,7 @@ def test_celerys_retry_kwargs_are_understood():
     ],
     ids=lambda options: "-".join(options),
 )
-def test_every_option_may_be_given(options):
+def test_every_option_is_accepted(options):
     task = define(safe_task, **options)
     ((option, value),) = options.items()
     assert getattr(task, option) == value
@@ -186,7 +186,7 @@ def test_a_class_that_forgot_to_be_idempotent_is_refused(options):
 
 @pytest.mark.parametrize("option", ["match", "version"])
 @pytest.mark.parametrize("key", ["number", ["note", "number"]], ids=label)
-def test_what_is_part_of_the_key_cannot_differ_for_one(option, key):
+def test_a_match_or_version_that_names_only_parts_of_the_key_is_refused(option, key):
     with pytest.raises(InvalidOption, match=rf"{option}=.*'number'.* is part of the key.*key="):
         define(idempotent_task, key=key, **{option: "number"})
     assert define(idempotent_task, key="note", **{option: "number"}).idempotent
@@ -219,7 +219,7 @@ def test_a_function_whose_call_does_no_work_cannot_be_made_a_task(body, advice, 
         define(safe_task, body, bind=bind)
 
 
-def test_a_key_is_a_name_several_or_a_function():
+def test_the_option_key_is_a_name_several_names_or_a_function():
     for key in ("number", ("note", "number"), ["number"], lambda note, number: number, None):
         assert define(idempotent_task, key=key).idempotent
 
@@ -234,7 +234,7 @@ def test_a_soft_limit_at_or_above_the_hard_one_is_refused():
         define(safe_task, time_limit=10, soft_time_limit=10)
 
 
-def test_defaults_are_sane():
+def test_a_task_without_options_is_retried_within_bounds_acknowledged_late_and_atomic():
     task = define(safe_task)
     assert task.acks_late
     assert 0 < task.max_retries < 20
@@ -257,7 +257,7 @@ def test_the_hard_limit_of_a_task_with_a_long_soft_one_is_above_it():
         *((idempotent_task, one) for one in ({"key": "nope"}, {"on_duplicate": "x"}, {"match": "nope"}, {"period": 1})),
     ],
 )
-def test_a_definition_is_refused_where_it_is_written_also_before_the_app_is_ready(decorate, options):
+def test_a_wrong_task_is_refused_where_it_is_defined_also_before_the_celery_app_is_ready(decorate, options):
     code = (
         "import django; django.setup()\n"
         "from django_task_safety import idempotent_task, safe_task\n"

@@ -33,7 +33,7 @@ def define(decorator: Callable[..., Any], body: Callable[..., Any] | None = None
     return task
 
 
-def test_the_decorators_may_be_bare():
+def test_the_decorators_may_be_used_without_parentheses():
     @safe_task
     def bare(a: int) -> int:
         """Its docstring."""
@@ -152,7 +152,7 @@ def test_an_option_of_idempotent_tasks_is_not_lost_on_another_one(option):
     assert getattr(task, name) == option[name]
 
 
-def test_a_base_class_may_set_them_for_those_that_are():
+def test_a_base_class_may_set_options_of_idempotent_tasks():
     class House(SafeTask):
         abstract = True
         rerun = "never"

@@ -69,13 +69,13 @@ def ids(messages: list[checks.CheckMessage]) -> set[str]:
     return {message.id for message in messages}
 
 
-def test_a_project_in_order_passes(db, monkeypatch):
+def test_a_project_in_order_passes_the_checks(db, monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 600)
     call_command("check", database=["default"], fail_level="WARNING")
     assert [message for message in checks.run_checks(databases=["default"]) if not message.is_silenced()] == []
 
 
-def test_the_checks_are_registered():
+def test_the_system_checks_are_registered():
     registered = {check.__name__ for check in checks.registry.registry.get_checks(include_deployment_checks=True)}
     assert {"check_settings", "check_broker", "check_connections", "check_database", "check_models"} <= registered
 
@@ -139,7 +139,7 @@ def test_one_warning_names_all_tasks_with_the_same_limit(broker):
 
 
 @pytest.mark.parametrize(("broker_url", "fires"), [("redis://", True), ("amqp://", False)])
-def test_a_fresh_process_looks_at_the_tasks_of_all_apps(broker_url, fires):
+def test_a_fresh_process_checks_the_tasks_of_all_apps(broker_url, fires):
     env = {"TASK_SAFETY_TEST_BROKER": broker_url, "TASK_SAFETY_TEST_OPTIONS": '{"visibility_timeout": 60}'}
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-m", "django", "check"],
@@ -154,7 +154,7 @@ def test_a_fresh_process_looks_at_the_tasks_of_all_apps(broker_url, fires):
     assert "Traceback" not in ended.stderr
 
 
-def test_tasks_in_modules_that_the_project_names_are_looked_at(broker, settings, tmp_path, monkeypatch):
+def test_tasks_in_modules_that_the_project_names_are_checked(broker, settings, tmp_path, monkeypatch):
     source = "from django_task_safety import safe_task\n\n\n@safe_task(time_limit=100)\ndef far(): ...\n"
     (tmp_path / "named_by_the_project.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
@@ -172,7 +172,7 @@ def test_a_module_that_cannot_be_imported_is_a_warning_and_the_other_tasks_are_c
     assert "ModuleNotFoundError: No module named 'tests.no_such_module'" in message.msg
 
 
-def test_looking_at_the_tasks_neither_sets_django_up_again_nor_runs_the_checks_again(broker, monkeypatch):
+def test_checking_the_tasks_neither_sets_django_up_again_nor_runs_the_checks_again(broker, monkeypatch):
     again: list[str] = []
     monkeypatch.setattr(django, "setup", lambda *args, **kwargs: again.append("setup"))
     monkeypatch.setattr(checks, "run_checks", lambda *args, **kwargs: again.append("checks"))
@@ -181,7 +181,7 @@ def test_looking_at_the_tasks_neither_sets_django_up_again_nor_runs_the_checks_a
     assert again == []
 
 
-def test_the_database_is_checked_only_where_django_checks_databases(db):
+def test_the_operations_database_is_checked_only_where_django_checks_databases(db):
     assert check_database() == []
     assert check_database(databases=["other"]) == []
     assert check_database(databases=["default"]) == []
@@ -220,7 +220,7 @@ def test_an_isolation_level_at_which_long_tasks_cannot_commit_is_a_warning(db, m
     assert ids(check_database(databases=["default"])) == ({"task_safety.W002"} if fires else set())
 
 
-def test_a_wrong_setting_is_reported_once(db, settings):
+def test_a_wrong_setting_is_reported_by_one_check_only(db, settings):
     settings.TASK_SAFETY = {"DATABASE": "elsewhere"}
     assert ids(check_settings() + check_database(databases=["default"])) == {"task_safety.E001"}
 
@@ -357,7 +357,7 @@ def test_a_manager_that_does_not_look_at_the_locks_that_block_saving_is_a_warnin
 
 @pytest.mark.parametrize("blocks", ["save", {"delete", "update"}, ["Save"], {None}, True, None], ids=label)
 @isolate_apps("tests.notesapp")
-def test_what_a_lock_cannot_block_is_an_error(blocks):
+def test_lock_blocks_with_what_a_lock_cannot_block_is_an_error(blocks):
     class Misspelt(LockableModel):
         lock_blocks = blocks
 

@@ -25,7 +25,7 @@ def found(app_tasks):
     return lambda: app_tasks(check_policies)
 
 
-def test_keeping_what_is_gone_with_a_delete_is_warned_of(found):
+def test_on_delete_keep_for_a_model_without_soft_delete_is_warned_of(found):
     @safe_task(on_delete=KEEP)
     def keeps_page(page: Page) -> None: ...
 
@@ -44,7 +44,7 @@ def test_keeping_what_is_gone_with_a_delete_is_warned_of(found):
     assert not {name for _, name in found()} & {"keeps_something", "cancels"}
 
 
-def test_protecting_a_model_whose_deletes_look_at_nothing_is_warned_of(found):
+def test_on_delete_protect_for_a_model_that_is_not_watched_is_warned_of(found):
     @safe_task(on_delete=PROTECT)
     def protects_folder(folder: Folder) -> None: ...
 
@@ -82,7 +82,7 @@ def test_defining_a_task_before_the_apps_are_ready_is_fine():
     assert done.returncode == 0, done.stderr
 
 
-def test_an_annotation_that_cannot_be_resolved_is_let_be(found):
+def test_an_annotation_that_cannot_be_resolved_stops_no_check(found):
     @safe_task(on_delete=KEEP)
     def keeps_unknown(obj: "Unknown") -> None: ...  # noqa: F821
 

@@ -83,6 +83,7 @@ def test_eight_sweepers_at_once_requeue_and_compensate_each_operation_once(proce
     assert set(Operation.objects.values_list("state", flat=True)) == {State.FAILED}
 
 
+@pytest.mark.live
 def test_a_sweep_at_any_point_of_a_delivery_leaves_the_living_attempt_alone(processes, worker):
     def prepare(number):
         return {"message": call(worker, number)}
@@ -96,6 +97,7 @@ def test_a_sweep_at_any_point_of_a_delivery_leaves_the_living_attempt_alone(proc
         assert_charged_once(race.number)
 
 
+@pytest.mark.live
 def test_a_cancel_at_any_point_of_a_delivery_is_all_or_nothing(processes, worker):
     def prepare(number):
         return {"message": call(worker, number)}
@@ -115,6 +117,7 @@ def test_a_cancel_at_any_point_of_a_delivery_is_all_or_nothing(processes, worker
     assert orders >= {(True, True), (False, False), (True, False)}
 
 
+@pytest.mark.live
 def test_a_delivery_at_any_point_of_a_cancel_is_all_or_nothing(processes, worker):
     messages = {}
 
@@ -136,6 +139,7 @@ def test_a_delivery_at_any_point_of_a_cancel_is_all_or_nothing(processes, worker
     assert orders >= {(True, False), (False, True), (True, True)}
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("undo", [True, False], ids=["rolls-back", "commits"])
 def test_a_call_that_meets_the_same_call_in_an_open_transaction_is_made_whether_that_commits_or_not(
     processes, worker, undo
@@ -159,6 +163,7 @@ def test_a_call_that_meets_the_same_call_in_an_open_transaction_is_made_whether_
     assert orders == {True, False}
 
 
+@pytest.mark.live
 def test_a_message_that_comes_before_the_enqueuing_transaction_has_ended_harms_nothing(processes, worker):
     def prepare(number):
         return {"number": number}

@@ -54,6 +54,7 @@ def numbers(number):
     return (effects("charge", number), effects("refund", number))
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_an_attempt_whose_lease_ran_out_at_any_point_changes_nothing_after_its_successor(
     processes, worker, prepare, successor, ending

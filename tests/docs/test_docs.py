@@ -21,11 +21,10 @@ from django_task_safety.models import Operation
 from django_task_safety.tasks import SafeTask
 from tests import celery
 from tests.docs import sizes
+from tests.docs.pages import DOCS, ROOT, page, table
 from tests.support.delivering import LocalWorker
 from tests.testapp import models
 
-ROOT = Path(__file__).parent.parent.parent
-DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.rst"))]
 #: What is Python runs.
 LANGUAGES = {"python", "text", "shell"}
@@ -58,19 +57,6 @@ WITH_CODE = [path for path in PAGES if any(block.language == "python" for block 
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def page(name: str) -> str:
-    return (DOCS / f"{name}.rst").read_text()
-
-
-def table(name: str, title: str = "") -> list[list[str]]:
-    """The cells of a page's list-table, without its header."""
-    _, _, rest = page(name).partition(f".. list-table::{' ' if title else ''}{title}\n")
-    assert rest, f"{name} has no table {title!r}"
-    body = re.split(r"\n(?=\S)", rest)[0]
-    rows = re.split(r"^   \* - ", body, flags=re.MULTILINE)[1:]
-    return [[" ".join(cell.split()) for cell in re.split(r"^     - ", row, flags=re.MULTILINE)] for row in rows][1:]
 
 
 def literals(cells: list[str]) -> list[str]:
@@ -119,7 +105,7 @@ def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, worker: LocalWorker
 
 
 @pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
-def test_the_code_of_a_page_runs(path, project):
+def test_the_code_of_a_documentation_page_runs(path, project):
     namespace = project(name_of(path))
     ran = 0
     for block in blocks(path):
@@ -132,7 +118,7 @@ def test_the_code_of_a_page_runs(path, project):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
-def test_every_block_says_what_it_is(path):
+def test_every_code_block_of_the_documentation_says_its_language(path):
     assert {block.language for block in blocks(path)} <= LANGUAGES
     # None may slip through the pattern unread.
     marks = {".rst": r"^ *\.\. (?:code-block::|hidden)", ".md": r"^```\w+$|^<!-- hidden"}
@@ -201,7 +187,7 @@ def test_the_drawing_of_the_states_names_every_transition_and_state():
     assert missing == []
 
 
-def test_every_check_is_documented():
+def test_every_system_check_is_documented():
     ids = r"task_safety\.[EW]\d{3}"
     source = "".join(path.read_text() for path in Path(django_task_safety.__file__).parent.rglob("*.py"))
     assert set(re.findall(ids, page("reference/checks"))) == set(re.findall(ids, source))
@@ -219,7 +205,7 @@ def test_every_field_that_the_reference_lists_exists():
 
 
 @pytest.mark.parametrize("name", [*options.SAFE_OPTIONS, *options.IDEMPOTENT_OPTIONS])
-def test_every_option_is_explained_by_its_decorator(name):
+def test_every_task_option_is_explained_by_its_decorator(name):
     decorator = django_task_safety.safe_task if name in options.SAFE_OPTIONS else django_task_safety.idempotent_task
     assert f"``{name}``" in (decorator.__doc__ or "")
 
@@ -231,7 +217,7 @@ def test_every_option_is_explained_by_its_decorator(name):
         ("Options of idempotent_task", set(options.IDEMPOTENT_OPTIONS) - set(options.SAFE_OPTIONS)),
     ],
 )
-def test_every_option_is_in_the_reference(title, names):
+def test_every_task_option_is_in_the_reference(title, names):
     assert sorted(literals([row[0] for row in table("reference/tasks", title)])) == sorted(names)
 
 

@@ -33,7 +33,7 @@ print("removed:", "Shopping" in browser.get("/admin/notes/note/?removed=1").cont
 """
 
 
-def test_the_pages_and_the_admin_show_what_holds_a_note(tmp_path):
+def test_the_examples_pages_and_admin_show_what_holds_a_note(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "TASK_SAFETY"))}
     command = [sys.executable, str(ROOT / "example" / "manage.py"), "shell", "--verbosity", "0", "-c", VISIT]
     environment["EXAMPLE_HOME"] = str(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import django_task_safety
-from tests.docs.test_docs import table
+from tests.docs.pages import table
 from tests.mutations import MUTATIONS, ROOT, Mutation
 
 PACKAGE = Path(django_task_safety.__file__).parent

@@ -82,7 +82,7 @@ def cancel_only() -> None:
     assert only().cancel("by the user") is True
 
 
-def test_a_queued_operation_never_starts(worker):
+def test_a_cancelled_operation_that_is_queued_never_starts(worker):
     operation = record.enqueue("a")
     assert operation.cancel("not needed") is True
     assert (operation.state, only().state, only().error) == (State.CANCELLED, State.CANCELLED, "not needed")
@@ -92,7 +92,7 @@ def test_a_queued_operation_never_starts(worker):
 
 
 @pytest.mark.parametrize("countdown", [30, 3600])
-def test_a_scheduled_operation_never_starts(worker, countdown):
+def test_a_cancelled_operation_that_is_scheduled_never_starts(worker, countdown):
     result = record.apply_async(("a",), countdown=countdown)
     cancel_only()
     worker.pass_time(countdown + 100)
@@ -102,7 +102,7 @@ def test_a_scheduled_operation_never_starts(worker, countdown):
     assert result.state == "REVOKED"
 
 
-def test_a_waiting_retry_does_not_come(worker):
+def test_a_cancelled_operation_that_waits_for_its_retry_is_not_retried(worker):
     act.delay("retry")
     worker.deliver_one()
     cancel_only()
@@ -112,7 +112,7 @@ def test_a_waiting_retry_does_not_come(worker):
 
 
 @pytest.mark.parametrize("task", [busy, busy_outside, swallows])
-def test_a_running_operation_cannot_settle(worker, meanwhile, task):
+def test_a_cancelled_operation_that_runs_cannot_settle(worker, meanwhile, task):
     if task is busy and connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer: a cancel waits for the body's transaction")
     meanwhile(lambda: elsewhere(cancel_only))
@@ -132,7 +132,7 @@ def test_an_operation_may_cancel_itself(worker, meanwhile):
 
 
 @pytest.mark.parametrize("task", [checks, reports, tracks])
-def test_a_running_operation_is_told_at_the_next_check(worker, meanwhile, task):
+def test_a_cancelled_operation_that_runs_hears_of_it_at_the_next_check(worker, meanwhile, task):
     meanwhile(cancel_only if connection.vendor == "sqlite" else lambda: elsewhere(cancel_only))
     task.delay()
     assert worker.deliver_one().state == "IGNORED"
@@ -140,7 +140,7 @@ def test_a_running_operation_is_told_at_the_next_check(worker, meanwhile, task):
     assert not Effect.objects.exists()
 
 
-def test_a_check_says_nothing_to_an_operation_that_goes_on(worker):
+def test_check_cancelled_does_nothing_to_an_operation_that_is_not_cancelled(worker):
     checks.delay()
     worker.drain()
     assert only().state == State.SUCCEEDED
@@ -165,7 +165,7 @@ def test_a_stale_instance_does_not_cancel_what_has_ended(worker):
     assert stale.cancel() is False
 
 
-def test_many_are_cancelled_in_a_fixed_number_of_statements(worker):
+def test_many_operations_are_cancelled_in_a_fixed_number_of_statements(worker):
     def count(number: int) -> int:
         charge.enqueue_many([(n,) for n in range(number, number * 2)])
         with statements() as found:
@@ -190,14 +190,14 @@ def test_a_queryset_cancels_only_what_it_found_and_what_is_pending(worker):
     assert Operation.objects.for_object(note).cancel() == 0
 
 
-def test_a_slice_is_cancelled_as_it_is(worker):
+def test_a_sliced_queryset_cancels_the_operations_of_the_slice(worker):
     charge.enqueue_many([(n,) for n in range(5)])
     assert Operation.objects.order_by("pk")[:2].cancel() == 2
     assert Operation.objects.pending().count() == 3
 
 
 @pytest.mark.parametrize("how", ["one", "many"])
-def test_in_a_transaction_that_is_rolled_back_nothing_is_cancelled(worker, how):
+def test_a_cancel_that_is_rolled_back_cancels_nothing(worker, how):
     operation = record.enqueue("a")
     with undone():
         assert operation.cancel() if how == "one" else Operation.objects.cancel()
@@ -206,7 +206,7 @@ def test_in_a_transaction_that_is_rolled_back_nothing_is_cancelled(worker, how):
     assert (only().state, Effect.objects.count()) == (State.SUCCEEDED, 1)
 
 
-def test_who_waits_for_the_result_hears_of_it_with_the_next_sweep(worker):
+def test_who_waits_for_the_result_hears_of_a_cancel_with_the_next_sweep(worker):
     result = record.delay("a")
     cancel_only()
     sweeper.sweep()
@@ -233,7 +233,7 @@ def test_a_cancelled_operation_is_queued_again_by_retry(worker):
     assert only().retry() is False
 
 
-def test_a_cancelled_child_leaves_a_chain_where_it_is(worker):
+def test_a_chain_does_not_go_on_after_a_cancelled_task(worker):
     result = (double.s(1) | double.s()).apply_async()
     Operation.objects.get().cancel()
     worker.drain()
@@ -241,7 +241,7 @@ def test_a_cancelled_child_leaves_a_chain_where_it_is(worker):
     assert result.parent.state == "REVOKED"
 
 
-def test_a_revoke_does_not_need_workers_to_remember(worker):
+def test_a_revoked_operation_is_cancelled_though_no_worker_remembers(worker):
     operation = record.enqueue("a")
     message = worker.take_one()
     operation.cancel()
@@ -251,7 +251,7 @@ def test_a_revoke_does_not_need_workers_to_remember(worker):
 
 
 @pytest.mark.parametrize("reason", [gettext_lazy("no longer wanted"), ValueError("no longer wanted"), 5], ids=label)
-def test_a_reason_of_another_type_is_kept_as_text(worker, monkeypatch, caplog, reason):
+def test_the_reason_of_a_cancel_may_be_of_another_type_and_is_kept_as_text(worker, monkeypatch, caplog, reason):
     heard: list[str] = []
 
     def receiver(operation: Operation, **kwargs: object) -> None:
@@ -269,7 +269,7 @@ def test_a_reason_of_another_type_is_kept_as_text(worker, monkeypatch, caplog, r
     assert app.AsyncResult(str(second.pk)).state == "REVOKED"
 
 
-def test_the_reason_may_be_any_text(worker):
+def test_the_reason_of_a_cancel_may_be_any_text(worker):
     operation = record.enqueue("a")
     operation.cancel("\x00 and \ud800")
     assert only().error

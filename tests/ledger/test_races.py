@@ -12,7 +12,7 @@ T = TypeVar("T")
 CALLERS = 6
 
 
-def test_one_of_many_claims_wins(worker):
+def test_of_many_claims_at_once_one_wins(worker):
     for number in range(5):
         pk = record.enqueue(number).pk
         answers = at_once(*[lambda pk=pk: ledger.claim(pk, "racer", 30, None).claimed] * CALLERS)
@@ -20,7 +20,7 @@ def test_one_of_many_claims_wins(worker):
     assert set(Operation.objects.values_list("attempt", flat=True)) == {1}
 
 
-def test_either_the_cancel_or_the_settling_wins(worker):
+def test_of_a_cancel_and_a_settle_at_once_one_wins(worker):
     for number in range(10):
         operation = ledger.claim(record.enqueue(number).pk, "racer", 30, None).operation
         settled, cancelled = at_once(
@@ -32,12 +32,12 @@ def test_either_the_cancel_or_the_settling_wins(worker):
         assert operation.state == (State.SUCCEEDED if settled else State.CANCELLED)
 
 
-def test_one_of_many_cancels_ends_it(worker):
+def test_of_many_cancels_at_once_one_ends_the_operation(worker):
     pk = record.enqueue("a").pk
     assert sorted(at_once(*[lambda: Operation.objects.get(pk=pk).cancel()] * CALLERS)).count(True) == 1
 
 
-def test_one_of_many_retries_queues_it_again(worker):
+def test_of_many_retries_at_once_one_queues_the_operation_again(worker):
     operation = record.enqueue("a")
     operation.cancel()
     worker.take()

@@ -54,7 +54,7 @@ def heard() -> Iterator[Listener]:
     ],
 )
 @pytest.mark.parametrize("how", ["delay", "apply"])
-def test_each_transition_is_announced_once_and_after_its_commit(worker, heard, action, names, how):
+def test_each_transition_sends_its_signal_once_and_after_its_commit(worker, heard, action, names, how):
     act.apply((action,)) if how == "apply" else act.delay(action)
     worker.drain()
     assert heard == names
@@ -63,7 +63,7 @@ def test_each_transition_is_announced_once_and_after_its_commit(worker, heard, a
     assert {carried["sender"] for carried in heard.carried} == {Operation}
 
 
-def test_a_cancel_is_announced_once(worker, heard):
+def test_a_cancel_sends_its_signal_once(worker, heard):
     operation = record.enqueue("a")
     operation.cancel("why")
     operation.cancel()
@@ -72,14 +72,14 @@ def test_a_cancel_is_announced_once(worker, heard):
     assert heard.carried[1]["operation"].error == "why"
 
 
-def test_many_cancels_are_announced_one_by_one(worker, heard):
+def test_a_cancel_of_many_operations_sends_a_signal_for_each(worker, heard):
     charge.enqueue_many([(1,), (2,)])
     Operation.objects.cancel()
     assert heard == ["enqueued", "enqueued", "cancelled", "cancelled"]
     assert len({carried["operation"].pk for carried in heard.carried}) == 2
 
 
-def test_a_failure_carries_its_exception_and_a_retry_its_delay(worker, heard):
+def test_the_signal_of_a_failure_carries_its_exception_and_that_of_a_retry_its_delay(worker, heard):
     act.delay("flaky", until=100)
     worker.drain()
     by_name = dict(zip(heard, heard.carried, strict=True))
@@ -87,7 +87,7 @@ def test_a_failure_carries_its_exception_and_a_retry_its_delay(worker, heard):
     assert 0 < by_name["retried"]["delay"] <= 1
 
 
-def test_a_lost_worker_is_announced(worker, heard):
+def test_an_operation_of_a_lost_worker_sends_a_signal(worker, heard):
     operation = record.enqueue("a")
     ledger.claim(operation.pk, "dies", 30, None)
     worker.pass_time(31)
@@ -95,7 +95,7 @@ def test_a_lost_worker_is_announced(worker, heard):
     assert heard == ["enqueued", "started", "requeued"]
 
 
-def test_nothing_is_announced_of_what_is_rolled_back(worker, heard):
+def test_no_signal_is_sent_of_what_is_rolled_back(worker, heard):
     with undone():
         record.delay("a")
     operation = record.enqueue("b")
@@ -104,14 +104,14 @@ def test_nothing_is_announced_of_what_is_rolled_back(worker, heard):
     assert heard == ["enqueued"]
 
 
-def test_nothing_is_announced_before_the_commit(worker, heard):
+def test_no_signal_is_sent_before_the_commit(worker, heard):
     with transaction.atomic():
         record.delay("a")
         assert heard == []
     assert heard == ["enqueued"]
 
 
-def test_a_duplicate_is_not_announced(worker, heard):
+def test_a_duplicate_sends_no_signal(worker, heard):
     double.delay(1)
     double.delay(1)
     message = worker.take_one()
@@ -122,13 +122,13 @@ def test_a_duplicate_is_not_announced(worker, heard):
     assert heard == ["enqueued", "started", "succeeded"]
 
 
-def test_a_message_without_a_row_is_announced_when_it_starts(worker, heard):
+def test_a_message_without_a_row_sends_a_signal_when_it_starts(worker, heard):
     app.send_task(record.name, ("a",))
     worker.drain()
     assert heard == ["started", "succeeded"]
 
 
-def test_a_receiver_that_raises_does_no_harm(worker, heard, caplog):
+def test_a_signal_receiver_that_raises_does_no_harm(worker, heard, caplog):
     def explode(**kwargs: Any) -> None:
         raise ValueError("the receiver's own")
 
@@ -160,7 +160,7 @@ def test_each_transition_is_one_log_line_with_task_key_id_and_attempt(worker, ca
     ("action", "level", "reason"),
     [("raise", logging.ERROR, "ValueError: no"), ("flaky", logging.WARNING, "ConnectionError: not yet")],
 )
-def test_what_went_wrong_is_logged_loud_with_the_reason(worker, caplog, action, level, reason):
+def test_a_failure_is_logged_as_a_warning_or_error_with_the_reason(worker, caplog, action, level, reason):
     act.delay(action)
     worker.drain()
     records = [entry for entry in caplog.records if entry.name == "django_task_safety" and entry.levelno == level]
@@ -168,7 +168,7 @@ def test_what_went_wrong_is_logged_loud_with_the_reason(worker, caplog, action, 
     assert all(reason in entry.getMessage() for entry in records)
 
 
-def test_without_listeners_nothing_is_prepared(worker, caplog):
+def test_without_receivers_no_signal_is_prepared(worker, caplog):
     caplog.set_level(logging.ERROR, "django_task_safety")
     with transaction.atomic():
         record.delay("a")

@@ -1,4 +1,4 @@
-"""An operation stays tied to the object that its attempt works on, through replacements and newer arguments."""
+"""An operation's subject is the object that its attempt works on, through replacements and newer arguments."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ from tests.testapp.models import Machine, Page
 State = Operation.State
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MEDDLE = []
+DURING_BODY = []
 
 
 @safe_task(bind=True)
@@ -28,22 +28,22 @@ def replaces(self, obj, other, task):
 
 @idempotent_task(key="number", on_duplicate="replace", on_delete=PROTECT, atomic=False)
 def latest(obj, number):
-    for meddle in MEDDLE:
-        meddle()
+    for action in DURING_BODY:
+        action()
     return str(obj)
 
 
 @idempotent_task(key="number", on_duplicate="replace", atomic=False)
 def newest(obj, number):
-    for meddle in MEDDLE:
-        meddle()
+    for action in DURING_BODY:
+        action()
     return str(obj)
 
 
 @idempotent_task(key="number", on_duplicate="replace", lock="copy", atomic=False)
 def latest_locked(obj, number):
-    for meddle in MEDDLE:
-        meddle()
+    for action in DURING_BODY:
+        action()
 
 
 @safe_task(bind=True)
@@ -54,9 +54,9 @@ def goes_on_with(self, obj, other=None):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_meddles():
+def _no_actions_are_left():
     yield
-    MEDDLE.clear()
+    DURING_BODY.clear()
 
 
 def deleted_elsewhere(obj):
@@ -73,7 +73,7 @@ def two(model):
     return model.objects.create(pk=1), model.objects.create(pk=2)
 
 
-def test_a_replacement_protects_its_own_object(worker):
+def test_a_task_that_replaces_another_protects_its_own_object(worker):
     first, second = two(Page)
     result = replaces.delay(first, second, "protects")
     worker.deliver_one()
@@ -87,7 +87,7 @@ def test_a_replacement_protects_its_own_object(worker):
     assert not Page.objects.exists()
 
 
-def test_a_replacement_takes_its_own_lock(worker):
+def test_a_task_that_replaces_another_takes_its_own_lock(worker):
     first, second = two(Machine)
     replaces.delay(first, second, "copies")
     worker.deliver_one()
@@ -99,7 +99,7 @@ def test_a_replacement_takes_its_own_lock(worker):
     assert not second.is_locked()
 
 
-def test_a_replacement_whose_lock_is_held_fails_with_the_reason(worker):
+def test_a_task_that_replaces_another_fails_with_the_reason_where_its_lock_is_held(worker):
     first, second = two(Machine)
     result = replaces.delay(first, second, "copies")
     with second.lock("copy"):
@@ -115,14 +115,14 @@ def test_newer_arguments_do_not_take_the_protection_from_what_runs(worker):
     refusals = []
 
     def overtaken():
-        MEDDLE.clear()
+        DURING_BODY.clear()
         with pytest.raises(KeyReused, match="another object"):
             latest.delay(second, 1)
         latest.delay(first, 1)
         with ThreadPoolExecutor() as pool:
             refusals.append(pool.submit(deleted_elsewhere, first).result(30))
 
-    MEDDLE.append(overtaken)
+    DURING_BODY.append(overtaken)
     worker.drain()
     assert [type(refusal) for refusal in refusals] == [ObjectLocked]
     assert Operation.objects.get().state == State.SUCCEEDED
@@ -133,11 +133,11 @@ def test_newer_arguments_that_protect_nothing_take_over_when_the_running_attempt
     newest.delay(first, 1)
 
     def overtaken():
-        MEDDLE.clear()
+        DURING_BODY.clear()
         newest.delay(second, 1)
         assert Operation.objects.get().subject == first
 
-    MEDDLE.append(overtaken)
+    DURING_BODY.append(overtaken)
     worker.deliver_one()
     operation = Operation.objects.get()
     assert (operation.state, operation.subject) == (State.QUEUED, second)
@@ -170,16 +170,16 @@ def interrupted(pk):
 
 
 @pytest.mark.parametrize("ends", [retried, lost_with_its_lease, lost_with_its_child, hung, interrupted])
-def test_they_take_over_also_where_that_attempt_ended_in_another_way(worker, ends):
+def test_newer_arguments_take_over_however_the_running_attempt_ended(worker, ends):
     first, second = two(Page)
     newest.delay(first, 1)
 
     def overtaken():
-        MEDDLE.clear()
+        DURING_BODY.clear()
         newest.delay(second, 1)
         ends(Operation.objects.get().pk)
 
-    MEDDLE.append(overtaken)
+    DURING_BODY.append(overtaken)
     # As in test_endings: Celery makes something else of it here.
     with pytest.raises((SystemExit, TypeError)) if ends is interrupted else nullcontext():
         worker.deliver_one()
@@ -191,7 +191,7 @@ def test_they_take_over_also_where_that_attempt_ended_in_another_way(worker, end
     assert Operation.objects.get().state == State.CANCELLED
 
 
-def test_a_retry_with_another_object_is_tied_to_that(worker):
+def test_a_retry_with_another_object_makes_that_the_operations_subject(worker):
     first, second = two(Page)
     result = goes_on_with.delay(first, second)
     worker.deliver_one()
@@ -209,13 +209,13 @@ def test_newer_arguments_that_need_another_lock_than_what_runs_are_refused(worke
     refusals = []
 
     def overtaken():
-        MEDDLE.clear()
+        DURING_BODY.clear()
         with pytest.raises(KeyReused) as refusal:
             latest_locked.delay(second, 1)
         refusals.append(refusal)
         latest_locked.delay(first, 1)
 
-    MEDDLE.append(overtaken)
+    DURING_BODY.append(overtaken)
     worker.drain()
     assert len(refusals) == 1
     assert Operation.objects.get().state == State.SUCCEEDED
@@ -223,7 +223,7 @@ def test_newer_arguments_that_need_another_lock_than_what_runs_are_refused(worke
     assert not second.is_locked()
 
 
-def test_a_queued_operation_moves_to_the_object_of_its_newer_arguments(worker):
+def test_newer_arguments_of_a_queued_operation_make_their_object_its_subject(worker):
     first, second = two(Machine)
     latest_locked.delay(first, 1)
     latest_locked.delay(second, 1)

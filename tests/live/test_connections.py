@@ -19,7 +19,7 @@ CALLS = 5
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"], indirect=True)
 @pytest.mark.parametrize("max_age", [600, 0])
-def test_the_setting_decides_except_in_greenlets(start_worker, pool, quick, max_age, monkeypatch):
+def test_conn_max_age_decides_what_is_kept_except_in_greenlets(start_worker, pool, quick, max_age, monkeypatch):
     if connection.vendor == "sqlite":
         pytest.skip("SQLite's connections are not kept")
     database = {**json.loads(os.environ["TASK_SAFETY_TEST_DATABASE"]), "CONN_MAX_AGE": max_age}

@@ -40,7 +40,7 @@ def test_an_operation_runs_once_and_its_outcome_is_stored(start_worker, pool):
         ("kill", State.SUCCEEDED, 2, 1),
     ],
 )
-def test_every_way_to_end_is_recorded(start_worker, action, state, attempt, effects):
+def test_every_way_in_which_an_attempt_can_end_is_recorded(start_worker, action, state, attempt, effects):
     start_worker()
     operation = act.enqueue(action)
     until(drained, timeout=45)
@@ -49,7 +49,7 @@ def test_every_way_to_end_is_recorded(start_worker, action, state, attempt, effe
     assert Effect.objects.filter(name=action).count() == effects
 
 
-def test_duplicates_in_a_canvas_replay_and_it_goes_on_exactly_once(start_worker):
+def test_a_canvas_with_duplicates_in_it_goes_on_exactly_once(start_worker):
     start_worker()
     chained = chain(double.s(4), double.s(), double.s())()
     summed = chord([double.s(100), double.s(100), double.s(101)])(total.s())

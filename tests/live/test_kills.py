@@ -44,14 +44,14 @@ def counts() -> Counter[tuple[str, str]]:
     return Counter(Effect.objects.values_list("name", "key"))
 
 
-def test_nothing_is_lost_and_nothing_done_twice(start_worker):
+def test_killed_workers_lose_nothing_and_do_nothing_twice(start_worker):
     work_under_kills(charge_slowly.delay, start_worker)
     until(lambda: not Operation.objects.pending().exists(), timeout=120)
     assert counts() == {(name, str(number)): 1 for number in NUMBERS for name in ("taken", "booked")}
     assert set(Operation.objects.values_list("state", flat=True)) == {"succeeded"}
 
 
-def test_the_control_loses_repeats_or_leaves_half_done(start_worker):
+def test_killed_workers_lose_repeat_or_leave_half_done_what_plain_tasks_do(start_worker):
     work_under_kills(plain_charge_slowly.delay, start_worker)
     # What was published twice is done twice in any case; it does not count.
     once = [str(number) for number in NUMBERS if number not in TWICE]

@@ -98,7 +98,7 @@ def test_a_paused_worker_that_wakes_up_late_changes_nothing(start_worker):
 
 
 @on_embedded
-def test_a_poison_task_fails_after_its_attempts_with_the_reason(start_worker):
+def test_a_task_that_kills_its_worker_fails_after_its_attempts_with_the_reason(start_worker):
     start_worker()
     operation = poison.enqueue()
     until(drained, timeout=90)

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
-def test_a_countdown_is_waited_for(start_worker):
+def test_a_worker_waits_for_a_countdown(start_worker):
     start_worker()
     record.delay("warm-up")
     until(lambda: not Operation.objects.pending().exists())

@@ -88,7 +88,7 @@ def test_a_lock_excludes_others_and_names_its_holder(machine):
         pass
 
 
-def test_taking_a_lock_and_giving_it_back_are_one_statement_each(machine, django_assert_num_queries):
+def test_acquiring_a_lock_and_releasing_it_are_one_statement_each(machine, django_assert_num_queries):
     with transaction.atomic():
         lock = machine.lock()
         with django_assert_num_queries(1):
@@ -115,13 +115,13 @@ def test_a_locked_object_cannot_be_deleted_not_even_by_the_holder(machine):
     assert not Machine.objects.exists()
 
 
-def test_locks_of_the_same_name_do_not_nest(machine):
+def test_two_locks_of_the_same_name_on_one_object_do_not_nest(machine):
     with machine.lock(), pytest.raises(ObjectLocked), machine.lock():
         pass
     assert not machine.is_locked()
 
 
-def test_one_waits_for_a_lock_as_long_as_one_says(machine):
+def test_a_lock_is_waited_for_as_long_as_the_caller_says(machine):
     holder = machine.lock().acquire()
     began = time.monotonic()
     refusal = elsewhere(again(machine).lock(wait=0.3).acquire)
@@ -173,7 +173,7 @@ def test_a_living_lock_is_renewed_beyond_its_lease(machine):
         assert type(elsewhere(again(machine).lock().acquire)) is ObjectLocked
 
 
-def test_who_lost_a_lock_cannot_release_it_and_is_told(machine):
+def test_releasing_a_lost_lock_raises_and_leaves_it_to_its_new_holder(machine):
     lost = machine.lock()
     lapse(lost.acquire())
     with again(machine).lock() as other:
@@ -195,7 +195,7 @@ def test_a_lost_lock_does_not_hide_the_blocks_own_error(machine):
         broken()
 
 
-def test_releasing_twice_is_an_error(machine):
+def test_releasing_a_lock_twice_is_an_error(machine):
     lock = machine.lock()
     lock.acquire()
     with pytest.raises(TaskSafetyError, match="already held"):
@@ -237,7 +237,7 @@ def test_whoever_writes_the_objects_row_does_not_hold_up_a_lock(machine):
 
 
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer at a time")
-def test_whoever_meets_a_lock_is_refused_at_once_while_the_row_is_written(machine):
+def test_a_held_lock_refuses_others_at_once_while_the_objects_row_is_written(machine):
     other = again(machine)
     with machine.lock(), transaction.atomic():
         Machine.objects.update(name="written")
@@ -271,7 +271,7 @@ def test_a_task_cannot_be_enqueued_while_code_holds_the_lock(machine):
 
 
 @pytest.mark.parametrize("end", ["cancel", "fail", "delete"])
-def test_however_a_task_ends_its_lock_is_free(machine, worker, end):
+def test_however_a_task_ends_its_lock_is_released(machine, worker, end):
     operation = (tasks.fails_locked if end == "fail" else tasks.copies).enqueue(machine)
     if end == "cancel":
         operation.cancel()
@@ -348,7 +348,7 @@ def test_a_message_without_a_row_that_meets_a_lock_fails_with_the_reason(machine
     assert "ObjectLocked" in failed.error
 
 
-def test_many_objects_are_locked_together_or_not_at_all(machine):
+def test_lock_all_locks_many_objects_or_none_of_them(machine):
     others = MachineFactory.create_batch(3)
     with lock_all([*others, machine, others[0]], "move") as operations:
         assert len(operations) == 4
@@ -388,7 +388,7 @@ def test_a_lock_that_cannot_work_is_refused(machine, values):
         machine.lock(**values)
 
 
-def test_locking_what_is_not_there_is_refused(machine):
+def test_locking_an_object_that_is_not_there_is_refused(machine):
     with pytest.raises(InvalidArguments, match="never saved"), Machine(name="new").lock():
         pass
     stale = again(machine)
@@ -452,7 +452,7 @@ def test_a_lock_taken_in_a_long_transaction_is_held_after_its_commit(machine):
     lock.release()
 
 
-def test_a_lock_that_is_given_back_before_the_commit_is_not_renewed_for_ever(machine):
+def test_a_lock_that_is_released_before_the_commit_is_not_renewed_for_ever(machine):
     with transaction.atomic(), machine.lock():
         pass
     assert heartbeat._held == {}
@@ -476,7 +476,7 @@ def test_errors_about_operations_survive_pickling_and_copying(machine):
 
 
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer at a time")
-def test_whoever_meets_a_lock_is_refused_at_once_while_the_row_is_locked_for_update(machine):
+def test_a_held_lock_refuses_others_at_once_while_the_objects_row_is_locked_for_update(machine):
     other = again(machine)
     with machine.lock(), transaction.atomic():
         Machine.objects.select_for_update().get(pk=machine.pk)
@@ -489,7 +489,7 @@ def test_whoever_meets_a_lock_is_refused_at_once_while_the_row_is_locked_for_upd
         assert refusal.operation == task
 
 
-def test_an_update_of_a_queryset_of_values_is_guarded_too():
+def test_an_update_of_a_queryset_of_values_is_refused_for_a_locked_object_too():
     vault = VaultFactory()
     assert Vault.objects.values("name").update(name="b") == 1
     with vault.lock():
@@ -497,7 +497,7 @@ def test_an_update_of_a_queryset_of_values_is_guarded_too():
     assert Vault.objects.get().name == "b"
 
 
-def test_an_empty_update_is_not_refused():
+def test_an_update_of_no_rows_is_not_refused():
     assert Vault.objects.none().update(name="b") == 0
     assert Vault.objects.filter(name="nobody").update(name="b") == 0
 
@@ -518,7 +518,7 @@ def test_a_child_that_is_forked_inside_the_block_leaves_the_lock_to_its_parent(m
     assert not machine.is_locked()
 
 
-def test_a_lock_that_cannot_be_given_back_ends_with_its_lease(machine, monkeypatch):
+def test_a_lock_that_cannot_be_released_ends_with_its_lease(machine, monkeypatch):
     def away(*args, **kwargs):
         raise OperationalError("the server closed the connection")
 

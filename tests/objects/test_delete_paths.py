@@ -32,7 +32,7 @@ THROUGH = {
 
 
 @pytest.mark.parametrize("delete", THROUGH.values(), ids=THROUGH)
-def test_rows_between_many_to_many_objects_follow_the_policies(delete):
+def test_deletes_of_rows_between_many_to_many_objects_follow_the_tasks_on_delete(delete):
     row = through_row()
     operation = tasks.protects.enqueue(row)
     with pytest.raises(ObjectLocked):
@@ -46,7 +46,7 @@ def test_rows_between_many_to_many_objects_follow_the_policies(delete):
 
 
 @pytest.mark.parametrize("delete", [lambda folder: folder.delete(), lambda folder: Folder.objects.all().delete()])
-def test_children_by_a_generic_relation_follow_the_policies(delete):
+def test_deletes_of_children_by_a_generic_relation_follow_the_tasks_on_delete(delete):
     folder = Folder.objects.create(name="x")
     remark = Remark.objects.create(about=folder)
     operation = tasks.protects.enqueue(remark)
@@ -72,7 +72,7 @@ def delete_selected(client, page, **data):
 
 
 @pytest.mark.parametrize("delete", [delete_page, delete_selected])
-def test_the_admin_shows_what_protects_and_deletes_nothing(admin_client, delete):
+def test_the_admin_shows_the_operations_that_protect_an_object_and_deletes_nothing(admin_client, delete):
     page = PageFactory()
     operation = tasks.protects.enqueue(page)
     shown = admin_client.get(reverse("admin:testapp_page_delete", args=[page.pk])).content.decode()
@@ -87,7 +87,7 @@ def test_the_admin_shows_what_protects_and_deletes_nothing(admin_client, delete)
 
 
 @pytest.mark.parametrize("delete", [delete_page, delete_selected])
-def test_the_admin_cancels_when_it_deletes_and_not_when_it_asks(admin_client, delete):
+def test_the_admin_cancels_operations_when_it_deletes_and_not_when_it_asks(admin_client, delete):
     page = PageFactory()
     operation = tasks.cancelled_with.enqueue(page)
     delete(admin_client, page)

@@ -31,7 +31,7 @@ def test_deleting_a_protected_object_is_refused(path, around):
     assert_delete_is_refused(path, around)
 
 
-def test_an_ended_operation_protects_nothing(path, around):
+def test_an_ended_operation_protects_no_object(path, around):
     make, delete = path
     obj = make()
     tasks.protects.enqueue(obj).cancel()
@@ -40,7 +40,7 @@ def test_an_ended_operation_protects_nothing(path, around):
     assert not type(obj).objects.filter(pk=obj.pk).exists()
 
 
-def test_what_is_kept_and_waits_is_cancelled_with_a_hard_delete(path, around):
+def test_a_queued_operation_with_on_delete_keep_is_cancelled_with_a_hard_delete(path, around):
     make, delete = path
     obj = make()
     operation = tasks.keeps.enqueue(obj)
@@ -49,7 +49,7 @@ def test_what_is_kept_and_waits_is_cancelled_with_a_hard_delete(path, around):
     assert state(operation) == State.CANCELLED
 
 
-def test_a_delete_that_is_rolled_back_cancels_nothing(path):
+def test_a_delete_that_is_rolled_back_cancels_no_operation(path):
     make, delete = path
     obj = make()
     operation = tasks.cancelled_with.enqueue(obj)
@@ -59,7 +59,7 @@ def test_a_delete_that_is_rolled_back_cancels_nothing(path):
     assert state(operation) == State.QUEUED
 
 
-def test_a_null_relation_deletes_nothing():
+def test_deleting_what_a_null_on_delete_foreign_key_points_to_leaves_the_operations_alone():
     folder = FolderFactory()
     operation = tasks.protects.enqueue(CityFactory(folder=folder))
     folder.delete()
@@ -97,7 +97,7 @@ def test_a_delete_with_no_operations_costs_at_most_two_statements_more_than_djan
 
 
 @pytest.mark.parametrize("objects", [1, 3])
-def test_the_number_of_statements_grows_neither_with_operations_nor_with_objects(objects):
+def test_the_statements_of_a_delete_grow_neither_with_operations_nor_with_objects(objects):
     def count(each):
         for _ in range(objects):
             obj = CityFactory()
@@ -109,7 +109,7 @@ def test_the_number_of_statements_grows_neither_with_operations_nor_with_objects
     assert count(1) == count(50)
 
 
-def test_the_admin_shows_what_protects_and_cancels_nothing_by_showing(rf):
+def test_the_admins_delete_page_shows_what_protects_and_cancels_nothing(rf):
     obj, other = PageFactory.create_batch(2)
     protecting, cancellable = tasks.protects.enqueue(obj), tasks.cancelled_with.enqueue(other)
     collector = NestedObjects(using="default", origin=obj)
@@ -189,7 +189,7 @@ def test_enqueueing_for_an_object_that_is_gone_is_refused_and_writes_nothing(tas
     assert not Operation.objects.exists()
 
 
-def test_an_operation_that_is_kept_may_be_enqueued_for_an_object_that_is_gone(worker):
+def test_a_task_with_on_delete_keep_may_be_enqueued_for_an_object_that_is_gone(worker):
     obj = PageFactory()
     Page.objects.filter(pk=obj.pk).delete()
     operation = tasks.keeps.enqueue(obj)
@@ -197,14 +197,14 @@ def test_an_operation_that_is_kept_may_be_enqueued_for_an_object_that_is_gone(wo
     assert state(operation) == State.CANCELLED
 
 
-def test_protecting_a_model_whose_deletes_look_at_nothing_is_refused():
+def test_a_task_with_on_delete_protect_is_refused_for_a_model_that_is_not_watched():
     from django_task_safety import InvalidOption
 
     with pytest.raises(InvalidOption, match="watch"):
         tasks.protects.enqueue(FolderFactory())
 
 
-def test_what_a_receiver_enqueues_while_the_object_goes_is_looked_at_too(around):
+def test_an_operation_that_a_receiver_enqueues_during_the_delete_is_cancelled_or_protects_too(around):
     obj, protected = PageFactory.create_batch(2)
 
     def reindex(instance, **kwargs):
@@ -222,7 +222,7 @@ def test_what_a_receiver_enqueues_while_the_object_goes_is_looked_at_too(around)
     assert Page.objects.get() == protected
 
 
-def test_protecting_needs_an_object_rather_than_its_id():
+def test_a_task_with_on_delete_protect_needs_an_object_rather_than_its_id():
     @safe_task(on_delete=PROTECT)
     def publish(note): ...
 

@@ -64,7 +64,7 @@ def rows(obj):
     return type(obj).objects.filter(pk=obj.pk)
 
 
-def test_a_protected_row_is_not_deleted(obj, delete):
+def test_a_protected_row_is_not_deleted_by_sql_either(obj, delete):
     operation, cancelled = tasks.protects.enqueue(obj), tasks.cancelled_with.enqueue(obj)
     with pytest.raises(IntegrityError) as refusal, transaction.atomic():
         delete(obj)
@@ -80,7 +80,7 @@ def test_a_protected_row_is_not_deleted(obj, delete):
     assert state(operation) == state(cancelled) == State.QUEUED
 
 
-def test_deleting_a_row_cancels_what_is_pending_on_it(obj, delete):
+def test_deleting_a_guarded_row_by_sql_cancels_what_is_pending_on_it(obj, delete):
     waiting, running = tasks.cancelled_with.enqueue(obj, 1), tasks.cancelled_with.enqueue(obj, 2)
     Operation.objects.filter(pk=running.pk).update(state=State.RUNNING, token=uuid.uuid4(), deadline_at=timezone.now())
     kept, kept_running = tasks.keeps.enqueue(obj, 1), tasks.keeps.enqueue(obj, 2)
@@ -96,7 +96,7 @@ def test_deleting_a_row_cancels_what_is_pending_on_it(obj, delete):
     assert state(ended) == State.SUCCEEDED
 
 
-def test_a_delete_that_is_rolled_back_cancels_nothing(obj, delete):
+def test_a_guarded_delete_that_is_rolled_back_cancels_nothing(obj, delete):
     operation = tasks.cancelled_with.enqueue(obj)
     with transaction.atomic():
         delete(obj)
@@ -105,7 +105,7 @@ def test_a_delete_that_is_rolled_back_cancels_nothing(obj, delete):
 
 
 @pytest.mark.parametrize("task", [tasks.protects, tasks.cancelled_with, tasks.keeps])
-def test_an_object_with_another_key_stays_out_of_it(task, guarded):
+def test_a_guarded_delete_leaves_the_operations_of_objects_with_other_keys_alone(task, guarded):
     one, other = City.objects.create(code="1"), City.objects.create(code="11")
     operation = task.enqueue(other)
     # The same key, but of another model.
@@ -149,7 +149,7 @@ def lock_of_code(page, ends):
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", None])
-def test_a_lock_protects_until_its_lease_runs_out(zone, settings, transactional_db):
+def test_a_lock_protects_a_guarded_row_until_its_lease_runs_out(zone, settings, transactional_db):
     if zone is not None:
         settings.USE_TZ, settings.TIME_ZONE = False, zone
     connection.close()
@@ -176,7 +176,7 @@ def knows(zone):
         return cursor.fetchone()[0] is not None
 
 
-def test_a_statement_about_many_rows_is_refused_as_a_whole(guarded):
+def test_a_delete_of_many_rows_is_refused_as_a_whole_where_one_is_protected(guarded):
     pages = [Page.objects.create(title=str(number)) for number in range(3)]
     cancelled = [tasks.cancelled_with.enqueue(page) for page in pages]
     protecting = tasks.protects.enqueue(pages[1])
@@ -200,7 +200,7 @@ def test_djangos_own_deletes_of_guarded_rows_are_refused_with_the_error_that_nam
 
 @pytest.mark.parametrize("make", OBJECTS)
 @pytest.mark.parametrize("policy", ["cancel", "protect", "keep"])
-def test_a_running_task_that_deletes_its_object_is_spared(worker, guarded, make, policy):
+def test_the_guard_spares_a_running_task_that_deletes_its_object(worker, guarded, make, policy):
     obj = OBJECTS[make]()
     result = tasks.deletes.delay(obj)
     Operation.objects.filter(pk=result.id).update(on_delete=policy)
@@ -211,7 +211,7 @@ def test_a_running_task_that_deletes_its_object_is_spared(worker, guarded, make,
     assert not rows(obj).exists()
 
 
-def test_what_a_task_was_spared_protects_again_in_the_next_attempt(worker, guarded):
+def test_the_guard_spares_an_attempt_and_not_the_one_after_it(worker, guarded):
     """The exemption is one of an attempt, not of a connection."""
     obj = Page.objects.create(title="a")
     result = tasks.deletes_and_fails.delay(obj)
@@ -223,7 +223,7 @@ def test_what_a_task_was_spared_protects_again_in_the_next_attempt(worker, guard
     assert rows(obj).exists()
 
 
-def test_it_goes_as_it_came(transactional_db):
+def test_the_guard_in_the_database_is_removed_without_a_trace(transactional_db):
     page = Page.objects.create(title="a")
     tasks.protects.enqueue(page)
     before = objects_in_the_database()
@@ -245,7 +245,7 @@ def objects_in_the_database():
         return {name for (name,) in cursor.fetchall()}
 
 
-def test_it_may_be_applied_again(guarded):
+def test_the_guard_in_the_database_may_be_installed_again(guarded):
     with installed("page"):
         page = Page.objects.create(title="a")
         tasks.protects.enqueue(page)
@@ -268,21 +268,21 @@ def named(name, **options):
 
 
 @pytest.mark.parametrize(("name", "said"), [("Nothing", "no model"), ("PinnedPage", "proxy"), ("Legacy", "unmanaged")])
-def test_a_model_that_has_no_table_of_its_own_is_refused(name, said, transactional_db):
+def test_guard_deletes_refuses_a_model_that_has_no_table_of_its_own(name, said, transactional_db):
     state = project_state()
     state.add_model(named("Legacy", managed=False))
     with pytest.raises(GuardImpossible, match=said):
         migrate(GuardDeletes(name), state)
 
 
-def test_a_primary_key_that_operations_cannot_name_is_refused(transactional_db):
+def test_guard_deletes_refuses_a_primary_key_that_operations_cannot_name(transactional_db):
     state = project_state()
     state.add_model(ModelState("testapp", "Odd", [("id", models.FloatField(primary_key=True))]))
     with pytest.raises(InvalidArguments, match="FloatField"):
         migrate(GuardDeletes("Odd"), state)
 
 
-def test_a_child_with_a_primary_key_of_its_own_is_refused(transactional_db):
+def test_guard_deletes_refuses_a_child_with_a_primary_key_of_its_own(transactional_db):
     link = models.OneToOneField("testapp.page", models.CASCADE, parent_link=True)
     own = ModelState("testapp", "Own", [("own", models.BigAutoField(primary_key=True)), ("page", link)])
     own.bases = ("testapp.page",)
@@ -294,20 +294,20 @@ def test_a_child_with_a_primary_key_of_its_own_is_refused(transactional_db):
         migrate(GuardDeletes("Below"), state)
 
 
-def test_operations_in_another_database_are_refused(settings, monkeypatch, transactional_db):
+def test_guard_deletes_refuses_operations_in_another_database(settings, monkeypatch, transactional_db):
     monkeypatch.setitem(settings.DATABASES, "elsewhere", {})
     settings.TASK_SAFETY = {"DATABASE": "elsewhere"}
     with pytest.raises(GuardImpossible, match="'elsewhere'"):
         migrate(GuardDeletes("Page"))
 
 
-def test_without_the_table_of_operations_the_error_names_the_dependency(monkeypatch, transactional_db):
+def test_guard_deletes_without_the_table_of_operations_names_the_missing_dependency(monkeypatch, transactional_db):
     monkeypatch.setattr(Operation._meta, "db_table", "not_there_yet")
     with pytest.raises(GuardImpossible, match="0001_initial"):
         migrate(GuardDeletes("Page"))
 
 
-def test_a_router_may_keep_it_out(settings, transactional_db):
+def test_a_database_router_may_keep_the_guard_out(settings, transactional_db):
     class Nowhere:
         def allow_migrate(self, db, app_label, **hints):
             return False
@@ -318,7 +318,7 @@ def test_a_router_may_keep_it_out(settings, transactional_db):
     assert objects_in_the_database() == before
 
 
-def test_a_migration_file_can_be_written_of_it():
+def test_guard_deletes_can_be_written_to_a_migration_file():
     operation = GuardDeletes("Page")
     assert operation.describe() == "Guard deletes of model Page"
     assert operation.migration_name_fragment == "guard_deletes_page"
@@ -331,13 +331,13 @@ def test_a_migration_file_can_be_written_of_it():
     assert (type(again), again.name) == (GuardDeletes, "Page")
 
 
-def test_squashing_keeps_it_in_its_place():
+def test_squashing_migrations_keeps_guard_deletes_in_its_place():
     page = migrations.CreateModel("Page", [("id", models.BigAutoField(primary_key=True))])
     guard, delete = GuardDeletes("Page"), migrations.DeleteModel("Page")
     assert MigrationOptimizer().optimize([page, guard, delete], "testapp") == [page, guard, delete]
 
 
-def test_the_sql_can_be_shown_without_the_table(monkeypatch, transactional_db):
+def test_sqlmigrate_shows_the_guard_without_the_table_of_operations(monkeypatch, transactional_db):
     monkeypatch.setattr(Operation._meta, "db_table", "not_there_yet")
     with connection.schema_editor(collect_sql=True) as editor:
         GuardDeletes("City").database_forwards("testapp", editor, unchanged_state(), unchanged_state())
@@ -345,7 +345,7 @@ def test_the_sql_can_be_shown_without_the_table(monkeypatch, transactional_db):
 
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="what else flushes with a DELETE has no such switch")
-def test_whoever_turns_off_foreign_keys_turns_off_the_guard(guarded):
+def test_turning_off_foreign_keys_turns_off_the_guard_in_sqlite(guarded):
     page = Page.objects.create(title="a")
     operation = tasks.protects.enqueue(page)
     with connection.constraint_checks_disabled():
@@ -355,12 +355,12 @@ def test_whoever_turns_off_foreign_keys_turns_off_the_guard(guarded):
 
 
 @pytest.mark.parametrize("given", [Page, "testapp.Page", "", None], ids=label)
-def test_what_is_no_models_name_is_refused(given):
+def test_guard_deletes_refuses_what_is_no_models_name(given):
     with pytest.raises(InvalidOption, match="takes a model's name"):
         GuardDeletes(given)
 
 
-def test_the_tables_can_be_flushed(guarded):
+def test_guarded_tables_can_be_flushed(guarded):
     tasks.protects.enqueue(Page.objects.create(title="a"))
     if connection.vendor == "sqlite":
         # Which deletes row by row, in no order: what protects goes first.
@@ -433,7 +433,7 @@ class TestCascadesOfTheDatabase:
 
 
 @pytest.mark.skipif(DB_CASCADE is None or connection.vendor != "mysql", reason="only there it matters")
-def test_a_circle_of_cascades_is_refused(transactional_db):
+def test_guard_deletes_refuses_a_circle_of_cascades(transactional_db):
     link = models.ForeignKey("self", DB_CASCADE, null=True)
     state = project_state()
     state.add_model(ModelState("testapp", "Tree", [("id", models.BigAutoField(primary_key=True)), ("up", link)]))
@@ -473,7 +473,7 @@ two_writers = pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite h
 @two_writers
 @pytest.mark.parametrize("task", [tasks.protects, tasks.cancelled_with])
 @pytest.mark.parametrize("look_first", [False, True], ids=["", "in a transaction that has looked before"])
-def test_a_delete_that_waited_for_an_enqueue_sees_its_operation(obj, task, look_first):
+def test_a_guarded_delete_that_waited_for_an_enqueue_sees_its_operation(obj, task, look_first):
     with transaction.atomic():
         operation = task.enqueue(obj)
 
@@ -496,7 +496,7 @@ def test_a_delete_that_waited_for_an_enqueue_sees_its_operation(obj, task, look_
 
 @two_writers
 @pytest.mark.parametrize("commits", [True, False])
-def test_an_enqueue_that_waited_for_a_delete_finds_no_object(obj, commits):
+def test_an_enqueue_that_waited_for_a_guarded_delete_finds_no_object(obj, commits):
     if isinstance(obj, Chapter) and connection.vendor == "mysql":
         pytest.skip("it need not wait: the page stays")
     with transaction.atomic():
@@ -514,7 +514,7 @@ def test_an_enqueue_that_waited_for_a_delete_finds_no_object(obj, commits):
 
 
 @two_writers
-def test_a_statement_that_reads_other_tables_deletes_too(guarded):
+def test_the_guard_follows_a_delete_whose_statement_reads_other_tables(guarded):
     chapter = Chapter.objects.create(title="c")
     operation = tasks.cancelled_with.enqueue(chapter)
     found = Chapter.objects.filter(title="c")

@@ -80,7 +80,7 @@ def test_a_delete_that_meets_an_uncommitted_enqueue_waits_and_cancels_it(in_thre
     assert Operation.objects.get().state == State.CANCELLED
 
 
-def test_a_refusal_that_comes_late_leaves_the_callers_transaction_usable(in_thread):
+def test_a_delete_that_is_refused_after_waiting_leaves_the_callers_transaction_usable(in_thread):
     obj = page()
 
     def deletes_and_goes_on():
@@ -98,7 +98,7 @@ def test_a_refusal_that_comes_late_leaves_the_callers_transaction_usable(in_thre
 
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer at a time")
 @pytest.mark.parametrize("make", [PageFactory, ChapterFactory])
-def test_what_comes_in_between_the_look_and_the_delete_is_seen(in_thread, make):
+def test_an_operation_enqueued_between_a_deletes_look_and_the_delete_is_seen(in_thread, make):
     """The first look found nothing; the operation is committed before the rows are deleted."""
     obj = make()
     model = type(obj)
@@ -140,7 +140,7 @@ def test_a_delete_that_meets_an_uncommitted_lock_is_refused_or_waits_for_it(in_t
     assert Machine.objects.exists()
 
 
-def test_of_many_who_want_a_lock_one_gets_it():
+def test_of_many_who_take_a_lock_at_once_one_gets_it():
     machine = MachineFactory()
     start = threading.Barrier(6)
 
@@ -163,7 +163,7 @@ def test_of_many_who_want_a_lock_one_gets_it():
     heartbeat.stop(taken[0].pk)
 
 
-def test_of_many_who_enqueue_a_task_with_a_lock_one_gets_it(worker):
+def test_of_many_who_enqueue_a_task_with_a_lock_at_once_one_gets_it(worker):
     obj = page()
     start = threading.Barrier(6)
 
@@ -185,20 +185,20 @@ def test_of_many_who_enqueue_a_task_with_a_lock_one_gets_it(worker):
 
 def test_a_running_task_whose_object_is_deleted_meanwhile_cannot_commit(worker, in_thread):
     obj = page()
-    operation = tasks.meddles.enqueue(obj)
+    operation = tasks.runs_actions.enqueue(obj)
     deleted = []
 
-    def meddle():
+    def rival():
         if connection.vendor == "sqlite":
             # One writer: the delete comes after the attempt.
             return
         deleted.append(in_thread(Page.objects.get(pk=obj.pk).delete).result(30))
 
-    tasks.MEDDLE.append(meddle)
+    tasks.DURING_BODY.append(rival)
     try:
         worker.deliver_one()
     finally:
-        tasks.MEDDLE.clear()
+        tasks.DURING_BODY.clear()
     operation.refresh_from_db()
     if deleted:
         assert not isinstance(deleted[0], Exception)
@@ -213,11 +213,11 @@ def test_a_delete_that_meets_an_uncommitted_claims_body_decides_either_way(worke
     obj = page()
     operation = tasks.touches.enqueue(obj)
     late = []
-    tasks.MEDDLE.append(lambda: late.append(in_thread(Page.objects.get(pk=obj.pk).delete)))
+    tasks.DURING_BODY.append(lambda: late.append(in_thread(Page.objects.get(pk=obj.pk).delete)))
     try:
         worker.deliver_one()
     finally:
-        tasks.MEDDLE.clear()
+        tasks.DURING_BODY.clear()
     assert not isinstance(late[0].result(30), Exception)
     operation.refresh_from_db()
     assert operation.state == State.SUCCEEDED
@@ -238,7 +238,7 @@ def test_cancelling_and_claiming_at_once_ends_one_way_or_the_other(worker, in_th
         assert not Page.objects.filter(pk=obj.pk).exists()
 
 
-def test_deletes_and_enqueues_of_many_leave_no_protected_object_deleted(worker):
+def test_many_deletes_and_enqueues_at_once_leave_no_protected_object_deleted(worker):
     pages = [page() for _ in range(12)]
     start = threading.Barrier(2)
 

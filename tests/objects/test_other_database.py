@@ -26,14 +26,14 @@ def page():
     return Page.objects.using("other").create(title="elsewhere")
 
 
-def test_deleting_an_object_cancels_its_operations(page):
+def test_deleting_an_object_in_another_database_cancels_its_operations(page):
     operation = tasks.cancelled_with.enqueue(page)
     assert list(page.operations.pending()) == [operation]
     page.delete()
     assert state(operation) == State.CANCELLED
 
 
-def test_they_are_cancelled_when_the_other_database_has_committed(page):
+def test_operations_are_cancelled_when_the_objects_other_database_has_committed(page):
     operation = tasks.cancelled_with.enqueue(page)
     with transaction.atomic(using="other"):
         Page.objects.using("other").all().delete()
@@ -41,7 +41,7 @@ def test_they_are_cancelled_when_the_other_database_has_committed(page):
     assert state(operation) == State.CANCELLED
 
 
-def test_a_delete_that_is_rolled_back_there_cancels_nothing(page):
+def test_a_delete_in_another_database_that_is_rolled_back_cancels_nothing(page):
     operation = tasks.cancelled_with.enqueue(page)
     with transaction.atomic(using="other"):
         page.delete()
@@ -49,7 +49,7 @@ def test_a_delete_that_is_rolled_back_there_cancels_nothing(page):
     assert state(operation) == State.QUEUED
 
 
-def test_what_protects_and_what_holds_a_lock_refuses(page):
+def test_operations_and_locks_protect_an_object_in_another_database(page):
     tasks.protects.enqueue(page)
     with transaction.atomic(using="other"):
         with pytest.raises(ObjectLocked):
@@ -65,7 +65,7 @@ def test_what_protects_and_what_holds_a_lock_refuses(page):
             machine.lock().acquire()
 
 
-def test_what_is_gone_there_is_not_enqueued_for(page):
+def test_an_object_that_is_gone_from_another_database_takes_no_operations(page):
     stale = Page.objects.using("other").get()
     page.delete()
     with pytest.raises(ObjectGone):
@@ -73,7 +73,7 @@ def test_what_is_gone_there_is_not_enqueued_for(page):
     assert not Operation.objects.filter(task=tasks.protects.name).exists()
 
 
-def test_a_soft_delete_there_follows_the_policies():
+def test_a_soft_delete_in_another_database_follows_the_tasks_on_delete():
     note = Note.objects.using("other").create(title="a")
     cancelled, kept = tasks.cancelled_with.enqueue(note), tasks.keeps.enqueue(note)
     note.delete()
@@ -88,7 +88,7 @@ def test_a_soft_delete_there_follows_the_policies():
     assert stale.is_removed
 
 
-def test_a_stale_save_there_resurrects_nothing(page):
+def test_a_stale_save_in_another_database_resurrects_nothing(page):
     stale = Page.objects.using("other").get()
     page.delete()
     stale.title = "back"

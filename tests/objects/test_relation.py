@@ -39,14 +39,14 @@ def test_an_object_knows_its_operations_and_no_others(obj):
     assert mine.subject == type(mine.subject).objects.get(pk=obj.pk)
 
 
-def test_cancel_ends_them_all(obj):
+def test_cancelling_an_objects_operations_ends_them_all(obj):
     operations = [cancelled_with.enqueue(obj, n) for n in range(3)]
     assert obj.operations.cancel() == 3
     assert not obj.operations.pending().exists()
     assert {Operation.objects.get(pk=one.pk).state for one in operations} == {State.CANCELLED}
 
 
-def test_a_queryset_counts_filters_excludes_and_orders_by_them(obj):
+def test_a_queryset_counts_filters_excludes_and_orders_by_operations(obj):
     model = type(obj)
     cancelled_with.enqueue(obj, 1)
     cancelled_with.enqueue(obj, 2).cancel()
@@ -59,7 +59,7 @@ def test_a_queryset_counts_filters_excludes_and_orders_by_them(obj):
     assert len(model.objects.order_by("operations__created_at")) == 2
 
 
-def test_one_statement_prefetches_those_of_many_objects(django_assert_num_queries):
+def test_one_statement_prefetches_the_operations_of_many_objects(django_assert_num_queries):
     for count, page in enumerate(PageFactory.create_batch(5)):
         for n in range(count):
             cancelled_with.enqueue(page, n)
@@ -68,7 +68,7 @@ def test_one_statement_prefetches_those_of_many_objects(django_assert_num_querie
         assert [len(page.operations.all()) for page in found] == [0, 1, 2, 3, 4]
 
 
-def test_a_child_its_parent_and_a_proxy_are_one_object():
+def test_a_child_its_parent_and_a_proxy_have_the_same_operations():
     chapter = ChapterFactory()
     operations = {
         cancelled_with.enqueue(chapter),
@@ -85,7 +85,7 @@ def test_an_unsaved_object_has_no_operations_and_says_so():
         Page(title="new").operations.all()
 
 
-def test_they_cannot_be_assigned():
+def test_the_operations_of_an_object_cannot_be_assigned():
     with pytest.raises(InvalidArguments, match="enqueue a task"):
         PageFactory().operations = []
 
@@ -152,7 +152,7 @@ def family():
 
 
 @pytest.mark.parametrize("which", range(3))
-def test_watching_one_name_of_a_row_watches_all_of_them(family, which):
+def test_watching_a_model_or_a_proxy_watches_all_its_rows_and_watching_a_child_only_that(family, which):
     plain, child, proxy = family
     assert watch(family[which]) is family[which]
     watched = {model for model in family if is_watched(model)}
@@ -171,7 +171,7 @@ def test_the_mixin_on_a_proxy_watches_the_model_itself(family):
     assert all(is_watched(model) for model in (Mixed, plain, child, proxy))
 
 
-def test_a_model_with_an_attribute_of_that_name_is_refused_and_nobody_is_watched_by_halves(family):
+def test_a_model_with_an_attribute_named_operations_cannot_be_watched_nor_in_part(family):
     plain, child, _ = family
     child.operations = "its own"
     with pytest.raises(InvalidArguments, match="PlainChild has an attribute"):
@@ -179,7 +179,7 @@ def test_a_model_with_an_attribute_of_that_name_is_refused_and_nobody_is_watched
     assert not is_watched(plain)
 
 
-def test_a_queryset_of_the_callers_can_be_prefetched(django_assert_num_queries):
+def test_operations_can_be_prefetched_with_a_queryset_of_the_callers(django_assert_num_queries):
     pages = PageFactory.create_batch(3)
     for page in pages:
         cancelled_with.enqueue(page, 1)

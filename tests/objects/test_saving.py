@@ -48,7 +48,7 @@ def test_a_second_save_starts_from_what_the_first_one_wrote():
     assert (fresh(mine).title, fresh(mine).copies) == ("theirs", 3)
 
 
-def test_a_value_that_is_put_back_is_written_back():
+def test_a_changed_value_that_is_set_back_is_written_again():
     mine = fresh(draft())
     for title in ("b", "a"):
         mine.title = title
@@ -56,14 +56,14 @@ def test_a_value_that_is_put_back_is_written_back():
     assert fresh(mine).title == "a"
 
 
-def test_auto_now_is_written_though_nothing_else_changed():
+def test_a_save_writes_auto_now_though_nothing_else_changed():
     mine = fresh(draft())
     before = mine.changed
     mine.save()
     assert fresh(mine).changed > before
 
 
-def test_signals_hear_of_a_plain_save():
+def test_receivers_of_post_save_see_a_save_without_update_fields():
     heard = []
 
     def hear(update_fields: Any, **kwargs: Any) -> None:
@@ -108,7 +108,7 @@ def update_and_refresh(instance: Draft) -> None:
 
 @pytest.mark.parametrize("model", [Draft, LongDraft])
 @pytest.mark.parametrize("act", [save_again, update_and_refresh])
-def test_what_a_receiver_of_post_save_writes_is_known(act, model):
+def test_what_a_receiver_of_post_save_saved_is_not_written_again(act, model):
     def receive(instance: Draft, created: bool, **kwargs: Any) -> None:
         if created:
             act(instance)
@@ -151,14 +151,14 @@ def test_what_a_receiver_of_post_save_makes_of_an_expression_is_written_by_the_n
     ],
     ids=label,
 )
-def test_json_that_differs_is_written(before, after):
+def test_a_save_writes_json_that_differs(before, after):
     mine = fresh(draft(data=before))
     mine.data = after
     mine.save()
     assert repr(fresh(mine).data) == repr(after)
 
 
-def test_json_that_changes_in_place_is_written():
+def test_a_save_writes_json_that_was_changed_in_place():
     mine = fresh(draft(data={"list": [1]}))
     mine.data["list"].append(2)
     mine.save()
@@ -167,7 +167,7 @@ def test_json_that_changes_in_place_is_written():
     assert fresh(mine).data == {"list": [1, 2, 3]}
 
 
-def test_json_that_does_not_change_is_left_to_others():
+def test_a_save_leaves_json_that_did_not_change_to_others():
     mine = fresh(draft(data={"list": [1]}))
     write(mine, data={"list": [2]})
     mine.title = "mine"
@@ -175,7 +175,7 @@ def test_json_that_does_not_change_is_left_to_others():
     assert fresh(mine).data == {"list": [2]}
 
 
-def test_binary_data_is_compared():
+def test_a_save_compares_binary_data():
     mine = fresh(draft(blob=b"old"))
     write(mine, blob=b"theirs")
     mine.title = "mine"
@@ -186,7 +186,7 @@ def test_binary_data_is_compared():
     assert bytes(fresh(mine).blob) == b"mine"
 
 
-def test_a_file_is_written_when_it_is_replaced_and_only_then(monkeypatch):
+def test_a_save_writes_a_file_field_only_when_it_was_replaced(monkeypatch):
     monkeypatch.setattr(Draft._meta.get_field("file"), "storage", InMemoryStorage())
     mine = fresh(draft())
     mine.file = ContentFile(b"one", name="one.txt")
@@ -203,7 +203,7 @@ def test_a_file_is_written_when_it_is_replaced_and_only_then(monkeypatch):
     assert fresh(mine).file.name == "two.txt"
 
 
-def test_an_expression_is_written_and_then_left_to_others():
+def test_a_save_writes_an_expression_once_and_then_leaves_the_column_to_others():
     mine = fresh(draft(copies=1))
     mine.copies = F("copies") + 1
     mine.save()
@@ -215,14 +215,14 @@ def test_an_expression_is_written_and_then_left_to_others():
     assert fresh(mine).copies == 9
 
 
-def test_update_fields_are_written_as_they_are_named():
+def test_a_save_with_update_fields_writes_exactly_those():
     mine = fresh(draft(text="old"))
     write(mine, text="theirs", title="theirs")
     mine.save(update_fields=["text"])
     assert (fresh(mine).text, fresh(mine).title) == ("old", "theirs")
 
 
-def test_a_deferred_column_that_was_loaded_later_is_known():
+def test_a_save_compares_a_deferred_column_that_was_loaded_later():
     given = draft(text="old")
     mine = Draft.objects.defer("text").get()
     assert mine.text == "old"
@@ -232,7 +232,7 @@ def test_a_deferred_column_that_was_loaded_later_is_known():
     assert fresh(given).text == "theirs"
 
 
-def test_refreshing_is_loading():
+def test_refresh_from_db_counts_as_loading_for_the_next_save():
     mine = fresh(draft())
     write(mine, text="theirs", copies=5)
     mine.text, mine.copies = "mine", 4
@@ -242,7 +242,7 @@ def test_refreshing_is_loading():
     assert (fresh(mine).text, fresh(mine).copies) == ("theirs again", 4)
 
 
-def test_refreshing_from_a_queryset_that_leaves_columns_out_keeps_changes():
+def test_refresh_from_db_with_deferred_columns_keeps_changes_to_them():
     mine = fresh(draft(text="old"))
     mine.text = "mine"
     mine.refresh_from_db(from_queryset=Draft.objects.only("title"))
@@ -260,13 +260,13 @@ def test_a_save_that_changes_nothing_is_one_statement():
     assert updates(queries) == []
 
 
-def test_update_or_create_works():
+def test_update_or_create_saves_what_changed():
     given = draft()
     Draft.objects.update_or_create(pk=given.pk, defaults={"text": "new"})
     assert fresh(given).text == "new"
 
 
-def test_each_table_gets_what_changed():
+def test_a_save_of_a_child_model_writes_to_each_table_what_changed():
     mine = fresh(LongDraft.objects.create(title="a", text="old", pages=1))
     write(mine, text="theirs", pages=9)
     mine.title = "mine"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.parametrize("options", [{}, {"update_fields": ["title"]}, {"force_update": True}], ids=label)
 @pytest.mark.parametrize("change", [True, False])
-def test_a_row_that_is_gone_stays_gone(options, change):
+def test_a_stale_save_does_not_bring_back_a_deleted_row(options, change):
     mine = fresh(draft())
     vanish(mine)
     if change:
@@ -31,7 +31,7 @@ def test_a_row_that_is_gone_stays_gone(options, change):
     assert not Draft.objects.exists()
 
 
-def test_what_was_created_here_is_not_brought_back_either():
+def test_a_stale_save_does_not_bring_back_a_row_that_the_instance_created():
     mine = draft()
     vanish(mine)
     mine.title = "mine"
@@ -40,7 +40,7 @@ def test_what_was_created_here_is_not_brought_back_either():
     assert not Draft.objects.exists()
 
 
-def test_what_was_created_in_bulk_is_not_brought_back_either():
+def test_a_stale_save_does_not_bring_back_a_row_that_was_created_in_bulk():
     (mine,) = Draft.objects.bulk_create([Draft(pk=7, title="a")])
     vanish(mine)
     with pytest.raises(ObjectGone):
@@ -48,7 +48,7 @@ def test_what_was_created_in_bulk_is_not_brought_back_either():
     assert not Draft.objects.exists()
 
 
-def test_the_outer_block_can_go_on_after_a_refusal():
+def test_the_outer_transaction_can_go_on_after_a_save_was_refused():
     mine = fresh(draft())
     vanish(mine)
     with transaction.atomic():
@@ -60,7 +60,7 @@ def test_the_outer_block_can_go_on_after_a_refusal():
     assert fresh(after).title == "after"
 
 
-def test_a_block_that_was_broken_before_stays_broken():
+def test_a_transaction_that_was_broken_before_a_refused_save_stays_broken():
     mine = fresh(draft())
     vanish(mine)
 
@@ -75,21 +75,21 @@ def test_a_block_that_was_broken_before_stays_broken():
     assert not Draft.objects.exists()
 
 
-def test_resurrecting_inserts_the_row_again():
+def test_save_with_resurrect_inserts_a_deleted_row_again():
     mine = fresh(draft(text="old"))
     vanish(mine)
     mine.save(resurrect=True)
     assert fresh(mine).text == "old"
 
 
-def test_resurrecting_writes_every_column():
+def test_save_with_resurrect_writes_every_column():
     mine = fresh(draft(text="old"))
     write(mine, text="theirs")
     mine.save(resurrect=True)
     assert fresh(mine).text == "old"
 
 
-def test_a_copy_without_a_primary_key_is_inserted():
+def test_a_save_of_a_copy_without_a_primary_key_inserts_a_row():
     mine = fresh(draft(text="old"))
     first = mine.pk
     mine.pk = None
@@ -101,14 +101,14 @@ def test_a_copy_without_a_primary_key_is_inserted():
     assert Draft.objects.filter(text="old").count() == 3
 
 
-def test_another_primary_key_is_inserted():
+def test_a_save_under_another_primary_key_inserts_a_row():
     mine = fresh(draft(text="old"))
     mine.pk += 100
     mine.save()
     assert Draft.objects.filter(text="old").count() == 2
 
 
-def test_a_primary_key_of_another_type_is_the_same_key():
+def test_a_primary_key_given_as_another_type_is_the_same_key_to_save():
     mine = fresh(draft())
     mine.pk = str(mine.pk)
     vanish(mine)
@@ -116,19 +116,19 @@ def test_a_primary_key_of_another_type_is_the_same_key():
         mine.save()
 
 
-def test_a_new_instance_with_a_primary_key_is_inserted():
+def test_a_save_of_a_new_instance_with_a_primary_key_inserts_a_row():
     Draft(pk=77, title="a").save()
     assert Draft.objects.get().pk == 77
 
 
-def test_force_insert_inserts():
+def test_a_save_with_force_insert_inserts_a_deleted_row():
     mine = fresh(draft())
     vanish(mine)
     mine.save(force_insert=True)
     assert Draft.objects.count() == 1
 
 
-def test_a_fixture_is_inserted():
+def test_loaddata_inserts_a_deleted_row():
     mine = draft()
     dumped = serializers.serialize("json", [mine])
     vanish(mine)
@@ -137,7 +137,7 @@ def test_a_fixture_is_inserted():
     assert fresh(mine).title == "a"
 
 
-def test_asave_keeps_the_rules():
+def test_asave_does_not_bring_back_a_deleted_row_either():
     mine = fresh(draft())
     vanish(mine)
     with pytest.raises(ObjectGone):
@@ -147,7 +147,7 @@ def test_asave_keeps_the_rules():
 
 
 @pytest.mark.parametrize("load", [lambda found: found.only("title"), lambda found: found.defer("text")])
-def test_a_deferred_instance_writes_what_changed(load):
+def test_a_save_of_a_deferred_instance_writes_what_changed(load):
     given = draft(text="old", copies=1)
     mine = load(Draft.objects).get()
     write(given, text="theirs", copies=5)
@@ -160,7 +160,7 @@ def test_a_deferred_instance_writes_what_changed(load):
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda obj: pickle.loads(pickle.dumps(obj))])
-def test_a_copy_of_the_instance_knows_as_much(again):
+def test_a_stale_save_of_a_copied_or_pickled_instance_brings_nothing_back(again):
     mine = fresh(draft(text="old", data={"list": [1]}, blob=b"1"))
     other = again(mine)
     write(mine, text="theirs")
@@ -173,7 +173,7 @@ def test_a_copy_of_the_instance_knows_as_much(again):
 
 
 @pytest.mark.parametrize("change", ["title", "pages", None])
-def test_a_child_that_is_gone_writes_nothing_to_its_parent(change):
+def test_a_stale_save_of_a_deleted_child_writes_nothing_to_its_parent(change):
     mine = fresh(LongDraft.objects.create(title="a", pages=1))
     LongDraft.objects.filter(pk=mine.pk).get().delete(keep_parents=True)
     if change:
@@ -188,7 +188,7 @@ def test_a_child_that_is_gone_writes_nothing_to_its_parent(change):
     assert not LongDraft.objects.exists()
 
 
-def test_a_child_whose_parent_is_gone_is_gone():
+def test_a_stale_save_of_a_child_whose_parent_is_deleted_is_refused():
     mine = fresh(LongDraft.objects.create(title="a", pages=1))
     vanish(mine)
     mine.pages = 5
@@ -198,7 +198,7 @@ def test_a_child_whose_parent_is_gone_is_gone():
     assert not LongDraft.objects.exists()
 
 
-def test_a_child_is_made_of_a_parent_as_ever():
+def test_a_child_row_is_added_to_an_existing_parent_as_in_django():
     parent = fresh(draft(text="old"))
     child = LongDraft(draft_ptr=parent, pages=3)
     child.__dict__.update(parent.__dict__)
@@ -206,7 +206,7 @@ def test_a_child_is_made_of_a_parent_as_ever():
     assert (fresh(child).text, fresh(child).pages) == ("old", 3)
 
 
-def test_another_database_gets_the_row():
+def test_a_save_to_another_database_inserts_the_row_there():
     mine = fresh(draft())
     vanish(mine)
     mine._state.db = "another"
@@ -214,7 +214,7 @@ def test_another_database_gets_the_row():
     assert fresh(mine).title == "a"
 
 
-def test_a_block_that_a_receiver_broke_stays_broken():
+def test_a_transaction_that_a_receiver_broke_during_a_save_stays_broken():
     gone = fresh(Note.objects.create(title="a"))
     fresh(gone).hard_delete()
 

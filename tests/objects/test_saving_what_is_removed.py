@@ -18,7 +18,7 @@ def removed(note: Note) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"update_fields": ["text"]}], ids=label)
 @pytest.mark.parametrize("change", ["title", None])
-def test_a_row_that_was_soft_deleted_is_gone(options, change):
+def test_a_stale_save_of_a_soft_deleted_row_is_refused(options, change):
     note = fresh(Note.objects.create(title="a"))
     removed(note)
     if change:
@@ -30,7 +30,7 @@ def test_a_row_that_was_soft_deleted_is_gone(options, change):
     assert fresh(note).title == "a"
 
 
-def test_a_deferred_instance_of_a_soft_deleted_row_is_gone():
+def test_a_stale_save_of_a_deferred_instance_of_a_soft_deleted_row_is_refused():
     note = Note.objects.create(title="a")
     mine = Note.objects.only("title").get()
     removed(note)
@@ -41,7 +41,7 @@ def test_a_deferred_instance_of_a_soft_deleted_row_is_gone():
 
 @pytest.mark.parametrize("change", ["pages", "title", None])
 @pytest.mark.parametrize("explicit", [True, False])
-def test_a_child_whose_parent_was_soft_deleted_is_gone(change, explicit):
+def test_a_stale_save_of_a_child_whose_parent_was_soft_deleted_is_refused(change, explicit):
     report = fresh(Report.objects.create(title="a", pages=1))
     removed(report)
     if change:
@@ -61,7 +61,7 @@ def test_other_columns_of_a_removed_row_can_be_saved():
 
 
 @pytest.mark.parametrize("options", [{}, {"update_fields": ["is_removed"]}], ids=label)
-def test_clearing_the_mark_brings_a_row_back(options):
+def test_saving_is_removed_as_false_brings_a_row_back(options):
     note = Note.objects.create(title="a")
     note.delete()
     assert fresh(note).removed_at is not None
@@ -75,7 +75,7 @@ def test_clearing_the_mark_brings_a_row_back(options):
 
 @pytest.mark.parametrize("stale", [True, False])
 @pytest.mark.parametrize("options", [{}, {"update_fields": ["title"]}], ids=label)
-def test_resurrecting_brings_a_removed_row_back(stale, options):
+def test_save_with_resurrect_brings_a_removed_row_back(stale, options):
     note = Note.objects.create(title="a")
     mine = fresh(note)
     removed(note)

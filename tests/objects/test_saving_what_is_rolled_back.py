@@ -34,7 +34,7 @@ def draft() -> Draft:
 
 
 @pytest.mark.parametrize("outer", [contextlib.nullcontext, transaction.atomic], ids=["transaction", "savepoint"])
-def test_what_was_rolled_back_is_written_again(outer):
+def test_a_change_whose_save_was_rolled_back_is_written_again(outer):
     given = draft()
     given.title = "mine"
     with outer():
@@ -44,7 +44,7 @@ def test_what_was_rolled_back_is_written_again(outer):
     assert stored(given) == ("mine", "b")
 
 
-def test_what_was_committed_is_left_to_others():
+def test_a_change_whose_save_was_committed_is_left_to_others():
     given = draft()
     with transaction.atomic():
         given.title = "mine"
@@ -56,7 +56,7 @@ def test_what_was_committed_is_left_to_others():
     assert stored(given) == ("theirs", "mine")
 
 
-def test_what_was_written_in_the_same_transaction_is_left_to_others():
+def test_a_change_that_was_saved_in_the_same_transaction_is_left_to_others():
     given = draft()
     with transaction.atomic():
         given.title = "mine"
@@ -68,7 +68,7 @@ def test_what_was_written_in_the_same_transaction_is_left_to_others():
     assert stored(given) == ("theirs", "mine")
 
 
-def test_only_what_was_rolled_back_is_written_again():
+def test_a_save_writes_only_those_changes_again_that_were_rolled_back():
     given = draft()
     with transaction.atomic():
         given.title = "mine"
@@ -83,7 +83,7 @@ def test_only_what_was_rolled_back_is_written_again():
     assert stored(given) == ("theirs", "2")
 
 
-def test_a_value_that_is_put_back_after_a_rollback_is_left_to_others():
+def test_a_value_that_is_set_back_after_a_rollback_is_left_to_others():
     given = draft()
     with rolled_back():
         given.title = "mine"
@@ -94,7 +94,7 @@ def test_a_value_that_is_put_back_after_a_rollback_is_left_to_others():
     assert stored(given) == ("theirs", "mine")
 
 
-def test_a_savepoint_that_was_kept_goes_with_its_transaction():
+def test_a_save_in_a_released_savepoint_is_undone_with_its_transaction():
     given = draft()
     given.title = "mine"
     with rolled_back():
@@ -108,7 +108,7 @@ def test_a_savepoint_that_was_kept_goes_with_its_transaction():
 
 
 @pytest.mark.parametrize("model", [Draft, LongDraft, Note])
-def test_what_was_created_and_rolled_back_is_created_again(model):
+def test_an_instance_whose_insert_was_rolled_back_is_inserted_again(model):
     given = model(title="a")
     with rolled_back():
         given.save()
@@ -121,7 +121,7 @@ def test_what_was_created_and_rolled_back_is_created_again(model):
     assert model.objects.get().title == "c"
 
 
-def test_an_expression_that_was_rolled_back_counts_once():
+def test_an_expression_whose_save_was_rolled_back_counts_once():
     given = draft()
     given.copies = F("copies") + 1
     with rolled_back():
@@ -146,7 +146,7 @@ def test_a_removal_that_was_rolled_back_with_a_save_removes_nothing_later():
 @pytest.mark.parametrize(
     "again", [copy.copy, copy.deepcopy, lambda obj: pickle.loads(pickle.dumps(obj))], ids=["copy", "deepcopy", "pickle"]
 )
-def test_a_copy_made_in_the_transaction_knows_what_was_committed(again):
+def test_a_copy_of_an_instance_made_in_a_transaction_knows_what_was_committed(again):
     given = draft()
     with transaction.atomic():
         given.title = "mine"
@@ -158,7 +158,7 @@ def test_a_copy_made_in_the_transaction_knows_what_was_committed(again):
     assert stored(given) == ("theirs", "mine")
 
 
-def test_many_saves_in_one_transaction_are_remembered_once():
+def test_many_saves_of_one_instance_in_a_transaction_are_remembered_once():
     given = draft()
     with transaction.atomic():
         for number in range(50):

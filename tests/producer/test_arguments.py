@@ -85,7 +85,7 @@ def test_the_payload_limit_counts_bytes_and_comes_from_the_settings(worker, sett
 
 
 @pytest.mark.parametrize("value", [object(), lambda: None, {1, 2}.__iter__(), open])
-def test_what_cannot_be_serialised_is_refused(worker, value):
+def test_arguments_that_cannot_be_serialised_are_refused(worker, value):
     with pytest.raises(InvalidPayload, match=r"[Ss]eriali"):
         arrive.delay(value)
     assert not Operation.objects.exists()
@@ -95,13 +95,13 @@ def test_what_cannot_be_serialised_is_refused(worker, value):
     "value",
     [{"__type__": "x", "__value__": 1}, [{"deep": {"__type__": "datetime", "__value__": "soon"}}]],
 )
-def test_what_encodes_but_cannot_be_decoded_is_refused(worker, value):
+def test_arguments_that_encode_but_cannot_be_decoded_are_refused(worker, value):
     with pytest.raises(InvalidPayload, match="read back"):
         arrive.delay(value)
     assert not Operation.objects.exists()
 
 
-def test_an_unsaved_object_is_refused(worker):
+def test_an_unsaved_object_as_an_argument_is_refused(worker):
     with pytest.raises(InvalidArguments, match="never saved"):
         copy_note.delay(Note(title="new"))
     with pytest.raises(InvalidArguments, match="never saved"):
@@ -130,7 +130,7 @@ def test_an_unsaved_object_is_refused(worker):
     ids=ascii,
 )
 @pytest.mark.parametrize("task", [arrive, arrive_once])
-def test_values_arrive_as_they_were_given(worker, task, value):
+def test_arguments_arrive_as_they_were_given(worker, task, value):
     task.delay(value)
     worker.drain()
     assert Operation.objects.get().state == State.SUCCEEDED, Operation.objects.get().error
@@ -140,7 +140,7 @@ def test_values_arrive_as_they_were_given(worker, task, value):
     assert type(arrived) is type(value)
 
 
-def test_nan_arrives_as_nan(worker):
+def test_nan_as_an_argument_arrives_as_nan(worker):
     arrive.delay(math.nan)
     worker.drain()
     ((arrived, _),) = received
@@ -148,7 +148,7 @@ def test_nan_arrives_as_nan(worker):
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "\ud800", b"\x00", "🎉"])
-def test_odd_values_survive_a_lost_message(worker, value):
+def test_odd_arguments_survive_a_lost_message(worker, value):
     arrive.delay(value, named=value)
     worker.take()
     worker.pass_time(61)
@@ -204,7 +204,7 @@ def test_other_calling_options_are_left_to_the_transport_and_stamps_to_their_sta
 
 
 @pytest.mark.parametrize("name", ["eta", "expires"])
-def test_a_naive_datetime_is_refused(worker, name):
+def test_a_naive_datetime_as_an_eta_is_refused(worker, name):
     with pytest.raises(InvalidOption, match=f"{name}.*naive"):
         record.apply_async(("a",), **{name: datetime(2040, 1, 1)})
     assert not Operation.objects.exists()
@@ -225,7 +225,7 @@ BEYOND = [
     ],
     ids=label,
 )
-def test_a_moment_that_makes_no_sense_is_refused(worker, name, value):
+def test_an_eta_or_expiry_that_makes_no_sense_is_refused(worker, name, value):
     with pytest.raises(TaskSafetyError, match=name):
         record.apply_async(("a",), **{name: value})
     assert not Operation.objects.exists()
@@ -293,7 +293,7 @@ def test_arguments_that_contain_themselves_are_refused(worker):
     ],
     ids=lambda option: f"{option!r:.30}",
 )
-def test_what_could_never_be_published_is_refused(worker, option):
+def test_a_call_that_could_never_be_published_is_refused(worker, option):
     with pytest.raises(InvalidOption, match=next(iter(option))):
         record.apply_async(("a",), **option)
     assert not Operation.all_rows.exists()

@@ -1,4 +1,4 @@
-"""Who waits for a result is answered, and told once: groups of duplicates, callbacks, chords, lost attempts."""
+"""Who waits for a result is answered, and once: groups of duplicates, callbacks, chords, lost attempts."""
 
 import uuid
 from contextlib import suppress
@@ -53,8 +53,8 @@ def returns_a_list_of_objects() -> list[object]:
     return [object()]
 
 
-def told() -> int:
-    return Effect.objects.filter(name="told").count()
+def callbacks() -> int:
+    return Effect.objects.filter(name="called back").count()
 
 
 def lose(pk: str) -> None:
@@ -86,7 +86,7 @@ def test_a_group_whose_member_replaces_queued_arguments_answers(worker):
 
 
 def test_the_success_of_a_retried_failure_with_callbacks_is_remembered(worker):
-    pk = picky.apply_async(("a",), link=record.si("told")).id
+    pk = picky.apply_async(("a",), link=record.si("called back")).id
     worker.drain()
     effect("mended")
     assert only().retry()
@@ -96,27 +96,27 @@ def test_the_success_of_a_retried_failure_with_callbacks_is_remembered(worker):
     assert Operation.objects.get(pk=pk).state == State.SUCCEEDED
 
 
-def test_callbacks_called_again_by_a_copy_run_once(worker):
-    pk = same.apply_async((1,), link=record.si("told")).id
+def test_callbacks_that_a_copy_of_the_message_calls_again_run_once(worker):
+    pk = same.apply_async((1,), link=record.si("called back")).id
     message = worker.take_one()
     worker.deliver(message)
     Operation.objects.filter(pk=pk).update(delivered=False)
     worker.deliver(message)
     worker.drain()
-    assert told() == 1
+    assert callbacks() == 1
 
 
 def test_the_callbacks_of_an_eager_call_are_not_called_again_by_the_sweeper(worker):
-    same.apply((1,), link=record.si("told"))
+    same.apply((1,), link=record.si("called back"))
     worker.finish()
     worker.pass_time(100)
     sweeper.sweep()
     worker.drain()
-    assert told() == 1
+    assert callbacks() == 1
 
 
 def test_the_errbacks_that_celery_called_at_a_hard_time_limit_are_not_called_again(worker):
-    pk = same.apply_async((1,), link_error=record.si("told")).id
+    pk = same.apply_async((1,), link_error=record.si("called back")).id
     worker.take()
     ledger.claim(uuid.UUID(pk), worker_id.me(), 30, None)
     recovery.time_limit_passed(uuid.UUID(pk), TimeoutError("limit"))
@@ -124,7 +124,7 @@ def test_the_errbacks_that_celery_called_at_a_hard_time_limit_are_not_called_aga
     worker.pass_time(100)
     sweeper.sweep()
     worker.drain()
-    assert told() == 0
+    assert callbacks() == 0
 
 
 @pytest.mark.filterwarnings("ignore:Exception raised outside body")
@@ -142,7 +142,7 @@ def test_an_outcome_that_the_result_backend_did_not_take_is_not_delivered(worker
     assert (row.state, row.delivered) == (State.SUCCEEDED, False)
 
 
-def test_who_waits_hears_of_an_attempt_lost_for_good(worker):
+def test_a_duplicate_that_waits_hears_of_an_attempt_that_is_lost_for_good(worker):
     result = picky.delay("a")
     worker.take()
     lose(result.id)
@@ -167,7 +167,7 @@ def test_a_reused_key_found_by_the_worker_leaves_a_failed_operation(worker):
     assert "KeyReused" in refused.error
 
 
-def test_the_id_may_be_the_third_positional_argument(worker):
+def test_apply_async_takes_the_task_id_as_its_third_positional_argument(worker):
     pk = str(uuid.uuid4())
     assert same.apply_async((1,), {}, pk).id == pk
 
@@ -181,7 +181,7 @@ def test_a_chord_hears_that_the_head_of_a_chain_in_it_was_cancelled(worker):
 
 
 @pytest.mark.parametrize(("countdown", "looks"), [(40, 4), (3600, 10)])
-def test_a_follower_of_what_is_to_start_later_comes_back_when_that_is_due(worker, countdown, looks):
+def test_a_waiter_for_what_is_to_start_later_is_looked_at_when_that_is_due(worker, countdown, looks):
     first = picky.apply_async(("a", False), countdown=countdown)
     members = group([picky.s("a", False), picky.s("b", False)]).apply_async()
     worker.finish()
@@ -190,7 +190,7 @@ def test_a_follower_of_what_is_to_start_later_comes_back_when_that_is_due(worker
     assert Operation.all_rows.get(waits_for=first.id).attempt <= looks
 
 
-def test_a_long_wait_of_a_follower_is_not_in_the_broker(worker):
+def test_a_long_wait_of_a_waiter_is_not_in_the_broker(worker):
     picky.apply_async(("a", False), countdown=3600)
     group([picky.s("a", False)]).apply_async()
     worker.deliver_one()
@@ -199,7 +199,7 @@ def test_a_long_wait_of_a_follower_is_not_in_the_broker(worker):
     assert not sweeper.sweep()
 
 
-def test_a_follower_hears_of_a_cancel_long_before_the_start(worker):
+def test_a_waiter_hears_of_a_cancel_long_before_the_start(worker):
     first = picky.apply_async(("a", False), countdown=24 * 3600)
     members = group([picky.s("a", False), picky.s("b", False)]).apply_async()
     worker.drain()
@@ -210,7 +210,7 @@ def test_a_follower_hears_of_a_cancel_long_before_the_start(worker):
     assert [member.state for member in members.results] == ["REVOKED", "SUCCESS"]
 
 
-def test_the_chord_of_a_cancelled_operation_hears_of_it_though_its_followers_did_first(worker):
+def test_the_chord_of_a_cancelled_operation_hears_of_it_though_its_waiters_did_first(worker):
     first = chord([picky.s("a"), record.si("one")])(record.si("never"))
     second = chord([picky.s("a"), record.si("two")])(record.si("never"))
     messages = worker.take()
@@ -222,7 +222,7 @@ def test_the_chord_of_a_cancelled_operation_hears_of_it_though_its_followers_did
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_a_duplicate_of_an_operation_that_holds_a_lock_is_answered(worker, sent):
+def test_a_duplicate_in_a_group_of_an_operation_that_holds_a_lock_is_answered(worker, sent):
     page = Page.objects.create(title="a")
     numbered.delay(page, 1)
     if sent:

@@ -105,7 +105,7 @@ def test_a_call_is_one_operation_that_runs_once(worker, how):
 
 
 @pytest.mark.parametrize("callback", [heard, heard_plainly])
-def test_a_link_is_called_once_with_the_value(worker, callback):
+def test_a_link_callback_is_called_once_with_the_value(worker, callback):
     add.apply_async((1, 2), link=callback.s())
     messages = worker.take()
     for message in [*messages, *messages]:
@@ -114,7 +114,7 @@ def test_a_link_is_called_once_with_the_value(worker, callback):
     assert effects("heard") == ["(3,)"]
 
 
-def test_an_immutable_link_gets_its_own_arguments(worker):
+def test_an_immutable_link_callback_gets_its_own_arguments(worker):
     add.apply_async((1, 2), link=[heard.si("a"), heard.si("b")])
     worker.finish()
     assert sorted(effects("heard")) == ["('a',)", "('b',)"]
@@ -177,7 +177,7 @@ TOGETHER = {
 
 
 @pytest.mark.parametrize("canvas", TOGETHER)
-def test_many_calls_in_one_message_are_plain_calls(worker, canvas):
+def test_chunks_and_starmap_are_plain_calls(worker, canvas):
     signature, value = TOGETHER[canvas]
     result = signature().delay()
     worker.finish()
@@ -196,14 +196,14 @@ def test_beat_enqueues_an_operation(worker):
     assert result.get(timeout=1) == 3
 
 
-def test_apply_of_a_canvas_runs_here(worker):
+def test_apply_of_a_canvas_runs_in_the_caller(worker):
     assert chain(add.s(1, 2), double.s()).apply().get() == 6
     assert group(add.s(1, 1), add.s(2, 2)).apply().get() == [2, 4]
     assert add.s(4, 5).apply().get() == 9
     assert Operation.objects.exclude(state=State.SUCCEEDED).count() == 0
 
 
-def test_a_signature_is_a_plain_call_when_it_is_called(worker):
+def test_calling_a_signature_itself_is_a_plain_call(worker):
     assert add.s(1, 2)() == 3
     assert not Operation.objects.exists()
 

@@ -73,13 +73,13 @@ def test_a_duplicate_may_be_an_error_that_names_the_first(worker):
     assert caught.value.operation == first
 
 
-def test_the_error_for_duplicates_ends_with_the_first(worker):
+def test_on_duplicate_error_raises_no_more_when_the_first_has_ended(worker):
     raising.delay("a")
     worker.drain()
     assert raising.enqueue("a").state == State.SUCCEEDED
 
 
-def test_replacing_gives_the_queued_operation_the_newest_arguments(worker):
+def test_on_duplicate_replace_gives_a_queued_operation_the_newest_arguments(worker):
     first = latest.delay("a", 1)
     assert latest.delay("a", 2).id == latest.delay("a", 3).id == first.id
     worker.drain()
@@ -87,7 +87,7 @@ def test_replacing_gives_the_queued_operation_the_newest_arguments(worker):
     assert Operation.objects.get().result == 3
 
 
-def test_replacing_while_it_runs_runs_the_newest_arguments_once_more(worker):
+def test_on_duplicate_replace_of_what_runs_runs_the_newest_arguments_once_more(worker):
     latest.delay("a", 1, meanwhile=[2, 3])
     worker.drain()
     operation = Operation.objects.get()
@@ -95,13 +95,13 @@ def test_replacing_while_it_runs_runs_the_newest_arguments_once_more(worker):
     assert effects("latest") == ["1", "3"]
 
 
-def test_replacing_with_a_countdown_moves_the_start(worker):
+def test_on_duplicate_replace_with_a_countdown_moves_the_start(worker):
     latest.delay("a", 1)
     latest.apply_async(("a", 2), countdown=600)
     assert Operation.objects.get().available_at > datetime.now(UTC) + timedelta(seconds=500)
 
 
-def test_replaced_work_has_another_idempotency_key(worker):
+def test_newer_arguments_that_replace_others_have_another_idempotency_key(worker):
     before = latest.enqueue("a", 1).idempotency_key
     latest.delay("a", 2)
     assert Operation.objects.get().idempotency_key != before
@@ -122,7 +122,7 @@ def test_a_failed_or_cancelled_operation_is_rerun_in_its_row(worker, end):
     assert again.get(timeout=1) == 2
 
 
-def test_the_old_outcome_is_not_mistaken_for_that_of_the_rerun(worker):
+def test_the_old_outcome_is_not_taken_for_that_of_the_rerun(worker):
     first = attempt.delay("a", fail=True)
     worker.drain()
     with pytest.raises(ValueError, match="asked to"):
@@ -131,7 +131,7 @@ def test_the_old_outcome_is_not_mistaken_for_that_of_the_rerun(worker):
     assert again.state == "PENDING"
 
 
-def test_a_success_is_not_rerun(worker):
+def test_an_operation_that_succeeded_is_not_rerun(worker):
     attempt.delay("a", 1)
     worker.drain()
     duplicate = attempt.enqueue("a", 2)
@@ -140,7 +140,7 @@ def test_a_success_is_not_rerun(worker):
 
 
 @pytest.mark.parametrize("fail", [False, True])
-def test_rerun_never_keeps_the_first_outcome(worker, fail):
+def test_a_task_with_rerun_never_keeps_the_first_outcome(worker, fail):
     never.delay("a", fail)
     worker.drain()
     ended = Operation.objects.get().state
@@ -148,7 +148,7 @@ def test_rerun_never_keeps_the_first_outcome(worker, fail):
     assert worker.take() == []
 
 
-def test_rerun_always_runs_again_in_the_same_row(worker):
+def test_a_task_with_rerun_always_runs_again_in_the_same_row(worker):
     first = always.enqueue("a", 1)
     worker.drain()
     assert always.enqueue("a", 2).pk == first.pk
@@ -166,7 +166,7 @@ def test_the_rerun_of_a_success_is_new_work_to_other_systems_and_that_of_a_failu
     assert attempt.enqueue("a").idempotency_key == failed
 
 
-def test_rerun_always_does_not_run_twice_while_it_is_pending(worker):
+def test_a_task_with_rerun_always_does_not_run_twice_while_it_is_pending(worker):
     always.delay("a", 1)
     always.delay("a", 2)
     worker.drain()
@@ -184,7 +184,7 @@ def test_a_key_with_other_matching_values_is_an_error(worker, ended):
     assert matched.delay(1, 10, note="of no importance").id == str(first.pk)
 
 
-def test_keys_of_different_tasks_do_not_meet(worker):
+def test_equal_keys_of_different_tasks_are_different_operations(worker):
     assert len({task.delay("a").id for task in (raising, never, always)}) == 3
 
 
@@ -201,7 +201,7 @@ def test_the_last_of_many_with_one_key_replaces_the_others(worker):
     assert sorted(effects("latest")) == ["19", "50"]
 
 
-def test_a_backend_of_files_has_nothing_to_forget_of_what_never_ran(worker, tmp_path, monkeypatch, caplog):
+def test_a_result_backend_of_files_has_nothing_to_forget_of_what_never_ran(worker, tmp_path, monkeypatch, caplog):
     task = latest._get_current_object()
     monkeypatch.setattr(task, "_backend", FilesystemBackend(app=task.app, url=f"file://{tmp_path}"))
     latest.delay("a", 1)
@@ -211,14 +211,14 @@ def test_a_backend_of_files_has_nothing_to_forget_of_what_never_ran(worker, tmp_
     assert "could not be forgotten" not in caplog.text
 
 
-def test_apply_reruns_what_failed_and_replays_what_succeeded(worker):
+def test_apply_reruns_what_failed_and_returns_the_outcome_of_what_succeeded(worker):
     assert attempt.apply(("a",), {"fail": True}).state == "FAILURE"
     assert attempt.apply(("a", 2)).get() == 2
     assert attempt.apply(("a", 3)).get() == 2
     assert effects("attempt") == ["2"]
 
 
-def test_apply_runs_what_is_queued_now_and_its_message_replays(worker):
+def test_apply_runs_what_is_queued_now_and_its_message_finds_the_outcome(worker):
     attempt.delay("a", 1)
     assert attempt.apply(("a", 2)).get() == 1
     worker.drain()
@@ -240,7 +240,7 @@ def once(key: str, fail: bool = False) -> str:
     return key
 
 
-def test_so_does_that_of_one_that_failed_or_was_cancelled(worker):
+def test_the_handle_of_a_duplicate_of_what_failed_or_was_cancelled_knows_the_outcome_too(worker):
     once.delay("fails", fail=True)
     once.enqueue("cancelled").cancel("not needed")
     worker.drain()
@@ -259,7 +259,7 @@ def test_the_handle_of_a_pending_duplicate_knows_nothing_yet(worker):
     assert attempt.delay("a", 7).state == "PENDING"
 
 
-def test_a_result_that_cannot_be_read_any_more_is_left_to_the_backend(worker):
+def test_a_stored_result_that_cannot_be_read_any_more_is_left_to_the_result_backend(worker):
     attempt.delay("a", 5)
     worker.drain()
     Operation.objects.update(result_payload="!application/unknown!utf-8!AAAA")

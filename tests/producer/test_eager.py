@@ -53,7 +53,7 @@ def test_apply_runs_now_and_leaves_a_row(worker):
     assert worker.take() == []
 
 
-def test_apply_knows_its_operation(worker):
+def test_the_body_of_an_apply_knows_its_operation(worker):
     result = tells.apply()
     assert result.get() == [result.id, 1]
 
@@ -81,7 +81,7 @@ def test_apply_raises_when_it_is_told_to(worker):
     assert Operation.objects.get().state == State.FAILED
 
 
-def test_apply_of_a_duplicate_replays(worker):
+def test_apply_of_a_duplicate_returns_the_stored_outcome(worker):
     first = double.apply((4,))
     second = double.apply((4,))
     assert (first.get(), second.get(), ran("double")) == (8, 8, 1)
@@ -94,7 +94,7 @@ def test_apply_of_a_duplicate_runs_again_where_it_is_wanted(worker):
 
 
 @pytest.mark.parametrize(("action", "attempts"), [("flaky", 3), ("retry", 3)])
-def test_retries_do_not_wait(worker, action, attempts):
+def test_in_eager_mode_retries_do_not_wait(worker, action, attempts):
     started = time.monotonic()
     details = {"countdown": 600} if action == "retry" else {}
     result = act.apply((action,), details)
@@ -104,7 +104,7 @@ def test_retries_do_not_wait(worker, action, attempts):
     assert ran(action) == 1
 
 
-def test_retries_end_when_the_attempts_are_spent(worker):
+def test_in_eager_mode_retries_end_when_the_attempts_are_spent(worker):
     result = act.apply(("flaky",), {"until": 100})
     assert result.state == "FAILURE"
     assert (Operation.objects.get().state, Operation.objects.get().attempt) == (State.FAILED, 4)
@@ -118,12 +118,12 @@ def test_apply_does_not_wait_for_a_countdown(worker, options):
 @pytest.mark.parametrize(
     ("action", "state"), [("ignore", State.CANCELLED), ("reject", State.FAILED), ("replace", State.SUCCEEDED)]
 )
-def test_other_ends_are_recorded_too(worker, action, state):
+def test_in_eager_mode_every_way_to_end_is_recorded(worker, action, state):
     act.apply((action,))
     assert set(Operation.objects.values_list("state", flat=True)) == {state}
 
 
-def test_a_process_that_is_told_to_go_leaves_the_work_to_another(worker):
+def test_an_apply_whose_process_is_interrupted_leaves_the_work_to_another(worker):
     with pytest.raises(SystemExit):
         quits.apply()
     operation = Operation.objects.get()
@@ -198,21 +198,21 @@ def versioned(key: str, version: int) -> int:
 
 
 @pytest.mark.parametrize("task", [latest, versioned])
-def test_newer_work_runs_here_as_well(eager, worker, task):
+def test_in_eager_mode_newer_arguments_run_in_the_caller(eager, worker, task):
     task.delay("a", 1)
     assert list(Effect.objects.order_by("pk").values_list("key", flat=True)) == ["1", "2", "3"]
     assert (Operation.objects.get().state, Operation.objects.get().result) == (State.SUCCEEDED, 3)
     assert not worker.take()
 
 
-def test_newer_work_of_a_plain_apply_is_left_to_workers(worker):
+def test_newer_arguments_that_an_apply_leaves_are_left_to_workers(worker):
     latest.apply(("a", 1))
     assert Operation.objects.get().state == State.QUEUED
     worker.finish()
     assert Operation.objects.get().result == 3
 
 
-def test_a_retry_of_what_failed_runs_here_as_well(eager, worker, monkeypatch):
+def test_in_eager_mode_a_retry_by_hand_runs_in_the_caller(eager, worker, monkeypatch):
     monkeypatch.setitem(ACTIONS, "raise", _refuse)
     operation = act.enqueue("raise")
     assert operation.state == State.FAILED

@@ -29,7 +29,7 @@ def test_delay_answers_a_result_whose_id_is_the_operations(worker):
     assert (operation.state, operation.task, operation.attempt) == (State.QUEUED, "tests.testapp.tasks.record", 0)
 
 
-def test_the_id_is_known_before_the_commit(worker):
+def test_the_id_of_a_call_is_known_before_the_commit(worker):
     with transaction.atomic():
         result = record.delay("a")
         assert Operation.objects.get().pk == uuid.UUID(result.id)
@@ -43,7 +43,7 @@ def test_enqueue_answers_the_row(worker):
     assert operation.created_at <= timezone.now() + timedelta(seconds=5)
 
 
-def test_what_was_enqueued_is_an_instance_of_a_row_and_can_be_an_argument(worker):
+def test_an_enqueued_operation_can_be_an_argument_of_another_task(worker):
     first, (second,) = record.enqueue("a"), record.enqueue_many([("b",)])
     with MachineFactory().lock() as third:
         for operation in (first, second, third):
@@ -72,14 +72,14 @@ def test_a_duplicate_costs_two_statements_at_most(worker, in_transaction):
     assert Operation.objects.count() == 1
 
 
-def test_a_rollback_leaves_nothing_and_publishes_nothing(worker):
+def test_a_call_that_is_rolled_back_leaves_no_row_and_publishes_nothing(worker):
     with undone():
         record.delay("a")
     assert not Operation.all_rows.exists()
     assert worker.take() == []
 
 
-def test_an_inner_rollback_takes_only_what_was_asked_for_inside(worker):
+def test_a_rolled_back_savepoint_takes_only_the_calls_made_inside(worker):
     with transaction.atomic():
         kept = record.enqueue("kept")
         with undone():
@@ -95,7 +95,7 @@ def test_nothing_is_published_before_the_commit(worker):
     assert worker.take_one().headers["id"] == result.id
 
 
-def test_a_duplicate_in_a_transaction_that_is_rolled_back_leaves_the_first(worker):
+def test_a_duplicate_that_is_rolled_back_leaves_the_first_call(worker):
     first = charge.delay(1)
     with undone():
         assert charge.delay(1).id == first.id
@@ -137,7 +137,7 @@ def test_the_message_names_its_row(worker):
     assert headers["id"] == headers["task_safety"]["op"] == str(operation.pk)
 
 
-def test_a_task_id_of_the_callers_is_the_operations_id(worker):
+def test_a_task_id_that_the_caller_gives_is_the_operations_id(worker):
     mine = str(uuid.uuid4())
     assert record.apply_async(("a",), task_id=mine).id == mine
     assert str(Operation.objects.get().pk) == mine
@@ -156,14 +156,14 @@ def test_a_task_id_that_belongs_to_another_operation_is_refused(worker):
     assert Operation.objects.count() == 1
 
 
-def test_many_calls_are_answered_in_order(worker):
+def test_enqueue_many_answers_in_order(worker):
     operations = add.enqueue_many([(3, 1), {"a": 1}, (2,), {"a": 0, "b": 5}])
     worker.drain()
     results = [Operation.objects.get(pk=operation.pk).result for operation in operations]
     assert results == [4, 1, 2, 5]
 
 
-def test_the_number_of_statements_for_many_does_not_grow_with_them(worker):
+def test_the_statements_of_enqueue_many_do_not_grow_with_the_calls(worker):
     def count(numbers: range) -> int:
         with statements() as found:
             add.enqueue_many([(number,) for number in numbers])
@@ -179,7 +179,7 @@ def test_more_than_a_batch_of_calls_are_all_enqueued_and_published(worker, setti
     assert len(worker.take()) == 35
 
 
-def test_duplicates_among_many_share_one_operation(worker):
+def test_duplicates_in_one_enqueue_many_share_one_operation(worker):
     earlier = add.enqueue(9)
     worker.take()
     operations = add.enqueue_many([(1,), (9,), {"a": 1}, (2,), (1, 0)])
@@ -189,32 +189,32 @@ def test_duplicates_among_many_share_one_operation(worker):
     assert len(worker.take()) == 2
 
 
-def test_no_calls_are_no_operations(worker):
+def test_enqueue_many_of_no_calls_makes_no_operations(worker):
     assert add.enqueue_many([]) == []
     assert not Operation.objects.exists()
 
 
 @pytest.mark.parametrize("bad", [5, "ab", b"ab", None])
-def test_many_takes_tuples_and_dicts_only(worker, bad):
+def test_enqueue_many_takes_tuples_and_dicts_only(worker, bad):
     with pytest.raises(InvalidArguments, match="tuples"):
         add.enqueue_many([(1,), bad])
     assert not Operation.objects.exists()
 
 
-def test_a_bad_call_among_many_writes_none_of_them(worker):
+def test_a_bad_call_among_many_enqueues_none_of_them(worker):
     with pytest.raises(InvalidArguments):
         add.enqueue_many([(1,), (1, 2, 3)])
     assert not Operation.objects.exists()
 
 
-def test_many_are_rolled_back_together(worker):
+def test_calls_of_enqueue_many_are_rolled_back_together(worker):
     with undone():
         add.enqueue_many([(1,), (2,)])
     assert not Operation.objects.exists()
     assert worker.take() == []
 
 
-def test_the_subject_is_the_first_model_argument(worker):
+def test_an_operations_subject_is_the_first_model_argument(worker):
     other, note = Note.objects.create(title="other"), Note.objects.create(title="note")
     operation = copy_note.enqueue(note, 2)
     assert operation.subject == note
@@ -234,18 +234,18 @@ def test_send_task_by_name_is_an_operation_when_it_is_delivered(worker):
     assert Effect.objects.filter(name="sent").count() == 1
 
 
-def test_a_signature_is_an_operation(worker):
+def test_delay_of_a_signature_makes_an_operation(worker):
     result = record.si("signed").delay()
     assert str(Operation.objects.get().pk) == result.id
 
 
 @pytest.mark.parametrize("late", [float("nan"), float("inf"), 1e300, timedelta.max, "5", True, -1], ids=label)
-def test_how_late_is_stuck_is_a_duration(db, late):
+def test_stuck_takes_a_duration(db, late):
     with pytest.raises(InvalidArguments, match="stuck"):
         Operation.objects.stuck(late)
 
 
-def test_what_is_due_is_stuck_at_once_if_one_says_so(worker):
+def test_an_operation_that_is_due_is_stuck_at_once_if_the_caller_says_so(worker):
     operation = record.enqueue("a")
     worker.pass_time(1)
     assert list(Operation.objects.stuck(0)) == [operation]

@@ -36,20 +36,20 @@ def test_callers_who_enqueue_the_same_keys_in_opposite_orders_do_not_block_each_
 
 
 def test_the_loser_of_a_key_enqueues_it_when_the_winner_rolls_back(worker):
-    inserted, asking = threading.Event(), threading.Event()
+    inserted, calling = threading.Event(), threading.Event()
 
     def wins_and_rolls_back() -> None:
         with transaction.atomic():
             charge.enqueue(1)
             inserted.set()
-            asking.wait(30)
+            calling.wait(30)
             if connection.vendor == "postgresql":
                 until(waiting_for_a_lock)
             transaction.set_rollback(True)
 
     def loses_and_stays() -> object:
         inserted.wait(30)
-        asking.set()
+        calling.set()
         return charge.enqueue(1).pk
 
     _, pk = at_once(wins_and_rolls_back, loses_and_stays)

@@ -96,7 +96,7 @@ def went_on(where: str) -> int:
 @pytest.mark.parametrize("task", [latest, versioned])
 @pytest.mark.parametrize("order", ["as sent", "overtaken", "the first lost"])
 @pytest.mark.parametrize("where", PLACES)
-def test_a_queued_call_that_is_replaced_goes_on(worker, where, order, task):
+def test_a_canvas_goes_on_after_newer_arguments_of_a_queued_call(worker, where, order, task):
     call, value = PLACES[where]
     result = call(task.s("a", 1))
     task.delay("a", 2)
@@ -109,7 +109,7 @@ def test_a_queued_call_that_is_replaced_goes_on(worker, where, order, task):
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_one_that_runs_goes_on_once_with_the_newest(worker, where):
+def test_a_canvas_goes_on_once_with_the_newest_arguments_of_a_running_call(worker, where):
     call, value = PLACES[where]
     result = call(latest.s("a", 1))
     meanwhile(lambda: latest.delay("a", 2))
@@ -120,7 +120,7 @@ def test_one_that_runs_goes_on_once_with_the_newest(worker, where):
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_one_that_fails_while_newer_work_waits_goes_on_with_that(worker, where):
+def test_a_canvas_goes_on_with_newer_arguments_that_waited_when_the_call_failed(worker, where):
     call, value = PLACES[where]
     result = call(stumbles.s("a", 1))
     meanwhile(lambda: stumbles.delay("a", 2))
@@ -130,7 +130,7 @@ def test_one_that_fails_while_newer_work_waits_goes_on_with_that(worker, where):
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_one_whose_worker_dies_while_newer_work_waits_goes_on_with_that(worker, where):
+def test_a_canvas_goes_on_with_newer_arguments_that_waited_when_the_worker_died(worker, where):
     call, value = PLACES[where]
     result = call(latest.s("a", 1))
     operation = Operation.objects.get(task=latest.name)
@@ -145,7 +145,7 @@ def test_one_whose_worker_dies_while_newer_work_waits_goes_on_with_that(worker, 
     assert (runs(), went_on(where)) == (["2"], 1)
 
 
-def test_both_callers_hear_of_it_where_both_wait(worker):
+def test_both_canvases_that_wait_for_one_operation_hear_of_its_outcome(worker):
     latest.apply_async(("a", 1), link=add.s(10))
     latest.apply_async(("a", 2), link=add.s(20))
     worker.finish()
@@ -166,7 +166,7 @@ def test_a_chord_ends_whose_cancelled_task_is_asked_for_again(worker, again):
 
 
 @pytest.mark.parametrize("task", [latest, versioned])
-def test_the_result_backend_keeps_the_newest_outcome(worker, task):
+def test_the_result_backend_keeps_the_outcome_of_the_newest_arguments(worker, task):
     result = task.delay("a", 1)
     meanwhile(lambda: (task.delay("a", 2), task.delay("a", 3)))
     worker.finish()
@@ -174,7 +174,7 @@ def test_the_result_backend_keeps_the_newest_outcome(worker, task):
     assert Operation.objects.get().result == result.get(timeout=1) == app.AsyncResult(result.id).get(timeout=1) == 3
 
 
-def test_newer_work_that_came_before_a_sweep_is_swept_with_those_who_wait(worker):
+def test_newer_arguments_that_came_before_a_sweep_are_swept_with_those_who_wait(worker):
     result = chain(latest.s("a", 1), add.s(10))()
     latest.delay("a", 2)
     worker.take()
@@ -191,7 +191,7 @@ def passes(worker, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_the_newer_message_that_comes_while_the_older_one_calls_back_tells_nobody_again(worker, where):
+def test_a_newer_message_that_comes_while_an_older_one_calls_back_calls_nobody_again(worker, where):
     call, value = PLACES[where]
     result = call(latest.s("a", 1))
     latest.delay("a", 2)
@@ -207,7 +207,7 @@ def test_the_newer_message_that_comes_while_the_older_one_calls_back_tells_nobod
     assert (runs(), went_on(where)) == (["2"], 1)
 
 
-def test_who_waits_for_what_died_in_its_last_attempt_hears_of_newer_work(worker):
+def test_who_waits_for_an_operation_whose_last_attempt_died_hears_of_newer_arguments(worker):
     result = chain(fragile.s("a", 1), add.s(10))()
     worker.take()
     assert ledger.claim(Operation.objects.get().pk, "a worker that dies", 30, None).claimed
@@ -222,7 +222,7 @@ def test_who_waits_for_what_died_in_its_last_attempt_hears_of_newer_work(worker)
     assert (result.get(timeout=1), went_on("in a chain")) == (12, 1)
 
 
-def test_who_waits_for_what_succeeded_as_its_worker_died_hears_of_the_next_run(worker):
+def test_who_waits_for_an_operation_that_succeeded_as_its_worker_died_hears_of_the_next_run(worker):
     result = chain(always.s("a", 1), add.s(10))()
     worker.take()
     seen = ledger.claim(Operation.objects.get().pk, "a worker that dies", 30, None)
@@ -235,7 +235,7 @@ def test_who_waits_for_what_succeeded_as_its_worker_died_hears_of_the_next_run(w
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_an_attempt_that_was_overtaken_tells_nobody_again(worker, where):
+def test_an_attempt_that_lost_its_lease_calls_no_callbacks_again(worker, where):
     call, value = PLACES[where]
     result = call(slow.s(2))
 
@@ -251,7 +251,7 @@ def test_an_attempt_that_was_overtaken_tells_nobody_again(worker, where):
     assert went_on(where) == 1
 
 
-def test_a_call_keeps_its_canvas_where_what_was_in_its_way_goes(worker, monkeypatch):
+def test_a_call_keeps_its_canvas_where_the_row_that_was_in_its_way_is_gone(worker, monkeypatch):
     enqueue, tries = ledger.enqueue, []
 
     def at_second(operations):
@@ -266,7 +266,7 @@ def test_a_call_keeps_its_canvas_where_what_was_in_its_way_goes(worker, monkeypa
     assert result.get(timeout=1) == 11
 
 
-def test_the_handle_of_what_replaced_itself_waits_for_the_replacement(worker):
+def test_the_handle_of_a_task_that_replaced_itself_waits_for_the_replacement(worker):
     becomes_six.delay("a")
     worker.deliver_one()
     early = becomes_six.delay("a")
@@ -274,7 +274,7 @@ def test_the_handle_of_what_replaced_itself_waits_for_the_replacement(worker):
     assert early.get(timeout=1) == becomes_six.delay("a").get(timeout=1) == 6
 
 
-def test_a_duplicate_of_what_calls_back_is_two_statements_as_any_other(worker):
+def test_a_duplicate_of_an_operation_with_callbacks_costs_two_statements_as_any_other(worker):
     chain(latest.s("a", 1), add.s(10))()
     worker.finish()
     Operation.objects.filter(task=latest.name).update(delivered=False)

@@ -54,7 +54,7 @@ def passes(worker, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(("task", "arguments"), [(latest, ("a", 1, [HOUR])), (versioned, ("a", 1, HOUR))])
-def test_it_waits_when_the_running_attempt_has_settled(worker, task, arguments):
+def test_newer_arguments_with_a_countdown_wait_when_the_running_attempt_has_settled(worker, task, arguments):
     name = task.name.rsplit(".", 1)[1]
     task.delay(*arguments)
     worker.drain()
@@ -66,7 +66,7 @@ def test_it_waits_when_the_running_attempt_has_settled(worker, task, arguments):
     assert only().state == State.SUCCEEDED
 
 
-def test_a_short_wait_is_left_to_the_broker(worker):
+def test_a_short_wait_of_newer_arguments_is_left_to_the_broker(worker):
     latest.delay("a", 1, [30])
     worker.deliver_one()
     message = worker.take_one()
@@ -79,7 +79,7 @@ def test_a_short_wait_is_left_to_the_broker(worker):
     assert effects("latest") == ["1", "2"]
 
 
-def test_the_last_of_several_decides_when_it_starts(worker):
+def test_the_last_of_several_newer_arguments_decides_when_they_start(worker):
     latest.delay("a", 1, [HOUR, 0])
     worker.drain()
     assert effects("latest") == ["1", "3"]
@@ -95,19 +95,19 @@ def start_and_ask_for_more() -> Operation:
     return seen.operation
 
 
-def test_the_running_attempt_keeps_its_lease(worker):
+def test_newer_arguments_with_a_countdown_leave_the_running_attempt_its_lease(worker):
     start_and_ask_for_more()
     assert only().state == State.RUNNING
     assert only().lease_expires_at < datetime.now(UTC) + timedelta(seconds=60)
 
 
-def test_a_retry_of_the_running_attempt_waits_too(worker):
+def test_a_retry_of_the_running_attempt_waits_for_the_countdown_of_newer_arguments(worker):
     running = start_and_ask_for_more()
     assert ledger.requeue(running, 1.0, name="retried")
     assert starts_in_an_hour(only())
 
 
-def test_a_longer_wait_of_a_retry_stays(worker):
+def test_newer_arguments_do_not_shorten_a_longer_wait_of_a_retry(worker):
     running = start_and_ask_for_more()
     assert ledger.requeue(running, 2 * HOUR, name="retried")
     passes(worker, HOUR + 10)
@@ -116,7 +116,7 @@ def test_a_longer_wait_of_a_retry_stays(worker):
     assert (only().state, only().result) == (State.SUCCEEDED, 2)
 
 
-def test_a_lost_lease_does_not_start_it(worker):
+def test_a_lost_lease_does_not_start_newer_arguments_early(worker):
     running = start_and_ask_for_more()
     worker.take()
     worker.pass_time(31)
@@ -131,7 +131,7 @@ def test_a_lost_lease_does_not_start_it(worker):
     assert (only().state, only().result) == (State.SUCCEEDED, 2)
 
 
-def test_a_lost_child_of_the_pool_does_not_start_it(worker):
+def test_a_lost_child_of_the_pool_does_not_start_newer_arguments_early(worker):
     running = start_and_ask_for_more()
     worker.take()
     assert recovery.worker_lost(running.pk, SystemExit()) is recovery.LossOutcome.QUEUED_AGAIN
@@ -139,7 +139,7 @@ def test_a_lost_child_of_the_pool_does_not_start_it(worker):
     assert starts_in_an_hour(only())
 
 
-def test_it_is_not_stuck_while_it_waits(worker):
+def test_newer_arguments_with_a_countdown_are_not_stuck_while_they_wait(worker):
     running = start_and_ask_for_more()
     assert recovery.worker_lost(running.pk, SystemExit()) is recovery.LossOutcome.QUEUED_AGAIN
     worker.pass_time(HOUR - 60)
@@ -168,7 +168,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("how", ENDINGS)
-def test_it_runs_also_where_the_running_attempt_ends_in_another_way(worker, how):
+def test_newer_arguments_with_a_countdown_run_however_the_running_attempt_ends(worker, how):
     outrun.delay("a", 1, how)
     worker.drain()
     operation = Operation.objects.get(task=outrun.name)
@@ -178,7 +178,7 @@ def test_it_runs_also_where_the_running_attempt_ends_in_another_way(worker, how)
     assert "99" not in effects("outrun")
 
 
-def test_it_runs_also_where_the_worker_of_the_last_attempt_is_lost(worker):
+def test_newer_arguments_with_a_countdown_run_though_the_worker_of_the_last_attempt_is_lost(worker):
     operation = outrun.enqueue("a", 1)
     worker.take()
     ledger.claim(operation.pk, worker_id.me(), 30, None, lambda: None, outrun.name)
@@ -220,7 +220,7 @@ def killed_by_the_pool(worker, operation: Operation) -> None:
 
 
 @pytest.mark.parametrize("end", [found_by_the_sweeper, killed_by_the_pool])
-def test_it_runs_also_where_the_running_attempt_passes_its_time_limit(worker, end):
+def test_newer_arguments_with_a_countdown_run_though_the_running_attempt_passes_its_time_limit(worker, end):
     operation = hung(worker, newer=True)
     end(worker, operation)
     operation.refresh_from_db()
@@ -234,7 +234,7 @@ def test_it_runs_also_where_the_running_attempt_passes_its_time_limit(worker, en
 
 
 @pytest.mark.parametrize("end", [found_by_the_sweeper, killed_by_the_pool])
-def test_a_time_limit_with_nothing_newer_ends_it(worker, end):
+def test_a_time_limit_with_no_newer_arguments_ends_the_operation(worker, end):
     operation = hung(worker, newer=False)
     end(worker, operation)
     operation.refresh_from_db()
@@ -242,7 +242,7 @@ def test_a_time_limit_with_nothing_newer_ends_it(worker, end):
     assert effects("compensated") == ["a"]
 
 
-def test_newer_work_has_time_limits_of_its_own(worker):
+def test_newer_arguments_have_time_limits_of_their_own(worker):
     operation = hung(worker, newer=True)
     found_by_the_sweeper(worker, operation)
     worker.take()

@@ -40,7 +40,7 @@ def ran(name: str) -> int:
     return Effect.objects.filter(name=name).count()
 
 
-def test_it_is_pending_until_the_replacement_has_ended(worker):
+def test_a_replaced_operation_is_pending_until_its_replacement_has_ended(worker):
     operation = hands_over.enqueue("a")
     worker.deliver_one()
     assert Operation.objects.get(pk=operation.pk).state == State.QUEUED
@@ -50,7 +50,7 @@ def test_it_is_pending_until_the_replacement_has_ended(worker):
     assert (ended.state, ended.result, ended.progress) == (State.SUCCEEDED, "a", 1.0)
 
 
-def test_it_fails_with_the_replacement(worker):
+def test_a_replaced_operation_fails_with_its_replacement(worker):
     operation = hands_over.enqueue("a", fail=True)
     worker.drain()
     ended = Operation.objects.get(pk=operation.pk)
@@ -58,7 +58,7 @@ def test_it_fails_with_the_replacement(worker):
     assert "the replacement's own" in ended.error
 
 
-def test_it_can_be_retried_with_the_replacement(worker):
+def test_a_replaced_operation_can_be_retried_with_its_replacement(worker):
     operation = hands_over.enqueue("a", fail=True)
     worker.drain()
     shared.delay("a")
@@ -68,14 +68,14 @@ def test_it_can_be_retried_with_the_replacement(worker):
     assert Operation.objects.get(pk=operation.pk).state == State.SUCCEEDED
 
 
-def test_two_that_hand_over_to_one_are_both_found_and_it_runs_once(worker):
+def test_two_operations_replaced_by_one_call_are_both_found_and_it_runs_once(worker):
     both = [hands_over.enqueue("a") for _ in range(2)]
     worker.drain()
     assert [Operation.objects.get(pk=one.pk).result for one in both] == ["a", "a"]
     assert ran("shared") == 1
 
 
-def test_its_key_still_stands_for_it(worker):
+def test_the_key_of_a_replaced_operation_still_stands_for_it(worker):
     first = keyed.enqueue("mine", "a")
     worker.drain()
     assert keyed.enqueue("mine", "a").pk == first.pk
@@ -84,7 +84,7 @@ def test_its_key_still_stands_for_it(worker):
 
 
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_copy_of_its_message_does_not_run_it_again(worker, ended):
+def test_a_copy_of_a_replaced_message_does_not_run_the_task_again(worker, ended):
     hands_over.delay("a")
     message = worker.take_one()
     worker.deliver(message)
@@ -95,7 +95,7 @@ def test_a_copy_of_its_message_does_not_run_it_again(worker, ended):
     assert (ran("hands over"), ran("shared")) == (1, 1)
 
 
-def test_duplicates_that_only_wait_are_still_left_out(worker):
+def test_rows_of_duplicates_that_only_wait_are_left_out_of_objects(worker):
     shared.delay("a")
     app.send_task(shared.name, ("a",))
     worker.drain()
@@ -119,7 +119,7 @@ def hands_over_to_a_plain_task(self) -> None:
 @pytest.mark.parametrize("task", [act, hands_over_to_a_plain_task])
 @pytest.mark.parametrize("sent", [False, True])
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_copy_does_not_answer_for_the_replacement(worker, task, sent, ended):
+def test_a_copy_of_a_replaced_message_does_not_answer_for_the_replacement(worker, task, sent, ended):
     arguments = ("replace",) if task is act else ()
     result = app.send_task(task.name, arguments) if sent else task.delay(*arguments)
     message = worker.take_one()

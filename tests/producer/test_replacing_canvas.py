@@ -73,7 +73,7 @@ def effects(name: str) -> list[str]:
 
 @pytest.mark.parametrize("how", CANVAS)
 @pytest.mark.parametrize("where", CALLS)
-def test_what_comes_after_the_replaced_task_comes_after_the_canvas(worker, where, how):
+def test_what_comes_after_a_task_replaced_by_a_canvas_comes_after_the_canvas(worker, where, how):
     call, after = CALLS[where]
     result = call(swaps.s(how))
     worker.finish()
@@ -86,14 +86,14 @@ def test_what_comes_after_the_replaced_task_comes_after_the_canvas(worker, where
 
 
 @pytest.mark.parametrize("how", CANVAS)
-def test_who_holds_the_id_gets_the_value(worker, how):
+def test_the_handle_of_a_task_replaced_by_a_canvas_gets_the_canvas_value(worker, how):
     result = swaps.delay(how)
     worker.finish()
     assert result.get(timeout=1) == CANVAS[how][1]
     assert Operation.objects.get(pk=result.id).state == State.SUCCEEDED
 
 
-def test_the_last_task_of_the_canvas_runs_once_per_key(worker):
+def test_the_last_task_of_a_replacing_canvas_runs_once_per_key(worker):
     double.delay(3)
     worker.drain()
     result = chain(swaps.s("a chain that ends with a key"), plain.s())()
@@ -105,7 +105,7 @@ def test_the_last_task_of_the_canvas_runs_once_per_key(worker):
     assert effects("double") == ["3"]
 
 
-def test_a_key_that_was_first_used_by_the_canvas_is_remembered(worker):
+def test_a_key_that_was_first_used_by_a_replacing_canvas_is_remembered(worker):
     swaps.delay("a chain that ends with a key")
     worker.finish()
     double.delay(3)
@@ -113,7 +113,7 @@ def test_a_key_that_was_first_used_by_the_canvas_is_remembered(worker):
     assert effects("double") == ["3"]
 
 
-def test_the_replaced_tasks_key_still_stands_for_it(worker):
+def test_the_key_of_a_task_replaced_by_a_canvas_still_stands_for_it(worker):
     results = [swaps_once.delay(7)]
     worker.finish()
     results.append(swaps_once.delay(7))
@@ -122,7 +122,7 @@ def test_the_replaced_tasks_key_still_stands_for_it(worker):
     assert (effects("swaps once"), effects("total of one")) == (["7"], ["7"])
 
 
-def test_copies_of_every_message_change_nothing(worker):
+def test_copies_of_every_message_of_a_replacing_canvas_change_nothing(worker):
     result = chain(swaps.s("a chain that ends with a key"), plain.s())()
     delivered = []
     while messages := worker.take():
@@ -139,7 +139,7 @@ def test_copies_of_every_message_change_nothing(worker):
 
 
 @pytest.mark.parametrize("how", ["a chain that ends with a key", "a chain that ends without a key"])
-def test_what_comes_after_survives_the_loss_of_the_messages(worker, how):
+def test_what_comes_after_a_task_replaced_by_a_canvas_survives_the_loss_of_the_messages(worker, how):
     result = chain(swaps.s(how), plain.s())()
     ended = worker.deliver(worker.take_one())
     assert ended.state == "IGNORED"
@@ -150,7 +150,7 @@ def test_what_comes_after_survives_the_loss_of_the_messages(worker, how):
     assert result.get(timeout=1) == CANVAS[how][1]
 
 
-def test_a_message_without_a_row_goes_on_in_the_replaced_row_too(worker):
+def test_a_message_sent_by_name_with_the_id_of_a_replaced_task_goes_on_in_its_row(worker):
     result = swaps.delay("a plain chain")
     worker.deliver_one()
     worker.take()
@@ -164,7 +164,7 @@ def test_a_message_without_a_row_goes_on_in_the_replaced_row_too(worker):
 
 @pytest.mark.parametrize("how", CANVAS)
 @pytest.mark.parametrize("where", CALLS)
-def test_in_eager_mode_too(worker, eager, where, how):
+def test_in_eager_mode_a_task_may_be_replaced_by_a_canvas(worker, eager, where, how):
     call, after = CALLS[where]
     result = call(swaps.s(how))
     value = after(CANVAS[how][1])

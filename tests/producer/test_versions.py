@@ -42,7 +42,7 @@ def test_an_older_version_than_the_last_success_is_skipped(worker):
     assert effects("versioned") == ["5", "6"]
 
 
-def test_a_newer_version_amends_the_queued_operation_and_an_older_one_does_not(worker):
+def test_a_newer_version_replaces_the_queued_arguments_and_an_older_one_does_not(worker):
     versioned.delay("a", 5)
     versioned.delay("a", 7)
     versioned.delay("a", 6)
@@ -50,14 +50,14 @@ def test_a_newer_version_amends_the_queued_operation_and_an_older_one_does_not(w
     assert effects("versioned") == ["7"]
 
 
-def test_a_newer_version_while_it_runs_runs_once_more(worker):
+def test_a_newer_version_that_comes_while_an_older_one_runs_is_run_after_it(worker):
     versioned.delay("a", 1, meanwhile=[3, 2])
     worker.drain()
     assert effects("versioned") == ["1", "3"]
     assert Operation.objects.get().result == 3
 
 
-def test_a_stale_message_is_skipped_in_the_worker_too(worker):
+def test_a_message_with_an_older_version_is_skipped_in_the_worker_too(worker):
     for version in (5, 4):
         versioned.app.send_task(versioned.name, ("a", version))
     worker.drain()
@@ -80,7 +80,7 @@ def test_versions_may_be_numbers_dates_and_datetimes(worker, older, newer):
 
 
 @pytest.mark.parametrize("bad", [None, "5", 1.5, True, 2**63, [1]])
-def test_other_versions_are_refused(worker, bad):
+def test_a_version_that_is_no_number_date_or_datetime_is_refused(worker, bad):
     with pytest.raises(InvalidArguments, match="version"):
         versioned.delay("a", bad)
     assert not Operation.objects.exists()
@@ -96,7 +96,7 @@ def test_there_is_one_operation_per_period_and_it_is_aligned_to_the_clock(worker
 
 
 @pytest.mark.parametrize("minute", [0, 59])
-def test_the_clock_is_django_s_and_a_period_begins_at_the_full_hour(worker, minute):
+def test_a_period_follows_django_s_clock_and_begins_at_the_full_hour(worker, minute):
     def at(*time: int) -> str:
         with mock.patch("django.utils.timezone.now", return_value=datetime(2040, 1, 1, *time, tzinfo=UTC)):
             return hourly.delay("a").id

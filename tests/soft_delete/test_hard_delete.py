@@ -11,7 +11,7 @@ from tests.notesapp.ways import is_removed, note
 pytestmark = pytest.mark.django_db
 
 
-def test_the_signature_of_model_utils_is_accepted():
+def test_delete_takes_the_soft_argument_of_model_utils():
     first, second = note(), note()
     first.delete(using="default", soft=True)
     assert is_removed(first)
@@ -49,7 +49,7 @@ def test_a_hard_delete_follows_djangos_rules():
     assert Note.objects.get() == given
 
 
-def test_a_hard_delete_of_live_ones_leaves_the_removed_ones():
+def test_a_hard_delete_of_live_objects_leaves_the_removed_ones():
     gone = note()
     gone.delete()
     note()
@@ -57,7 +57,7 @@ def test_a_hard_delete_of_live_ones_leaves_the_removed_ones():
     assert list(Note.all_objects.all()) == [gone]
 
 
-def test_a_plain_parent_takes_its_soft_children_for_good():
+def test_deleting_a_plain_parent_takes_its_soft_deletable_children_for_good():
     content_type = ContentType.objects.create(app_label="notesapp", model="other")
     one = Tag.objects.create(name="t", content_type=content_type, object_id=1)
     content_type.delete()

@@ -14,7 +14,7 @@ from tests.notesapp.models import Address
 
 
 @pytest.mark.django_db
-def test_two_live_rows_cannot_share_a_value():
+def test_two_live_rows_cannot_share_a_live_unique_value():
     Address.objects.create(slug="a")
     with pytest.raises(IntegrityError), transaction.atomic():
         Address.objects.create(slug="a")
@@ -22,7 +22,7 @@ def test_two_live_rows_cannot_share_a_value():
 
 
 @pytest.mark.django_db
-def test_any_number_of_removed_rows_may():
+def test_any_number_of_removed_rows_may_share_a_unique_value():
     for _ in range(3):
         Address.objects.create(slug="a").delete()
     assert Address.objects.create(slug="a").pk
@@ -39,7 +39,7 @@ def test_get_or_create_passes_over_the_removed_row():
 
 
 @pytest.mark.django_db
-def test_a_form_says_so_at_the_field():
+def test_a_form_shows_a_live_unique_conflict_at_the_field():
     form_class = modelform_factory(Address, fields=["slug"])
     Address.objects.create(slug="gone").delete()
     live = Address.objects.create(slug="a")
@@ -50,7 +50,7 @@ def test_a_form_says_so_at_the_field():
 
 
 @pytest.mark.django_db
-def test_full_clean_says_so():
+def test_full_clean_finds_a_live_unique_conflict():
     Address.objects.create(slug="a", site="x")
     with pytest.raises(ValidationError) as raised:
         Address(slug="a", site="x").full_clean()
@@ -60,13 +60,13 @@ def test_full_clean_says_so():
     assert removed.slug == "a"
 
 
-def test_a_message_of_the_projects_own_is_used():
+def test_a_live_unique_constraint_uses_the_projects_error_message():
     constraint = LiveUniqueConstraint(fields=["slug"], name="x", violation_error_message="Taken.")
     assert constraint.get_violation_error_message() == "Taken."
     assert constraint.clone() == constraint
 
 
-def test_it_is_written_to_migrations_by_its_public_name():
+def test_a_live_unique_constraint_is_written_to_migrations_by_its_public_name():
     constraint = LiveUniqueConstraint(fields=["slug"], name="x")
     text, imports = MigrationWriter.serialize(constraint)
     assert text == "django_task_safety.models.LiveUniqueConstraint(fields=('slug',), name='x')"
@@ -75,7 +75,7 @@ def test_it_is_written_to_migrations_by_its_public_name():
     assert (args, kwargs) == ((), {"fields": ("slug",), "name": "x"})
 
 
-def test_no_database_is_said_not_to_create_it():
+def test_django_warns_on_no_database_that_a_live_unique_constraint_is_not_created():
     assert Address.check(databases=["default"]) == []
 
 
@@ -141,14 +141,14 @@ def assert_unique_among_the_live(state: ProjectState) -> None:
     assert allowed(state, ("a", True), ("a", True), ("a", False), ("b", False))
 
 
-def test_it_is_created_with_its_table(place):
+def test_a_live_unique_constraint_is_created_with_its_table(place):
     create = migrations.CreateModel(CREATE.name, CREATE.fields, {"constraints": [ADD.constraint]})
     state = migrate([], create)
     place.append(create)
     assert_unique_among_the_live(state)
 
 
-def test_it_is_added_and_removed_forwards_and_backwards(place):
+def test_a_live_unique_constraint_is_added_and_removed_by_migrations_in_both_directions(place):
     migrate([], CREATE)
     place.append(CREATE)
     before = columns()
@@ -166,6 +166,6 @@ def test_it_is_added_and_removed_forwards_and_backwards(place):
     assert_unique_among_the_live(after(place))
 
 
-def test_a_further_condition_is_refused_with_the_way_to_write_it():
+def test_a_live_unique_constraint_with_a_condition_is_refused_with_the_way_to_write_it():
     with pytest.raises(TypeError, match=r"UniqueConstraint with condition=Q\(is_removed=False\)"):
         LiveUniqueConstraint(fields=["slug"], name="live", condition=models.Q(slug="a"))

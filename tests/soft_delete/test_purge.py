@@ -59,19 +59,19 @@ def left() -> set[Note]:
     return set(Note.all_objects.all())
 
 
-def test_what_was_removed_more_than_thirty_days_ago_goes():
+def test_purge_deletes_what_was_removed_more_than_thirty_days_ago():
     removed(31)
     recent, live = removed(29), Note.objects.create(title="a")
     assert purge() == ("deleted notesapp.Note 1\n", "")
     assert left() == {recent, live}
 
 
-def test_nothing_to_do_is_said():
+def test_purge_says_that_there_was_nothing_to_do():
     Note.objects.create(title="a")
     assert purge("--older-than", "0") == ("deleted nothing\n", "")
 
 
-def test_the_age_can_be_chosen():
+def test_purge_takes_the_age_to_purge():
     removed(3)
     recent = removed(1)
     assert purge("--older-than", "2")[0] == "deleted notesapp.Note 1\n"
@@ -79,20 +79,20 @@ def test_the_age_can_be_chosen():
     assert purge("--older-than", "0.5")[0] == "deleted notesapp.Note 1\n"
 
 
-def test_what_was_removed_at_an_unknown_time_stays():
+def test_purge_leaves_what_was_removed_at_an_unknown_time():
     note = removed(31)
     Note.all_objects.update(removed_at=None)
     purge("--older-than", "0")
     assert left() == {note}
 
 
-def test_a_dry_run_only_counts():
+def test_a_dry_run_of_purge_only_counts():
     note = removed(31)
     assert purge("--dry-run") == ("due, protected ones included: notesapp.Note 1\n", "")
     assert left() == {note}
 
 
-def test_a_model_can_be_chosen():
+def test_purge_takes_the_model_to_purge():
     note = removed(31)
     notebook = Notebook.objects.create(title="n")
     notebook.delete()
@@ -116,7 +116,7 @@ def test_a_model_can_be_chosen():
     ],
     ids=label,
 )
-def test_bad_arguments_are_refused(arguments, message):
+def test_purge_refuses_bad_arguments(arguments, message):
     note = removed(31)
     with pytest.raises(CommandError, match=message):
         purge(*arguments)
@@ -127,13 +127,13 @@ def test_bad_arguments_are_refused(arguments, message):
 @pytest.mark.parametrize(
     "option", ["--settings=a.b", "--pythonpath=.", "-v2", "--traceback", "--no-color", "--force-color", "--skip-checks"]
 )
-def test_djangos_own_options_may_come_before_the_action_and_after_it(action, option):
+def test_the_command_takes_djangos_own_options_before_the_action_and_after_it(action, option):
     parser = Command().create_parser("manage.py", "task_safety")
     before, after, none = (parser.parse_args(words) for words in ([option, action], [action, option], [action]))
     assert before == after != none
 
 
-def test_what_goes_with_it_is_counted():
+def test_purge_counts_what_goes_with_an_object():
     note = Note.objects.create(title="a")
     Copy.objects.create(note=note)
     note.delete()
@@ -142,7 +142,7 @@ def test_what_goes_with_it_is_counted():
     assert purge()[0] == "deleted notesapp.Copy 1, notesapp.Note 1\n"
 
 
-def test_children_go_before_the_parents_that_they_protect():
+def test_purge_deletes_children_before_the_parents_that_they_protect():
     note = Note.objects.create(title="a")
     signature = Signature.objects.create(note=note)
     signature.delete()
@@ -152,14 +152,14 @@ def test_children_go_before_the_parents_that_they_protect():
 
 
 @pytest.mark.parametrize("model", ["notesapp.Page", ["notesapp.Page"]])
-def test_models_are_named_in_code_as_on_the_command_line(model):
+def test_purge_called_from_code_takes_model_names_as_on_the_command_line(model):
     note = removed(31)
     out = io.StringIO()
     call_command("task_safety", "purge", model=model, stdout=out)
     assert (out.getvalue(), left()) == ("deleted nothing\n", {note})
 
 
-def test_a_protected_one_is_skipped_and_reported_and_stops_nothing():
+def test_purge_skips_and_reports_a_protected_object_and_goes_on():
     notes = [removed(31, title=str(number)) for number in range(7)]
     Receipt.objects.create(note=notes[3])
     out, err = io.StringIO(), io.StringIO()
@@ -171,7 +171,7 @@ def test_a_protected_one_is_skipped_and_reported_and_stops_nothing():
     assert left() == {notes[3]}
 
 
-def test_what_an_operation_protects_is_skipped():
+def test_purge_skips_what_an_operation_protects():
     note = Note.objects.create(title="a")
     operation = protects.enqueue(note)
     Note.all_objects.update(is_removed=True, removed_at=timezone.now() - timedelta(days=31))
@@ -183,7 +183,7 @@ def test_what_an_operation_protects_is_skipped():
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_what_came_back_alone_is_not_deleted_with_its_parent(deep):
+def test_purge_does_not_delete_with_its_parent_what_was_restored_alone(deep):
     note = Note.objects.create(title="a")
     copy = Copy.objects.create(note=note)
     page = Page.objects.create(copy=copy)
@@ -202,13 +202,13 @@ def test_what_came_back_alone_is_not_deleted_with_its_parent(deep):
     assert Page.objects.get().copy.note == note
 
 
-def test_what_hangs_on_what_cannot_be_removed_goes_with_it():
+def test_purge_deletes_children_that_have_no_soft_delete_with_their_object():
     note = removed(31)
     Attachment.objects.create(note=note)
     assert purge()[0] == "deleted notesapp.Attachment 1, notesapp.Note 1\n"
 
 
-def test_many_are_deleted_in_batches():
+def test_purge_deletes_many_objects_in_batches():
     Note.objects.bulk_create([Note(title=str(number)) for number in range(25)])
     Note.objects.all().delete()
     age(31, Note.removed_objects.first())
@@ -218,7 +218,7 @@ def test_many_are_deleted_in_batches():
     assert len(begun) >= 3
 
 
-def test_one_that_is_restored_meanwhile_stays():
+def test_purge_leaves_an_object_that_is_restored_meanwhile():
     first, second = removed(31), removed(31)
 
     def restore(instance: Note, **kwargs: Any) -> None:
@@ -233,7 +233,7 @@ def test_one_that_is_restored_meanwhile_stays():
     assert first not in left()
 
 
-def test_a_child_by_inheritance_goes_with_its_parents_row():
+def test_purging_a_child_by_inheritance_takes_its_parents_row():
     report = Report.objects.create(title="a")
     report.delete()
     age(31, report)
@@ -242,7 +242,7 @@ def test_a_child_by_inheritance_goes_with_its_parents_row():
 
 
 @pytest.mark.parametrize("hard_delete", [lambda obj: obj.hard_delete(), lambda obj: obj.notebook.hard_delete()])
-def test_what_was_detached_from_what_is_gone_is_forgotten(hard_delete):
+def test_purge_forgets_what_was_detached_from_what_is_gone(hard_delete):
     note = Note.objects.create(title="a", notebook=Notebook.objects.create(title="n"))
     Reminder.objects.create(note=note)
     note.delete()
@@ -255,7 +255,7 @@ def test_what_was_detached_from_what_is_gone_is_forgotten(hard_delete):
     assert not Detachment.objects.exists()
 
 
-def test_what_was_detached_from_it_is_forgotten():
+def test_purge_forgets_what_was_detached_from_a_purged_object():
     note, other = Note.objects.create(title="a"), Note.objects.create(title="b")
     for one in (note, other):
         Reminder.objects.create(note=one)
@@ -265,7 +265,7 @@ def test_what_was_detached_from_it_is_forgotten():
     assert [detachment.old for detachment in Detachment.objects.all()] == [str(other.pk)]
 
 
-def test_every_soft_deletable_model_comes_before_what_it_points_to():
+def test_purge_takes_every_soft_deletable_model_before_what_it_points_to():
     order = soft_models()
     assert {Page, Copy, Signature, Report, Note, Notebook} <= set(order)
     assert not {Receipt, PinnedNote} & set(order)

@@ -30,7 +30,7 @@ async def get_or_create(**values: Any) -> tuple[Label, bool]:
         lambda **values: async_to_sync(get_or_create)(**values),
     ],
 )
-def test_a_unique_value_of_a_removed_row_is_explained(create):
+def test_a_conflict_with_a_unique_value_of_a_removed_row_is_explained(create):
     held = Label.objects.create(slug="a")
     held.delete()
     with transaction.atomic():
@@ -50,7 +50,7 @@ def test_a_unique_value_of_a_removed_row_is_explained(create):
         lambda **values: Label.objects.update_or_create(**values, defaults={"text": "b"}),
     ],
 )
-def test_a_primary_key_of_a_removed_row_is_explained(create):
+def test_a_conflict_with_the_primary_key_of_a_removed_row_is_explained(create):
     held = Label.objects.create(slug="a")
     held.delete()
     with transaction.atomic(), pytest.raises(RemovedExists, match=rf"holds id={held.pk}\. Bring it back with restore"):
@@ -71,7 +71,7 @@ def test_a_new_instance_with_the_primary_key_of_a_removed_row_does_not_take_its_
     assert (fresh(held).slug, fresh(held).is_removed) == ("b", False)
 
 
-def test_a_fixture_takes_the_place_of_a_removed_row():
+def test_loaddata_takes_the_place_of_a_removed_row():
     held = Label.objects.create(slug="a")
     fixture = serializers.serialize("json", [held])
     held.delete()
@@ -80,7 +80,7 @@ def test_a_fixture_takes_the_place_of_a_removed_row():
     assert not fresh(held).is_removed
 
 
-def test_a_unique_value_of_a_live_row_is_djangos_error():
+def test_a_conflict_with_a_unique_value_of_a_live_row_is_djangos_error():
     Label.objects.create(slug="a")
     with pytest.raises(IntegrityError) as raised, transaction.atomic():
         Label.objects.create(slug="a")

@@ -60,7 +60,7 @@ every_way = pytest.mark.parametrize("restore", WAYS)
 
 
 @every_way
-def test_what_went_together_comes_back_together(restore):
+def test_a_restore_brings_back_together_what_went_together(restore):
     objs = tree()
     went = objs[0].delete()
     assert restore(objs[0]) == went
@@ -69,7 +69,7 @@ def test_what_went_together_comes_back_together(restore):
         assert (found.is_removed, found.removed_at, found.removal) == (False, None, None)
 
 
-def test_the_instance_knows_that_it_is_back():
+def test_a_restored_instance_knows_that_it_is_back():
     given = note()
     given.delete()
     given.restore()
@@ -79,7 +79,7 @@ def test_the_instance_knows_that_it_is_back():
     assert fresh(given).title == "b"
 
 
-def test_what_a_receiver_removed_comes_back_with_it():
+def test_a_restore_brings_back_what_a_receiver_removed_with_the_object():
     def receive(instance: Note, **kwargs: Any) -> None:
         pre_delete.disconnect(receive, sender=Note)
         instance.copies.all().delete()
@@ -95,7 +95,7 @@ def test_what_a_receiver_removed_comes_back_with_it():
 
 
 @every_way
-def test_what_was_removed_before_stays_removed(restore):
+def test_a_restore_leaves_what_was_removed_before(restore):
     given, copy, page = tree()
     copy.delete()
     given.delete()
@@ -105,7 +105,7 @@ def test_what_was_removed_before_stays_removed(restore):
 
 
 @every_way
-def test_one_of_several_roots_brings_back_its_own_tree(restore):
+def test_restoring_one_of_several_objects_removed_together_brings_back_its_own_tree(restore):
     mine, theirs = tree(), tree()
     Note.objects.all().delete()
     assert restore(mine[0])[0] == 3
@@ -113,7 +113,7 @@ def test_one_of_several_roots_brings_back_its_own_tree(restore):
     assert restore(theirs[0])[0] == 3
 
 
-def test_a_queryset_brings_back_several_trees():
+def test_restoring_a_queryset_brings_back_several_trees():
     trees = [tree(), tree()]
     Note.objects.filter(pk=trees[0][0].pk).delete()
     trees[1][0].delete()
@@ -123,7 +123,7 @@ def test_a_queryset_brings_back_several_trees():
 
 
 @every_way
-def test_a_child_may_come_back_alone(restore):
+def test_a_child_may_be_restored_alone(restore):
     given, copy, page = tree()
     given.delete()
     assert restore(copy) == (2, {"notesapp.Copy": 1, "notesapp.Page": 1})
@@ -133,21 +133,21 @@ def test_a_child_may_come_back_alone(restore):
 
 
 @every_way
-def test_what_is_not_removed_is_not_restored(restore):
+def test_what_is_not_removed_cannot_be_restored(restore):
     given, copy, _ = tree()
     copy.delete()
     assert restore(given) == (0, {})
     assert is_removed(copy)
 
 
-def test_restoring_what_is_live_is_nothing():
+def test_restoring_a_live_object_changes_nothing():
     given = note()
     given.delete()
     assert Note.objects.all().restore() == (0, {})
     assert is_removed(given)
 
 
-def test_what_was_deleted_for_good_is_gone():
+def test_restoring_what_was_deleted_for_good_is_refused():
     given = note()
     given.delete()
     fresh(given).hard_delete()
@@ -162,7 +162,7 @@ def test_an_unsaved_object_cannot_be_restored():
         Note(title="a").restore()
 
 
-def test_what_was_only_marked_comes_back_alone():
+def test_an_object_that_was_only_marked_as_removed_is_restored_alone():
     given, copy, _ = tree()
     Note.all_objects.update(is_removed=True)
     Copy.all_objects.update(is_removed=True)
@@ -171,7 +171,7 @@ def test_what_was_only_marked_comes_back_alone():
 
 
 @every_way
-def test_a_child_by_inheritance_comes_back(restore):
+def test_a_child_by_inheritance_is_restored(restore):
     report = Report.objects.create(title="a", pages=1)
     copy = Copy.objects.create(note=report)
     went = report.delete()
@@ -180,14 +180,14 @@ def test_a_child_by_inheritance_comes_back(restore):
     assert not is_removed(copy)
 
 
-def test_a_parents_row_brings_back_its_child_by_inheritance():
+def test_restoring_a_parents_row_brings_back_its_child_by_inheritance():
     report = Report.objects.create(title="a", pages=1)
     went = Note.objects.get().delete()
     assert Note.removed_objects.get().restore() == went
     assert not is_removed(report)
 
 
-def test_a_proxy_comes_back():
+def test_a_removed_object_is_restored_through_a_proxy():
     given, copy, _ = tree()
     PinnedNote.objects.get().delete()
     assert PinnedNote.removed_objects.get().restore()[0] == 3
@@ -195,7 +195,7 @@ def test_a_proxy_comes_back():
     assert not is_removed(copy)
 
 
-def test_generic_relations_come_back():
+def test_children_by_generic_relations_are_restored():
     given = note()
     content_type = ContentType.objects.get_for_model(Note)
     mine, before = (Tag.objects.create(name="t", content_type=content_type, object_id=given.pk) for _ in range(2))
@@ -206,7 +206,7 @@ def test_generic_relations_come_back():
     assert is_removed(before)
 
 
-def test_another_rules_children_are_left_alone():
+def test_a_restore_leaves_children_that_do_not_cascade_and_were_removed_before():
     given = note()
     signature = Signature.objects.create(note=given)
     signature.delete()
@@ -216,7 +216,7 @@ def test_another_rules_children_are_left_alone():
 
 
 @every_way
-def test_what_was_detached_is_reconnected(restore):
+def test_a_restore_reconnects_what_was_detached(restore):
     given, other = note(), note()
     mine, theirs = Reminder.objects.create(note=given), Reminder.objects.create(note=other)
     Note.objects.all().delete()
@@ -229,7 +229,7 @@ def test_what_was_detached_is_reconnected(restore):
     assert not Detachment.objects.exists()
 
 
-def test_what_was_attached_elsewhere_since_stays_there():
+def test_a_restore_leaves_what_was_attached_elsewhere_since():
     given, other = note(), note()
     reminder = Reminder.objects.create(note=given)
     given.delete()
@@ -238,7 +238,7 @@ def test_what_was_attached_elsewhere_since_stays_there():
     assert fresh(reminder).note == other
 
 
-def test_what_was_deleted_since_does_not_matter():
+def test_a_restore_does_not_miss_what_was_deleted_since():
     given = note()
     reminder = Reminder.objects.create(note=given)
     given.delete()
@@ -246,7 +246,7 @@ def test_what_was_deleted_since_does_not_matter():
     assert given.restore() == (1, {"notesapp.Note": 1})
 
 
-def test_a_default_is_undone():
+def test_a_restore_undoes_set_default():
     Note.objects.create(pk=1, title="the default")
     given = note(pk=2)
     bookmark, moved = Bookmark.objects.create(note=given), Bookmark.objects.create(note=given)
@@ -257,7 +257,7 @@ def test_a_default_is_undone():
     assert fresh(moved).note_id == 3
 
 
-def test_many_are_detached_and_reconnected_in_few_statements():
+def test_many_objects_are_detached_and_reconnected_in_few_statements():
     notes = Note.objects.bulk_create([Note(title=str(number)) for number in range(700)])
     Reminder.objects.bulk_create([Reminder(note=one) for one in notes for _ in range(2)])
     Note.objects.all().delete()
@@ -269,7 +269,7 @@ def test_many_are_detached_and_reconnected_in_few_statements():
     assert Reminder.objects.filter(note=notes[0]).count() == 2
 
 
-def test_a_unique_conflict_restores_nothing_and_says_so():
+def test_a_restore_with_a_unique_conflict_restores_nothing_and_says_so():
     notebook = Notebook.objects.create(title="n")
     notebook.delete()
     held = Address.objects.create(slug="a")
@@ -288,7 +288,7 @@ def test_a_unique_conflict_restores_nothing_and_says_so():
     assert not is_removed(held)
 
 
-def test_what_another_rule_ties_to_it_comes_back_with_what_it_went_with():
+def test_an_object_that_went_with_another_parent_is_restored_with_that_one():
     notebook = Notebook.objects.create(title="n")
     given = note(notebook=notebook)
     clause = Clause.objects.create(notebook=notebook, note=given)
@@ -298,7 +298,7 @@ def test_what_another_rule_ties_to_it_comes_back_with_what_it_went_with():
     assert notebook.restore() == (2, {"notesapp.Notebook": 1, "notesapp.Clause": 1})
 
 
-def test_a_circle_comes_back():
+def test_objects_that_point_to_each_other_are_restored():
     first = Copy.objects.create(note=note())
     second = Copy.objects.create(note=note(), original=first)
     Copy.objects.filter(pk=first.pk).update(original=second)
@@ -306,7 +306,7 @@ def test_a_circle_comes_back():
     assert second.restore() == (2, {"notesapp.Copy": 2})
 
 
-def test_what_came_back_and_was_removed_again_is_not_brought_back_by_a_stale_instance():
+def test_a_stale_instance_does_not_restore_what_came_back_and_was_removed_again():
     given = note()
     given.delete()
     given.restore()

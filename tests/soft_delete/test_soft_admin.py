@@ -49,24 +49,24 @@ def text(response: Any) -> str:
     ("query", "shown"),
     [("", {"living"}), ("?removed=1", {"removed"}), ("?removed=all", {"living", "removed"})],
 )
-def test_the_list_is_filtered(admin_client, notes, query, shown):
+def test_the_soft_admins_list_is_filtered_by_removal(admin_client, notes, query, shown):
     found = text(admin_client.get(LIST + query))
     assert {title for title in ("living", "removed") if f"{title} note" in found} == shown
 
 
-def test_the_filter_says_what_it_shows(admin_client, notes):
+def test_the_soft_admins_filter_says_what_it_shows(admin_client, notes):
     found = text(admin_client.get(LIST))
     assert all(choice in found for choice in ("Not removed", "?removed=1", "?removed=all", "By copied"))
 
 
-def test_the_page_of_a_removed_one_can_be_reached_and_saved(admin_client, notes):
+def test_the_soft_admins_page_of_a_removed_object_can_be_reached_and_saved(admin_client, notes):
     url = reverse("admin:notesapp_note_change", args=[notes[1].pk])
     assert "removed note" in text(admin_client.get(url))
     text(admin_client.post(url, {"title": "changed", "is_removed": ""}, follow=True))
     assert (fresh(notes[1]).title, fresh(notes[1]).is_removed) == ("changed", True)
 
 
-def test_deleting_is_soft_and_shows_what_goes(admin_client, notes):
+def test_deleting_in_the_soft_admin_is_soft_and_shows_what_goes(admin_client, notes):
     Attachment.objects.create(note=notes[0])
     url = reverse("admin:notesapp_note_delete", args=[notes[0].pk])
     page = text(admin_client.get(url))
@@ -77,7 +77,7 @@ def test_deleting_is_soft_and_shows_what_goes(admin_client, notes):
     assert is_removed(notes[0])
 
 
-def test_the_delete_action_is_soft_and_shows_what_goes(admin_client, notes):
+def test_the_soft_admins_delete_action_is_soft_and_shows_what_goes(admin_client, notes):
     page = text(act(admin_client, "delete_selected", notes[0]))
     assert "living note" in page
     assert "copy 0" in page
@@ -87,7 +87,7 @@ def test_the_delete_action_is_soft_and_shows_what_goes(admin_client, notes):
 
 
 @pytest.mark.parametrize("action", ["delete_selected", "hard_delete_selected"])
-def test_what_protects_is_shown(admin_client, notes, action):
+def test_the_soft_admin_shows_the_objects_that_protect(admin_client, notes, action):
     Receipt.objects.create(note=notes[0])
     page = text(act(admin_client, action, notes[0], post="yes"))
     assert "Cannot delete note" in page
@@ -95,14 +95,14 @@ def test_what_protects_is_shown(admin_client, notes, action):
     assert not is_removed(notes[0])
 
 
-def test_an_operation_that_protects_is_shown(admin_client, notes):
+def test_the_soft_admin_shows_an_operation_that_protects(admin_client, notes):
     protects_in_admin.enqueue(notes[0])
     page = text(act(admin_client, "delete_selected", notes[0], post="yes"))
     assert protects_in_admin.name in page
     assert not is_removed(notes[0])
 
 
-def test_restoring_brings_back_what_went_together(admin_client, notes):
+def test_restoring_in_the_soft_admin_brings_back_what_went_together(admin_client, notes):
     page = text(act(admin_client, "restore_selected", *notes))
     assert "Restored 1 note." in page
     assert not is_removed(notes[1])
@@ -110,7 +110,7 @@ def test_restoring_brings_back_what_went_together(admin_client, notes):
     assert LogEntry.objects.get().get_change_message() == "Restored."
 
 
-def test_a_conflict_is_shown(admin_client, admin_user):
+def test_the_soft_admin_shows_a_conflict_at_a_restore(admin_client, admin_user):
     from django.contrib import admin
     from django.test import RequestFactory
 
@@ -132,7 +132,7 @@ def test_a_conflict_is_shown(admin_client, admin_user):
     assert Address.removed_objects.count() == 1
 
 
-def test_deleting_for_good_asks_first(admin_client, notes):
+def test_deleting_for_good_in_the_soft_admin_asks_first(admin_client, notes):
     Attachment.objects.create(note=notes[1])
     page = text(act(admin_client, "hard_delete_selected", *notes))
     assert "will be deleted for good" in page
@@ -152,7 +152,7 @@ def staff(client: Client, *permissions: str) -> Client:
     return client
 
 
-def test_restoring_needs_the_permission_to_change(client, notes):
+def test_restoring_in_the_soft_admin_needs_the_permission_to_change(client, notes):
     page = text(staff(client, "view_note", "delete_note").get(LIST))
     assert "hard_delete_selected" in page
     assert "restore_selected" not in page
@@ -160,7 +160,7 @@ def test_restoring_needs_the_permission_to_change(client, notes):
     assert is_removed(notes[1])
 
 
-def test_deleting_for_good_needs_the_permission_to_delete(client, notes):
+def test_deleting_for_good_in_the_soft_admin_needs_the_permission_to_delete(client, notes):
     page = text(staff(client, "view_note", "change_note").get(LIST))
     assert "restore_selected" in page
     assert "hard_delete_selected" not in page
@@ -169,14 +169,14 @@ def test_deleting_for_good_needs_the_permission_to_delete(client, notes):
 
 
 @pytest.mark.parametrize("action", ["delete_selected", "hard_delete_selected"])
-def test_what_goes_along_needs_its_own_permission(client, notes, action):
+def test_the_soft_admin_asks_for_permission_on_each_model_that_goes_along(client, notes, action):
     staff(client, "view_note", "delete_note")
     assert "have permission to delete" in text(act(client, action, notes[0]))
     assert act(client, action, notes[0], post="yes").status_code == 403
     assert not is_removed(notes[0])
 
 
-def test_removed_ones_are_not_offered(admin_client, notes):
+def test_the_soft_admins_forms_do_not_offer_removed_objects(admin_client, notes):
     query = {"app_label": "notesapp", "model_name": "copy", "field_name": "note", "term": "note"}
     offered = admin_client.get(reverse("admin:autocomplete"), query).json()["results"]
     assert [one["text"] for one in offered] == ["living note"]

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 
 
 @every_way
-def test_the_row_stays_and_is_marked(delete: Way):
+def test_a_soft_deleted_row_stays_and_is_marked(delete: Way):
     given = note()
     other = note()
     assert delete(given) == (1, {"notesapp.Note": 1})
@@ -42,7 +42,7 @@ def test_the_row_stays_and_is_marked(delete: Way):
     assert not is_removed(other)
 
 
-def test_the_instance_knows_that_it_was_removed():
+def test_a_soft_deleted_instance_knows_that_it_was_removed():
     given = note()
     given.delete()
     found = fresh(given)
@@ -60,7 +60,7 @@ def test_what_is_removed_is_not_removed_again(delete: Way):
 
 
 @pytest.mark.parametrize("stale", [True, False])
-def test_what_came_back_alone_stays_when_its_parent_is_deleted_again(stale: bool):
+def test_a_child_restored_alone_stays_when_its_removed_parent_is_deleted_again(stale: bool):
     parent = note()
     child = Copy.objects.create(note=parent)
     again = fresh(parent)
@@ -70,7 +70,7 @@ def test_what_came_back_alone_stays_when_its_parent_is_deleted_again(stale: bool
     assert not is_removed(child)
 
 
-def test_of_several_the_removed_ones_children_stay():
+def test_a_soft_delete_of_several_leaves_the_children_of_those_removed_before():
     removed, live = note(), note()
     theirs, mine = Copy.objects.create(note=removed), Copy.objects.create(note=live)
     stale = [fresh(removed), fresh(live)]
@@ -81,7 +81,7 @@ def test_of_several_the_removed_ones_children_stay():
     assert is_removed(mine)
 
 
-def test_what_is_gone_for_good_is_not_removed():
+def test_a_soft_delete_of_what_is_gone_for_good_removes_nothing():
     given = note()
     fresh(given).hard_delete()
     assert given.delete() == (0, {})
@@ -93,7 +93,7 @@ def test_an_unsaved_object_cannot_be_deleted():
 
 
 @every_way
-def test_children_go_with_it_level_by_level(delete: Way):
+def test_a_soft_delete_takes_children_level_by_level(delete: Way):
     given = note()
     copies = [Copy.objects.create(note=given, number=number) for number in range(2)]
     pages = [Page.objects.create(copy=copy) for copy in copies]
@@ -116,7 +116,7 @@ def test_a_child_that_was_removed_before_keeps_its_own_removal(delete: Way):
 
 
 @every_way
-def test_children_that_cannot_be_removed_softly_stay(delete: Way):
+def test_a_soft_delete_leaves_children_that_cannot_be_removed_softly(delete: Way):
     given = note()
     attachment = Attachment.objects.create(note=given)
     given.topics.add(Topic.objects.create(name="t"))
@@ -128,7 +128,7 @@ def test_children_that_cannot_be_removed_softly_stay(delete: Way):
 
 
 @every_way
-def test_a_nullable_cascade_keeps_its_foreign_key(delete: Way):
+def test_a_child_removed_by_a_nullable_cascade_keeps_its_foreign_key(delete: Way):
     notebook = Notebook.objects.create(title="n")
     given = note(notebook=notebook)
     assert delete(notebook) == (2, {"notesapp.Notebook": 1, "notesapp.Note": 1})
@@ -136,7 +136,7 @@ def test_a_nullable_cascade_keeps_its_foreign_key(delete: Way):
 
 
 @every_way
-def test_a_foreign_key_with_set_null_is_cleared(delete: Way):
+def test_a_soft_delete_clears_a_foreign_key_with_set_null(delete: Way):
     given = note()
     reminder, other = Reminder.objects.create(note=given), Reminder.objects.create(note=note())
     assert delete(given) == (1, {"notesapp.Note": 1})
@@ -145,7 +145,7 @@ def test_a_foreign_key_with_set_null_is_cleared(delete: Way):
 
 
 @every_way
-def test_a_foreign_key_with_set_default_is_set(delete: Way):
+def test_a_soft_delete_sets_a_foreign_key_with_set_default(delete: Way):
     Note.objects.create(pk=1, title="the default")
     given = note(pk=2)
     bookmark = Bookmark.objects.create(note=given)
@@ -156,7 +156,7 @@ def test_a_foreign_key_with_set_default_is_set(delete: Way):
 
 @every_way
 @pytest.mark.parametrize("child", [Signature, Receipt])
-def test_a_protecting_child_refuses(delete: Way, child: Any):
+def test_a_child_with_protect_refuses_a_soft_delete(delete: Way, child: Any):
     given = note()
     copy = Copy.objects.create(note=given)
     protecting = child.objects.create(note=given)
@@ -169,14 +169,14 @@ def test_a_protecting_child_refuses(delete: Way, child: Any):
 
 
 @every_way
-def test_a_protecting_child_that_was_removed_does_not_protect(delete: Way):
+def test_a_removed_child_with_protect_does_not_refuse_a_soft_delete(delete: Way):
     given = note()
     Signature.objects.create(note=given).delete()
     assert delete(given) == (1, {"notesapp.Note": 1})
 
 
 @every_way
-def test_a_restricting_child_refuses_unless_it_goes_too(delete: Way):
+def test_a_child_with_restrict_refuses_a_soft_delete_unless_it_goes_too(delete: Way):
     notebook = Notebook.objects.create(title="n")
     given = note(notebook=notebook)
     clause = Clause.objects.create(notebook=notebook, note=given)
@@ -195,7 +195,7 @@ def tag(obj: Model, **values: Any) -> Tag:
 
 
 @every_way
-def test_generic_relations_go_too(delete: Way):
+def test_a_soft_delete_takes_children_by_generic_relations(delete: Way):
     given, other = note(), note()
     mine, theirs = tag(given), tag(other)
     assert delete(given) == (2, {"notesapp.Note": 1, "notesapp.Tag": 1})
@@ -204,7 +204,7 @@ def test_generic_relations_go_too(delete: Way):
 
 
 @every_way
-def test_a_child_by_inheritance_goes_with_its_parents_row(delete: Way):
+def test_a_soft_delete_of_a_parents_row_takes_its_child_by_inheritance(delete: Way):
     report = Report.objects.create(title="a", pages=1)
     copy = Copy.objects.create(note=report)
     counts = {"notesapp.Report": 1, "notesapp.Note": 1, "notesapp.Copy": 1}
@@ -215,14 +215,14 @@ def test_a_child_by_inheritance_goes_with_its_parents_row(delete: Way):
 
 
 @every_way
-def test_a_parents_row_goes_with_its_child_by_inheritance(delete: Way):
+def test_a_soft_delete_of_a_child_by_inheritance_takes_its_parents_row(delete: Way):
     report = Report.objects.create(title="a", pages=1)
     assert delete(Note.objects.get()) == (2, {"notesapp.Report": 1, "notesapp.Note": 1})
     assert is_removed(report)
 
 
 @every_way
-def test_a_proxy_is_removed_as_its_model(delete: Way):
+def test_a_soft_delete_through_a_proxy_removes_the_object(delete: Way):
     given = note()
     copy = Copy.objects.create(note=given)
     proxy = PinnedNote.objects.get()

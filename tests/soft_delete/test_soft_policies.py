@@ -41,7 +41,7 @@ def family() -> Iterator[Any]:
 
 @every_way
 @pytest.mark.parametrize("index", [0, 1], ids=["itself", "a child"])
-def test_a_protecting_operation_refuses(delete, index):
+def test_a_protecting_operation_refuses_a_soft_delete(delete, index):
     objs = list(family())
     operation = protects.enqueue(objs[index])
     with transaction.atomic():
@@ -56,7 +56,7 @@ def test_a_protecting_operation_refuses(delete, index):
 
 @every_way
 @pytest.mark.parametrize("index", [0, 1], ids=["itself", "a child"])
-def test_a_pending_operation_is_cancelled(delete, index):
+def test_a_soft_delete_cancels_a_pending_operation(delete, index):
     objs = list(family())
     operation, other = cancelled_with.enqueue(objs[index]), cancelled_with.enqueue(Note.objects.create(title="b"))
     delete(objs[0])
@@ -65,7 +65,7 @@ def test_a_pending_operation_is_cancelled(delete, index):
     assert (operation.state, other.state) == (State.CANCELLED, State.QUEUED)
 
 
-def test_a_rolled_back_removal_cancels_nothing():
+def test_a_soft_delete_that_is_rolled_back_cancels_no_operation():
     note = Note.objects.create(title="a")
     operation = cancelled_with.enqueue(note)
     with transaction.atomic():
@@ -76,7 +76,7 @@ def test_a_rolled_back_removal_cancels_nothing():
 
 
 @pytest.mark.parametrize("model", [Note, Report, PinnedNote])
-def test_one_that_is_kept_still_gets_its_object(worker, model):
+def test_an_operation_with_on_delete_keep_still_gets_its_removed_object(worker, model):
     note = model.objects.create(title="a")
     operation = is_continuation.enqueue(note)
     note.delete()
@@ -85,7 +85,7 @@ def test_one_that_is_kept_still_gets_its_object(worker, model):
     assert (operation.state, operation.result) == (State.SUCCEEDED, "True")
 
 
-def test_one_that_is_kept_goes_on_when_an_ordinary_admin_removes_its_object():
+def test_an_operation_with_on_delete_keep_goes_on_when_an_ordinary_admin_removes_its_object():
     note = Note.objects.create(title="a")
     operation = is_continuation.enqueue(note)
     NestedObjects("default", origin=note).collect([note])
@@ -112,7 +112,7 @@ def test_a_receiver_that_deletes_another_object_for_good_cancels_its_operations(
     assert operation.state == State.CANCELLED
 
 
-def test_a_hard_delete_cancels_that_one_too():
+def test_a_hard_delete_cancels_an_operation_with_on_delete_keep_too():
     note = Note.objects.create(title="a")
     operation = is_continuation.enqueue(note)
     note.hard_delete()
@@ -129,7 +129,7 @@ def test_a_hard_delete_of_a_removed_one_is_refused_by_what_protects():
     assert operation.subject == note
 
 
-def test_what_is_removed_takes_no_new_operations():
+def test_a_removed_object_takes_no_new_operations():
     note = Note.objects.create(title="a")
     note.delete()
     for task in (cancelled_with, protects):
@@ -138,7 +138,7 @@ def test_what_is_removed_takes_no_new_operations():
     assert is_continuation.enqueue(note).state == State.QUEUED
 
 
-def test_restoring_does_not_bring_operations_back():
+def test_restoring_an_object_does_not_bring_its_operations_back():
     note = Note.objects.create(title="a")
     operation = cancelled_with.enqueue(note)
     note.delete()
@@ -148,7 +148,7 @@ def test_restoring_does_not_bring_operations_back():
     assert cancelled_with.enqueue(note).state == State.QUEUED
 
 
-def test_many_operations_take_no_more_statements():
+def test_a_soft_delete_takes_no_more_statements_for_many_operations():
     def statements(count: int) -> int:
         note = Note.objects.create(title="a")
         cancelled_with.enqueue_many([(note,)] * count)
@@ -165,7 +165,7 @@ def takes_two(obj: Any, other: Any) -> None: ...
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["its object", "another one"])
-def test_a_task_does_not_run_with_what_was_removed_behind_its_back(worker, index):
+def test_a_task_does_not_run_with_an_object_that_was_removed_by_an_update(worker, index):
     notes = [Note.objects.create(title="a"), Note.objects.create(title="b")]
     operation = takes_two.enqueue(*notes)
     Note.objects.filter(pk=notes[index].pk).update(is_removed=True)
@@ -175,7 +175,7 @@ def test_a_task_does_not_run_with_what_was_removed_behind_its_back(worker, index
     assert "is removed" in operation.error
 
 
-def test_a_removed_child_of_a_parent_that_cannot_be_removed_is_gone_too():
+def test_a_removed_child_of_a_parent_without_soft_delete_takes_no_operations_and_no_lock():
     summary = Summary.objects.create(text="a")
     operation = cancelled_with.enqueue(summary)
     stale = Summary.objects.get()

@@ -18,7 +18,7 @@ from tests.notesapp.ways import fresh, is_removed, note
 pytestmark = pytest.mark.django_db
 
 
-def test_each_manager_has_its_rows():
+def test_each_soft_delete_manager_has_its_rows():
     live, gone = note(title="live"), note(title="gone")
     gone.delete()
     for manager in (Note.objects, Note.available_objects, Note._default_manager):
@@ -30,7 +30,7 @@ def test_each_manager_has_its_rows():
     assert issubclass(Note, SoftDeletableModel)
 
 
-def test_the_managers_are_used_without_warnings():
+def test_the_soft_delete_managers_are_used_without_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert list(Note.objects.all()) == []
@@ -57,7 +57,7 @@ def heard():
         post_delete.disconnect(after, sender=model)
 
 
-def test_djangos_signals_are_sent(heard):
+def test_a_soft_delete_sends_djangos_signals(heard):
     given = note()
     copy = Copy.objects.create(note=given)
     Attachment.objects.create(note=given)
@@ -69,14 +69,14 @@ def test_djangos_signals_are_sent(heard):
     assert all(one[3] is given for one in heard)
 
 
-def test_the_origin_of_a_queryset_is_the_queryset(heard):
+def test_signals_of_a_soft_delete_by_a_queryset_name_it_as_their_origin(heard):
     note()
     queryset = Note.objects.all()
     queryset.delete()
     assert [one[3] for one in heard] == [queryset, queryset]
 
 
-def test_a_receiver_that_raises_leaves_everything_as_it_was(heard):
+def test_a_receiver_that_raises_during_a_soft_delete_leaves_everything_as_it_was(heard):
     def refuse(**kwargs: Any) -> None:
         raise RuntimeError("no")
 
@@ -96,7 +96,7 @@ def test_a_receiver_that_raises_leaves_everything_as_it_was(heard):
     assert not Detachment.objects.exists()
 
 
-def test_a_rolled_back_delete_removes_nothing():
+def test_a_soft_delete_that_is_rolled_back_removes_nothing():
     given = note()
     with transaction.atomic():
         given.delete()
@@ -113,7 +113,7 @@ def test_a_rolled_back_delete_removes_nothing():
         lambda: Note.objects.distinct("title"),
     ],
 )
-def test_what_django_does_not_delete_is_not_removed(queryset):
+def test_querysets_that_django_does_not_delete_are_not_soft_deleted(queryset):
     given = note()
     for method in ("delete", "restore"):
         with pytest.raises(TypeError):
@@ -121,7 +121,7 @@ def test_what_django_does_not_delete_is_not_removed(queryset):
     assert not is_removed(given)
 
 
-def test_an_ordered_and_joined_queryset_is_removed():
+def test_an_ordered_and_joined_queryset_is_soft_deleted():
     notebook = Notebook.objects.create(title="n")
     given, other = note(notebook=notebook), note()
     queryset = Note.objects.filter(notebook__title="n").select_related("notebook").order_by("notebook__title")
@@ -130,7 +130,7 @@ def test_an_ordered_and_joined_queryset_is_removed():
     assert not is_removed(other)
 
 
-def test_a_queryset_forgets_what_it_had():
+def test_a_queryset_forgets_its_cached_objects_after_a_soft_delete():
     note()
     queryset = Note.objects.all()
     assert len(queryset) == 1
@@ -138,7 +138,7 @@ def test_a_queryset_forgets_what_it_had():
     assert len(queryset) == 0
 
 
-def test_templates_cannot_call_what_alters_data():
+def test_templates_cannot_call_soft_delete_methods_that_alter_data():
     for method in (Note.delete, Note.save, Note.restore, Note.hard_delete):
         assert method.alters_data
     for method in ("delete", "restore", "hard_delete"):
@@ -157,7 +157,7 @@ def statements(notes: int) -> int:
     return len(queries)
 
 
-def test_the_number_of_statements_depends_on_the_models_and_not_on_the_rows():
+def test_the_statements_of_a_soft_delete_depend_on_the_models_and_not_on_the_rows():
     few = statements(1)
     many = statements(1000)
     chunks = 5
@@ -172,7 +172,7 @@ def test_a_removed_object_is_still_reached_by_a_foreign_key():
     assert Copy.objects.select_related("note").get().note.is_removed
 
 
-def test_related_managers_and_prefetches_leave_removed_ones_out():
+def test_related_managers_and_prefetches_leave_removed_objects_out():
     given = note()
     live, gone = Copy.objects.create(note=given, number=1), Copy.objects.create(note=given, number=2)
     gone.delete()
@@ -185,7 +185,7 @@ def test_related_managers_and_prefetches_leave_removed_ones_out():
     assert list(Topic.objects.prefetch_related("notes").get().notes.all()) == []
 
 
-def test_a_form_does_not_offer_removed_ones():
+def test_a_form_does_not_offer_removed_objects():
     live, gone = note(title="live"), note(title="gone")
     gone.delete()
     form = modelform_factory(Copy, fields=["note", "number"])
@@ -194,7 +194,7 @@ def test_a_form_does_not_offer_removed_ones():
     assert form({"note": live.pk, "number": 1}).is_valid()
 
 
-def test_the_managers_delete_is_soft_as_well():
+def test_delete_of_a_soft_delete_manager_is_soft_as_well():
     given = note()
     Note.all_objects.delete()
     assert is_removed(given)

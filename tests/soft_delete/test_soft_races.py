@@ -41,7 +41,7 @@ every_removal = pytest.mark.parametrize("remove", REMOVALS.values(), ids=REMOVAL
 
 
 @every_removal
-def test_of_two_removals_one_removes(in_thread, remove):
+def test_of_two_removals_at_once_one_removes(in_thread, remove):
     given = note()
     Copy.objects.create(note=given)
     # The second one has the object before the first one commits.
@@ -86,7 +86,7 @@ def test_a_save_that_meets_a_hard_delete_inserts_nothing(in_thread):
 
 
 @pytest.mark.parametrize("column", ["pages", "title"])
-def test_no_table_is_written_of_what_is_being_removed(in_thread, column):
+def test_a_save_of_a_child_that_meets_a_removal_writes_to_none_of_its_tables(in_thread, column):
     stale = Report.objects.create(title="1", pages=1)
     setattr(stale, column, "2")
     with open_transaction(lambda: fresh(stale).delete()):
@@ -112,7 +112,7 @@ def test_a_removal_that_meets_a_save_removes_what_was_saved(in_thread, remove):
     assert (fresh(given).title, fresh(given).is_removed) == ("theirs", True)
 
 
-def test_of_two_restores_one_restores(in_thread):
+def test_of_two_restores_at_once_one_restores(in_thread):
     given = note()
     given.delete()
     with open_transaction(lambda: fresh(given).restore()):
@@ -157,7 +157,7 @@ def meanwhile(*calls: Any) -> Iterator[list[Any]]:
     assert len(begun) == len(calls)
 
 
-def test_what_comes_back_with_its_parent_comes_back_whole(in_thread):
+def test_children_restored_with_their_parent_during_a_removal_come_back_all_or_none(in_thread):
     notebook = Notebook.objects.create(title="n")
     given = Note.objects.create(title="a", notebook=notebook)
     copy = Copy.objects.create(note=given)
@@ -168,7 +168,7 @@ def test_what_comes_back_with_its_parent_comes_back_whole(in_thread):
     assert fresh(copy).removal == fresh(given).removal
 
 
-def test_what_goes_with_its_parent_goes_whole(in_thread):
+def test_children_removed_with_their_parent_during_a_restore_go_all_or_none(in_thread):
     notebook = Notebook.objects.create(title="n")
     given = Note.objects.create(title="a", notebook=notebook)
     copy = Copy.objects.create(note=given)
@@ -179,7 +179,7 @@ def test_what_goes_with_its_parent_goes_whole(in_thread):
     assert fresh(copy).removal == fresh(given).removal
 
 
-def test_what_protects_a_child_refuses_while_somebody_writes_the_parent(in_thread):
+def test_an_operation_that_protects_a_child_refuses_a_removal_while_somebody_writes_the_parent(in_thread):
     given = note()
     Signature.objects.create(note=given)
     with open_transaction(lambda: Note.objects.update(text="theirs")):

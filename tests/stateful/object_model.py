@@ -75,7 +75,7 @@ class Job:
         return self.state in Operation.PENDING
 
     @property
-    def anchored(self) -> bool:
+    def needs_its_object(self) -> bool:
         return bool(self.lock) or self.policy != KEEP
 
 
@@ -101,7 +101,7 @@ class Model:
 
     def enqueue(self, asked: list[Job]) -> list[Job] | type[Exception]:
         """Take calls down that are made together; return the jobs that answer for them, or what they raise."""
-        if len(asked) > 1 and (refusal := self.obstacle(asked[0])):
+        if len(asked) > 1 and (refusal := self.conflict(asked[0])):
             return refusal
         answers = [self._enqueue(job) for job in asked]
         refusals = [answer for answer in answers if isinstance(answer, type)]
@@ -111,7 +111,7 @@ class Model:
         first = next((job for job in self.jobs if asked.key is not None and job.key == asked.key), None)
         if first is not None and (first.pending or (first.state == State.SUCCEEDED and not first.reruns)):
             return first
-        if refusal := self.obstacle(asked):
+        if refusal := self.conflict(asked):
             return refusal
         if first is None:
             self.jobs.append(asked)
@@ -121,15 +121,15 @@ class Model:
         self._reopen(first)
         return first
 
-    def obstacle(self, asked: Job) -> type[Exception] | None:
+    def conflict(self, asked: Job) -> type[Exception] | None:
         if any(job.lock == asked.lock != "" and not self.lapsed(job) for job in self.pending(asked.thing)):
             return ObjectLocked
-        return ObjectGone if asked.anchored and not asked.thing.live else None
+        return ObjectGone if asked.needs_its_object and not asked.thing.live else None
 
     def retry(self, job: Job) -> bool | type[Exception]:
         if job.pending or job.state == State.SUCCEEDED or not job.task:
             return False
-        if refusal := self.obstacle(job):
+        if refusal := self.conflict(job):
             return refusal
         job.starts = self.now
         self._reopen(job)

@@ -224,7 +224,7 @@ class ObjectRules(RuleBasedStateMachine):
         thing = lockable[-1 - at % len(lockable)]
         job = Job(thing, "", PROTECT, name, state=State.RUNNING, attempt=1, lease=self.model.now + LEASE)
         lock = thing.stale.lock(name)
-        refusal = self.model.obstacle(job)
+        refusal = self.model.conflict(job)
         # Somebody else holds it, for all that the rest of this test knows.
         got = outcome(lambda: contextvars.copy_context().run(lock.acquire))
         if refusal:

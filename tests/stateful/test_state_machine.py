@@ -120,7 +120,7 @@ class Objects(ObjectRules):
         meanwhile=st.sampled_from(MEANWHILE),
         renews=st.sampled_from([False, False, False, True]),
     )
-    def come_back(self, at: int, ending: str, meanwhile: str, renews: bool) -> None:
+    def resume(self, at: int, ending: str, meanwhile: str, renews: bool) -> None:
         """A worker renews its lease, or goes on with the body and to the end; be its lease over or not."""
         if not self.attempts:
             self.claim(at=at)
@@ -232,7 +232,7 @@ def _in_silence():
 
 @pytest.mark.usefixtures("_in_silence")
 @pytest.mark.timeout(0 if EXAMPLES else 300)
-def test_objects_and_their_operations_keep_what_is_promised(transactional_db):
+def test_random_histories_of_objects_and_their_operations_keep_what_is_promised(transactional_db):
     run_state_machine_as_test(
         Objects,
         settings=settings(

@@ -65,7 +65,9 @@ def execute(server: Database, *statements: str) -> tuple[object, ...] | None:
         connection.close()
 
 
-def test_a_database_keeps_what_was_committed(database: Database, django_db_blocker: DjangoDbBlocker) -> None:
+def test_a_killed_database_server_keeps_what_was_committed(
+    database: Database, django_db_blocker: DjangoDbBlocker
+) -> None:
     with django_db_blocker.unblock():
         assert execute(database, "SELECT 1") == (1,)
         execute(database, "CREATE TABLE kept (number integer)", "INSERT INTO kept VALUES (7)")
@@ -124,14 +126,14 @@ def test_a_running_server_restarts(redis_store: Redis) -> None:
     assert (redis_store.port, redis_store.directory) == (port, directory)
 
 
-def test_a_missing_program_is_a_reason() -> None:
+def test_a_missing_server_program_is_a_reason_to_skip() -> None:
     class Absent(Redis):
         programs = ("no-such-server",)
 
     assert Absent.missing() == "Absent is not installed (no no-such-server)"
 
 
-def test_stopping_what_was_never_started_does_nothing() -> None:
+def test_stopping_a_server_that_was_never_started_does_nothing() -> None:
     server = Redis()
     server.stop()
     assert not server.directory.exists()

@@ -47,21 +47,21 @@ def renames(obj):
 
 
 #: What happens while a body runs.
-MEDDLE = []
+DURING_BODY = []
 
 
 @safe_task
-def meddles(obj):
-    for meddle in MEDDLE:
-        meddle()
+def runs_actions(obj):
+    for action in DURING_BODY:
+        action()
     Folder.objects.create(name="effect")
 
 
 @safe_task
 def touches(obj):
     type(obj).objects.filter(pk=obj.pk).update(title="touched")
-    for meddle in MEDDLE:
-        meddle()
+    for action in DURING_BODY:
+        action()
 
 
 @safe_task(on_delete=CANCEL, max_retries=3, retry_on=RuntimeError)

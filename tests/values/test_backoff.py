@@ -25,18 +25,18 @@ def failed(**attributes: Any) -> Exception:
     ("retries", "base", "seconds"),
     [(0, 2, 2), (1, 2, 4), (5, 2, 64), (0, 0.5, 0.5), (3, 0.5, 4), (2, 2.9, 11.6), (9, 2, 600), (10_000, 2, 600)],
 )
-def test_without_jitter_the_delay_doubles_up_to_the_cap(retries, base, seconds):
+def test_without_jitter_a_backoff_doubles_up_to_the_cap(retries, base, seconds):
     assert exponential(retries, base=base, maximum=600, jitter=False) == pytest.approx(seconds)
 
 
-def test_jitter_draws_from_the_upper_half():
+def test_the_jitter_of_a_backoff_draws_from_the_upper_half():
     drawn = [exponential(3, base=1, maximum=100) for _ in range(2000)]
     assert 4 <= min(drawn) < 4.2
     assert 7.8 < max(drawn) <= 8
 
 
 @given(st.integers(0, 10**6), st.floats(0, 10**6), st.floats(0.001, 10**6), st.booleans(), st.sampled_from([min, max]))
-def test_no_delay_is_zero_or_above_the_cap(retries, base, maximum, jitter, extreme):
+def test_no_backoff_is_zero_or_above_the_cap(retries, base, maximum, jitter, extreme):
     delay = exponential(retries, base=base, maximum=maximum, jitter=jitter, uniform=lambda a, b: extreme(a, b))
     assert SHORTEST <= delay <= max(SHORTEST, maximum)
     assert math.isfinite(delay)
@@ -58,25 +58,25 @@ def test_no_delay_is_zero_or_above_the_cap(retries, base, maximum, jitter, extre
         (failed(headers={"Retry-After": "Thursday, 01-Jan-26 12:01:00 GMT"}), 60),
     ],
 )
-def test_what_a_server_asks_for_is_found(exc, seconds):
+def test_the_retry_after_of_a_server_is_found_in_the_exceptions_of_http_clients(exc, seconds):
     assert retry_after(exc, now=NOW) == seconds
 
 
 @pytest.mark.parametrize("value", ["soon", "", "1,5", "-", "12 parsecs", None, True, [], object()])
-def test_what_cannot_be_read_is_no_answer(value):
+def test_an_unreadable_retry_after_is_none(value):
     assert retry_after(failed(retry_after=value)) is None
     assert retry_after(failed(headers={"Retry-After": value})) is None
 
 
 @pytest.mark.parametrize("exc", [failed(), failed(response=None), failed(headers=5), failed(response="text")])
-def test_an_exception_without_a_header_is_no_answer(exc):
+def test_an_exception_without_headers_has_no_retry_after(exc):
     assert retry_after(exc) is None
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"), [(-5, 0), ("-5", 0), (10**12, RETRY_AFTER_MAX), ("inf", RETRY_AFTER_MAX), (math.inf, 86_400)]
 )
-def test_absurd_answers_are_bounded(value, seconds):
+def test_an_absurd_retry_after_is_bounded(value, seconds):
     assert (
         retry_after(failed(retry_after=value) if not isinstance(value, str) else failed(headers={"Retry-After": value}))
         == seconds
@@ -84,12 +84,12 @@ def test_absurd_answers_are_bounded(value, seconds):
 
 
 @pytest.mark.parametrize("value", [math.nan, "nan"])
-def test_nan_is_no_answer(value):
+def test_nan_is_no_retry_after(value):
     assert retry_after(failed(retry_after=value)) is None
     assert retry_after(failed(headers={"Retry-After": value})) is None
 
 
-def test_a_header_object_that_raises_is_no_answer():
+def test_headers_that_raise_are_no_retry_after():
     class Headers(dict):
         def get(self, *args):
             raise RuntimeError
@@ -97,12 +97,12 @@ def test_a_header_object_that_raises_is_no_answer():
     assert retry_after(failed(headers=Headers())) is None
 
 
-def test_an_attribute_may_be_text_as_a_header_is():
+def test_a_retry_after_attribute_may_be_text_as_a_header_is():
     assert retry_after(failed(retry_after=" 44 ")) == 44
     assert retry_after(failed(retry_after=format_datetime(NOW + timedelta(seconds=9), usegmt=True)), now=NOW) == 9
 
 
-def test_the_response_of_botocore_is_a_dict():
+def test_retry_after_is_found_in_the_dict_of_botocore():
     response = {"ResponseMetadata": {"HTTPHeaders": {"retry-after": "7"}}}
     assert retry_after(failed(response=response)) == 7
     assert retry_after(failed(response={"Error": {}})) is None

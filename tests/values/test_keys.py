@@ -55,7 +55,7 @@ def test_a_call_has_one_key_however_it_is_written(worker):
     assert same(((1, 2), {}), ((1,), {"b": 2}), ((), {"a": 1, "b": 2}), ((), {"b": 2, "a": 1}), task=add)
 
 
-def test_defaults_are_applied(worker):
+def test_defaults_of_parameters_are_part_of_a_key(worker):
     assert same(((1,), {}), ((1, 0), {}), ((), {"a": 1}), ((), {"b": 0, "a": 1}), task=add)
 
 
@@ -79,7 +79,7 @@ def test_different_values_have_different_keys(worker):
     ("one", "other"),
     [((1, 2), [1, 2]), ({"a": 1, "b": 2}, {"b": 2, "a": 1}), (0.0, -0.0), (Decimal("1.0"), Decimal("1.00"))],
 )
-def test_what_is_the_same_after_the_serialiser_has_one_key(worker, one, other):
+def test_values_that_are_the_same_after_the_serialiser_have_one_key(worker, one, other):
     assert same(((one,), {}), ((other,), {}))
     assert same((([one],), {}), (([other],), {}))
 
@@ -101,7 +101,7 @@ def test_keys_of_ten_thousand_characters_differ_in_the_last_one(worker):
 
 
 @pytest.mark.parametrize("value", [math.nan, [1, {"a": math.nan}], Decimal("NaN"), Decimal("sNaN")])
-def test_nan_cannot_be_a_key(worker, value):
+def test_nan_cannot_be_part_of_a_key(worker, value):
     with pytest.raises(InvalidKey, match="key"):
         named.delay(value)
     assert not Operation.objects.exists()
@@ -119,7 +119,7 @@ def test_variable_arguments_are_part_of_the_key(worker):
     assert not same(((1,), {}), ((), {"args": [1]}))
 
 
-def test_parameters_do_not_run_into_each_other(worker):
+def test_the_parameters_of_a_key_do_not_run_into_each_other(worker):
     assert not same((("ab", 0, "c"), {}), (("a", 0, "bc"), {}), task=several)
     assert not same((("a,b", "c"), {}), (("a", "b,c"), {}))
 
@@ -135,7 +135,7 @@ def test_a_key_function_that_fails_or_answers_nonsense_is_an_error(worker, numbe
     assert not Operation.objects.exists()
 
 
-def test_the_error_of_a_key_function_is_the_cause(worker):
+def test_the_error_of_a_key_function_is_the_cause_of_ours(worker):
     with pytest.raises(InvalidKey, match="KeyError") as caught:
         hopeless.delay(9)
     assert isinstance(caught.value.__cause__, KeyError | ZeroDivisionError)
@@ -168,24 +168,24 @@ def test_keys_are_namespaced_by_task(worker):
     assert named.enqueue(1).key_digest != itself.enqueue(1).key_digest
 
 
-def test_the_readable_key_is_for_people(worker):
+def test_the_key_column_holds_the_readable_text_of_the_key(worker):
     assert named.enqueue("order-7").key == "order-7"
     assert named.enqueue(7).key == "7"
     assert several.enqueue(1, 2, "x").key == '[1, "x"]'
 
 
 @pytest.mark.parametrize("value", [timedelta(days=1), frozenset([1, 2]), {"b": {1, 2, 3}}])
-def test_other_plain_values_have_a_digest_too(value):
+def test_timedeltas_and_sets_have_a_digest_too(value):
     assert keys.digest(value) == keys.digest(value)
     assert len(keys.digest(value)) == 64
 
 
-def test_the_order_of_a_set_does_not_matter():
+def test_the_order_of_a_set_does_not_matter_to_a_digest():
     assert keys.digest({"b", "a", 1}) == keys.digest({1, "a", "b"})
     assert keys.digest({1}) != keys.digest([1])
 
 
-def test_binding_applies_defaults_and_refuses_what_does_not_fit():
+def test_binding_arguments_applies_defaults_and_refuses_what_does_not_fit():
     signature = inspect.signature(lambda a, b=2, *c, **d: None)
     assert keys.bind(signature, (1,), {"e": 5}) == {"a": 1, "b": 2, "c": (), "d": {"e": 5}}
     with pytest.raises(TypeError):
@@ -225,5 +225,5 @@ def test_argument_lists_that_differ_never_share_a_digest(one, other):
 
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.text(), VALUES, max_size=4))
-def test_the_order_of_a_dict_does_not_matter(value):
+def test_the_order_of_a_dict_does_not_matter_to_a_digest(value):
     assert keys.digest(value) == keys.digest(dict(reversed(value.items())))

@@ -68,7 +68,7 @@ def test_the_message_and_the_row_hold_no_values_of_the_object(worker):
     assert b"secret" not in worker.take_one().body
 
 
-def test_unsaved_changes_do_not_reach_the_task(worker):
+def test_unsaved_changes_of_an_object_do_not_reach_the_task(worker):
     given = note("saved")
     given.title = "not saved"
     arrive.delay(given)
@@ -142,7 +142,7 @@ def test_a_deferred_instance_is_a_reference_like_any_other(worker):
     assert received == [given]
 
 
-def test_the_subject_may_be_named(worker):
+def test_the_option_subject_names_the_parameter_that_is_the_subject(worker):
     source, target = note("source"), note("target")
     operation = move.enqueue(source, target)
     assert operation.subject == target
@@ -175,7 +175,7 @@ def test_an_instance_without_a_row_has_no_operations(db):
 
 
 @pytest.mark.parametrize("what", [None, Note, 5], ids=label)
-def test_what_is_no_object_has_no_operations(db, what):
+def test_for_object_refuses_what_is_no_model_instance(db, what):
     with pytest.raises(InvalidArguments, match="not a model instance"):
         Operation.objects.for_object(what)
 
@@ -211,7 +211,7 @@ def test_an_object_with_an_explicit_primary_key_must_be_saved_first(worker):
         arrive.delay(Document(id=uuid.uuid4(), title="new"))
 
 
-def test_saving_a_loaded_object_in_the_task_is_kept(worker):
+def test_a_task_may_save_the_object_that_was_loaded_for_it(worker):
     given = note("old")
     rename.delay(given, "new")
     worker.drain()
@@ -228,7 +228,7 @@ def test_a_reference_survives_a_change_of_the_secret_key(worker, settings):
     assert received == [given]
 
 
-def test_one_whose_key_is_forgotten_stays_a_dict_and_is_logged(worker, settings, caplog):
+def test_a_reference_signed_with_a_forgotten_secret_key_stays_a_dict_and_is_logged(worker, settings, caplog):
     arrive.delay(note("a"))
     settings.SECRET_KEY = "the new one"
     worker.drain()

@@ -55,7 +55,7 @@ def test_the_table_has_no_index_and_no_check_that_nothing_needs():
     assert sorted(tuple(constraint["columns"]) for constraint in found.values()) == needed
 
 
-def test_the_row_tells_what_happened(worker):
+def test_the_row_of_an_operation_tells_what_happened(worker):
     result = act.delay("ok", 1, size=3)
     delivery = worker.deliver_one()
     operation = only()
@@ -69,7 +69,7 @@ def test_the_row_tells_what_happened(worker):
     assert result.get(timeout=1) == {"size": 3}
 
 
-def test_while_it_runs_the_row_says_so_and_the_body_knows_it(worker, does_this):
+def test_the_row_says_that_an_operation_runs_and_the_body_knows_its_operation(worker, does_this):
     def body(self):
         operation = current_operation()
         assert (operation.pk, operation.attempt) == (uuid.UUID(self.request.id), 1)
@@ -112,7 +112,7 @@ def test_without_atomic_the_body_runs_outside_a_transaction_and_keeps_its_writes
     assert Effect.objects.count() == 1
 
 
-def test_with_atomic_the_body_runs_inside_one(worker, does_this):
+def test_with_atomic_the_body_runs_inside_a_transaction(worker, does_this):
     does_this(lambda self: connection.in_atomic_block)
     does.delay()
     worker.drain()
@@ -141,7 +141,7 @@ def test_a_commit_hook_that_raises_does_not_lose_the_success(worker, does_this):
     assert result.get(timeout=1) == "done"
 
 
-def test_what_a_failed_attempt_enqueued_is_not_run(worker, does_this):
+def test_calls_that_a_failed_attempt_made_are_not_run(worker, does_this):
     def body(self):
         record.delay("child")
         raise ValueError("no")
@@ -207,7 +207,7 @@ def test_a_child_knows_its_parent_and_root(worker, does_this):
     assert (headers["parent_id"], headers["root_id"]) == (parent, parent)
 
 
-def test_an_ignored_result_is_still_in_the_row(worker, does_this):
+def test_the_result_of_a_task_with_ignore_result_is_still_in_the_row(worker, does_this):
     does_this(lambda self: 5)
     result = does.apply_async(ignore_result=True)
     worker.drain()
@@ -216,7 +216,7 @@ def test_an_ignored_result_is_still_in_the_row(worker, does_this):
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "America/Chicago", "UTC"])
-def test_it_works_without_time_zones(worker, settings, zone):
+def test_an_operation_runs_without_use_tz(worker, settings, zone):
     settings.USE_TZ, settings.TIME_ZONE = False, zone
     record.delay("now")
     record.apply_async(("soon",), countdown=5)

@@ -97,7 +97,7 @@ def test_a_deferred_constraint_broken_at_commit_fails_the_operation(worker):
 
 
 def test_a_copy_of_what_failed_by_a_database_error_answers_at_once(worker):
-    pk = collides.apply_async(link_error=record.si("told")).id
+    pk = collides.apply_async(link_error=record.si("called back")).id
     message = worker.take_one()
     worker.deliver(message)
     worker.take()

@@ -72,7 +72,7 @@ def effects() -> list[str]:
     return list(Effect.objects.order_by("pk").values_list("name", flat=True))
 
 
-def test_it_is_called_once_with_the_operation_and_the_exception(worker):
+def test_a_compensation_is_called_once_with_the_operation_and_the_exception(worker):
     operation = pay.enqueue(1, "lasting")
     worker.drain()
     ((compensated, exc),) = CALLS
@@ -82,7 +82,7 @@ def test_it_is_called_once_with_the_operation_and_the_exception(worker):
     assert Effect.objects.get().key == "ValueError: lasting"
 
 
-def test_it_is_called_after_the_last_attempt_only(worker):
+def test_a_compensation_is_called_after_the_last_attempt_only(worker):
     pay.delay(1, "transient")
     worker.drain()
     assert Operation.objects.get().attempt == 3
@@ -90,7 +90,7 @@ def test_it_is_called_after_the_last_attempt_only(worker):
 
 
 @pytest.mark.parametrize("end", ["success", "cancel"])
-def test_it_is_not_called_for_a_success_or_a_cancel(worker, end):
+def test_a_compensation_is_not_called_for_a_success_or_a_cancel(worker, end):
     operation = pay.enqueue(1)
     if end == "cancel":
         operation.cancel()
@@ -99,7 +99,7 @@ def test_it_is_not_called_for_a_success_or_a_cancel(worker, end):
     assert Order.objects.get().charged == 5
 
 
-def test_it_is_called_when_the_last_worker_was_lost(worker):
+def test_a_compensation_is_called_when_the_last_worker_was_lost(worker):
     operation = hopeless.enqueue()
     ledger.claim(operation.pk, "dies", 30, None)
     worker.pass_time(31)
@@ -107,12 +107,12 @@ def test_it_is_called_when_the_last_worker_was_lost(worker):
     assert "comes after" in effects()
 
 
-def test_it_is_called_by_apply_too(worker):
+def test_a_compensation_is_called_by_apply_too(worker):
     pay.apply((1, "lasting"))
     assert len(CALLS) == 1
 
 
-def test_a_copy_of_the_message_does_not_call_it_again(worker):
+def test_a_copy_of_the_message_does_not_compensate_again(worker):
     pay.delay(1, "lasting")
     message = worker.take_one()
     worker.deliver(message)
@@ -120,7 +120,7 @@ def test_a_copy_of_the_message_does_not_call_it_again(worker):
     assert len(CALLS) == 1
 
 
-def test_one_that_raises_is_rolled_back_logged_and_noted_and_the_others_run(worker, caplog):
+def test_a_compensation_that_raises_is_rolled_back_logged_and_noted_and_the_others_run(worker, caplog):
     hopeless.delay()
     worker.drain()
     operation = Operation.objects.get()
@@ -176,7 +176,7 @@ def test_a_compensation_runs_when_the_rest_of_the_sweep_is_committed_and_publish
 
 
 @pytest.mark.parametrize("found_by", ["worker", "sweeper"])
-def test_one_that_breaks_its_transaction_is_left_out_in_the_end(worker, monkeypatch, found_by):
+def test_a_compensation_that_breaks_its_transaction_is_left_out_in_the_end(worker, monkeypatch, found_by):
     monkeypatch.setattr(hopeless, "compensations", [breaks_its_transaction])
     operations = [hopeless.enqueue() for _ in range(2)]
     if found_by == "sweeper":
@@ -193,7 +193,7 @@ def test_one_that_breaks_its_transaction_is_left_out_in_the_end(worker, monkeypa
     assert len(CALLS) == 4
 
 
-def test_one_that_broke_its_transaction_gets_a_second_chance(worker, monkeypatch):
+def test_a_compensation_that_broke_its_transaction_gets_a_second_chance(worker, monkeypatch):
     monkeypatch.setattr(hopeless, "compensations", [breaks_it_once])
     hopeless.delay()
     worker.drain()
@@ -213,7 +213,7 @@ def test_a_lost_attempt_is_left_to_a_process_that_knows_its_task(worker, monkeyp
     assert effects() == ["comes after"]
 
 
-def test_in_the_end_a_process_that_does_not_know_the_task_fails_it(worker, monkeypatch):
+def test_a_lost_attempt_is_failed_in_the_end_by_a_process_that_does_not_know_its_task(worker, monkeypatch):
     lose(hopeless.enqueue())
     worker.pass_time(30 + sweeper.UNREGISTERED_GRACE)
     monkeypatch.delitem(app.tasks, hopeless.name)
@@ -235,7 +235,7 @@ def test_lost_attempts_of_unknown_tasks_do_not_fill_up_the_batches(worker, monke
     assert sweeper.sweep().requeued == 1
 
 
-def test_the_decorated_function_stays_a_function():
+def test_a_function_decorated_as_a_compensation_stays_a_function():
     assert unpay.__name__ == "unpay"
     assert pay.compensations[:1] == [unpay]
     assert hopeless.compensations == [explode, comes_after]

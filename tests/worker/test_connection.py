@@ -101,26 +101,26 @@ def test_safe_tasks_share_a_connection_for_as_long_as_it_may_live(worker, max_ag
 
 
 @pytest.mark.parametrize(("task", "age"), [(look, 0), (look, 1e-9), (plain_look, 600), (plain_look, 0)])
-def test_otherwise_each_task_has_its_own(worker, max_age, task, age):
+def test_plain_tasks_and_safe_ones_without_conn_max_age_have_a_connection_each(worker, max_age, task, age):
     max_age(age)
     run(worker, task, task, task)
     assert len(set(SEEN)) == 3
 
 
-def test_outside_a_worker_nothing_is_kept(worker, max_age, monkeypatch):
+def test_outside_a_worker_no_connection_is_kept(worker, max_age, monkeypatch):
     max_age(600)
     monkeypatch.setattr(worker_id, "_worker", "")
     run(worker, look, look)
     assert len(set(SEEN)) == 2
 
 
-def test_a_plain_task_in_between_has_its_own(worker, max_age):
+def test_a_plain_task_between_safe_ones_has_a_connection_of_its_own(worker, max_age):
     max_age(600)
     run(worker, look, plain_look, look)
     assert SEEN[0] == SEEN[2] != SEEN[1]
 
 
-def test_a_task_that_failed_leaves_a_good_connection(worker, max_age):
+def test_the_connection_of_a_task_that_failed_is_kept(worker, max_age):
     max_age(600)
     look.delay(raises=True)
     run(worker, look)
@@ -168,7 +168,7 @@ def test_a_dead_connection_costs_a_claim_one_more_try_though_none_was_kept(worke
 
 
 @pytest.mark.parametrize("opens", [contextlib.nullcontext, transaction.atomic], ids=["autocommit", "atomic"])
-def test_a_call_is_made_twice_at_most(worker, opens):
+def test_a_call_on_dead_connections_is_made_twice_at_most(worker, opens):
     tries = []
 
     def meets_dead_ones() -> None:
@@ -192,7 +192,7 @@ def no_autocommit():
 
 
 @pytest.mark.parametrize("inside", [transaction.atomic, no_autocommit])
-def test_in_a_transaction_the_error_is_the_caller_s(worker, inside):
+def test_a_connection_that_dies_in_a_transaction_is_the_caller_s_error(worker, inside):
     tries = []
 
     def part() -> None:
@@ -224,7 +224,7 @@ def test_a_connection_that_works_or_is_new_is_not_tried_twice(worker, max_age, l
 
 
 @pytest.mark.parametrize("checked", [True, False])
-def test_while_the_server_is_away_the_message_comes_back(worker, max_age, monkeypatch, checked):
+def test_a_message_is_published_again_while_the_database_server_is_away(worker, max_age, monkeypatch, checked):
     max_age(600)
     monkeypatch.setitem(connection.settings_dict, "CONN_HEALTH_CHECKS", checked)
     run(worker, look)
@@ -245,7 +245,7 @@ def whose() -> str:
     return getattr(connections["default"], "tenant", "")
 
 
-def test_what_is_said_of_the_connection_before_a_task_holds_in_it(worker, max_age):
+def test_attributes_set_on_the_connection_by_task_prerun_hold_in_the_task(worker, max_age):
     max_age(600)
     tenants = iter("ab")
 
@@ -288,7 +288,7 @@ def test_a_server_that_takes_no_writes_any_more_is_left_at_once_by_an_attempt(wo
     assert Operation.objects.get(task=look.name).state == "succeeded"
 
 
-def test_and_by_a_claim(worker, max_age):
+def test_a_server_that_takes_no_writes_any_more_is_left_at_once_by_a_claim(worker, max_age):
     max_age(600)
     run(worker, look)
     kept.retry_if_dead(loses_its_role.run)
@@ -331,7 +331,7 @@ def test_another_database_gets_none_of_this_one_s_connections(worker, max_age, s
     assert connections["other"].connection is before
 
 
-def test_what_a_plain_task_left_behind_does_not_matter(worker, max_age):
+def test_a_connection_closed_inside_a_transaction_disturbs_no_later_task(worker, max_age):
     max_age(600)
     run(worker, look)
     with contextlib.suppress(ValueError), transaction.atomic():
@@ -343,7 +343,7 @@ def test_what_a_plain_task_left_behind_does_not_matter(worker, max_age):
     assert len(set(SEEN)) == 1
 
 
-def test_what_a_process_keeps_is_not_its_children_s(worker, max_age, monkeypatch):
+def test_the_kept_connection_of_a_process_is_not_its_children_s(worker, max_age, monkeypatch):
     max_age(600)
     run(worker, look)
     ours, another = kept._thread.kept.driver, os.getpid() + 1
@@ -376,7 +376,7 @@ def test_a_forked_child_connects_anew_and_leaves_its_parent_s_open(worker, max_a
     assert len(set(SEEN)) == 1
 
 
-def test_a_pool_of_django_s_is_left_to_it(worker, max_age, monkeypatch):
+def test_connections_of_django_s_pool_are_left_to_it(worker, max_age, monkeypatch):
     max_age(600)
     number()
     with monkeypatch.context() as patch:
@@ -385,7 +385,7 @@ def test_a_pool_of_django_s_is_left_to_it(worker, max_age, monkeypatch):
     assert connection.connection is not None
 
 
-def test_nothing_is_kept_in_a_greenlet(worker, max_age, monkeypatch):
+def test_no_connection_is_kept_in_a_greenlet(worker, max_age, monkeypatch):
     max_age(600)
     monkeypatch.setattr(kept, "detect_environment", lambda: "gevent")
     run(worker, look, look)
@@ -412,14 +412,14 @@ def test_a_newer_connection_takes_the_kept_one_s_place(worker, max_age):
     assert until(lambda: elsewhere(lambda: not _alive(SEEN[0])))
 
 
-def test_what_a_thread_keeps_ends_when_it_is_told_to_close(worker, max_age):
+def test_the_kept_connection_of_a_thread_is_closed_when_the_worker_process_ends(worker, max_age):
     max_age(600)
     run(worker, look)
     signals.worker_process_shutdown.send(sender=None)
     assert until(lambda: elsewhere(lambda: not _alive(SEEN[0])))
 
 
-def test_what_a_thread_keeps_ends_with_it(worker, max_age):
+def test_the_kept_connection_of_a_thread_is_closed_when_the_thread_ends(worker, max_age):
     max_age(600)
 
     def work() -> None:

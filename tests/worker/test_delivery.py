@@ -55,7 +55,7 @@ def ran(name: str) -> int:
     return Effect.objects.filter(name=name).count()
 
 
-def test_a_copy_of_a_finished_message_replays_the_outcome_without_running(worker):
+def test_a_copy_of_a_finished_message_gets_the_stored_outcome_without_running(worker):
     double.delay(4)
     message = worker.take_one()
     first = worker.deliver(message)
@@ -102,7 +102,7 @@ def test_a_copy_of_a_cancelled_message_does_not_run_it(worker):
     assert ran("double") == 0
 
 
-def test_a_message_under_another_id_with_the_same_key_replays_under_its_own_id(worker):
+def test_a_message_with_the_same_key_gets_the_stored_outcome_under_its_own_id(worker):
     double.delay(4)
     worker.drain()
     copy = app.send_task(double.name, (4,))
@@ -125,7 +125,7 @@ def test_a_message_under_another_id_waits_outside_the_worker_for_the_running_one
     assert copy.get(timeout=1) == "a"
 
 
-def test_the_failure_is_replayed_to_a_message_under_another_id(worker):
+def test_a_message_with_the_same_key_gets_the_stored_failure(worker):
     copies = [app.send_task(fails_once.name, ("a",)) for _ in range(2)]
     worker.drain()
     for copy in copies:
@@ -134,7 +134,7 @@ def test_the_failure_is_replayed_to_a_message_under_another_id(worker):
     assert Operation.objects.get().attempt == 1
 
 
-def test_a_new_message_reruns_what_failed(worker):
+def test_a_new_message_with_the_key_of_a_failed_operation_reruns_it(worker):
     for _ in range(2):
         app.send_task(fails_once.name, ("a",))
         worker.drain()
@@ -142,7 +142,7 @@ def test_a_new_message_reruns_what_failed(worker):
     assert (operation.state, operation.generation, operation.revision) == (State.FAILED, 0, 1)
 
 
-def test_duplicates_in_a_chain_replay_and_it_goes_on(worker):
+def test_a_chain_with_duplicates_gets_the_stored_outcomes_and_goes_on(worker):
     double.delay(1)
     result = chain(double.s(1), double.s())()
     worker.drain()
@@ -158,7 +158,7 @@ def test_a_chord_with_duplicates_completes_once(worker):
     assert (ran("double"), ran("total")) == (2, 1)
 
 
-def test_a_group_with_duplicates_answers_each(worker):
+def test_a_group_with_duplicates_gets_an_answer_for_each(worker):
     result = group(double.s(n) for n in (1, 2, 1))()
     worker.drain()
     assert result.get(timeout=1) == [2, 4, 2]
@@ -185,7 +185,7 @@ def test_a_message_whose_row_is_gone_is_dropped_with_a_log_line(worker, caplog):
     assert not Operation.all_rows.exists()
 
 
-def test_a_message_that_comes_too_early_comes_back(worker):
+def test_a_message_that_comes_too_early_is_published_again_for_later(worker):
     record.apply_async(("a",), countdown=30)
     message = worker.take_one()
     delivery = worker.deliver(message)
@@ -213,14 +213,14 @@ def test_a_message_waits_while_the_database_does_not_answer(worker, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("publish", "fate"),
+    ("publish", "answer"),
     [
         (lambda: record.delay("a"), (True, False, False)),  # its row brings it back
         (lambda: app.send_task(record.name, ("a",)), (False, True, True)),
     ],
     ids=["with a row", "without"],
 )
-def test_a_message_is_not_lost_when_the_broker_does_not_answer_either(worker, monkeypatch, publish, fate):
+def test_a_message_is_not_lost_when_neither_database_nor_broker_answers(worker, monkeypatch, publish, answer):
     publish()
     message = worker.take_one()
     monkeypatch.setattr("django_task_safety.producer.outbox.PAUSE", 0.0)
@@ -229,10 +229,10 @@ def test_a_message_is_not_lost_when_the_broker_does_not_answer_either(worker, mo
         patch.setattr(ledger, "enqueue", refuse)
         patch.setattr(Producer, "publish", refuse)
         delivery = worker.deliver(message)
-    assert (delivery.acknowledged, delivery.rejected, delivery.requeued) == fate
+    assert (delivery.acknowledged, delivery.rejected, delivery.requeued) == answer
 
 
-def test_an_outcome_that_cannot_be_written_is_no_outcome(worker, monkeypatch):
+def test_an_outcome_that_cannot_be_committed_is_not_reported(worker, monkeypatch):
     record.delay("a")
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "settle", refuse)

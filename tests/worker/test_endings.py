@@ -106,7 +106,7 @@ def test_reject_rolls_the_writes_back_and_ends_as_failed(worker, does_this, requ
     assert not Effect.objects.exists()
 
 
-def test_a_retry_rolls_the_writes_back_and_comes_again_with_other_arguments(worker, does_this):
+def test_a_retry_rolls_the_writes_back_and_runs_again_with_other_arguments(worker, does_this):
     def body(self, number):
         if number < 3:
             raise self.retry(args=(number + 1,), countdown=0.5)
@@ -136,7 +136,7 @@ def test_a_retry_that_does_not_throw_keeps_the_writes(worker, does_this):
     assert Effect.objects.count() == 2
 
 
-def test_a_replacement_continues_in_the_same_row(worker):
+def test_a_task_that_replaces_itself_continues_in_the_same_row(worker):
     result = act.delay("replace")
     worker.drain()
     operation = only()
@@ -146,7 +146,7 @@ def test_a_replacement_continues_in_the_same_row(worker):
     assert result.get(timeout=1) == "replacement"
 
 
-def test_a_replacement_by_a_plain_task_ends_the_row_as_succeeded(worker, does_this):
+def test_a_task_replaced_by_a_plain_task_ends_as_succeeded(worker, does_this):
     does_this(lambda self: self.replace(app.signature("tests.testapp.tasks.plain", ("other",), immutable=True)))
     result = does.delay()
     worker.drain()
@@ -155,25 +155,25 @@ def test_a_replacement_by_a_plain_task_ends_the_row_as_succeeded(worker, does_th
     assert result.get(timeout=1) == "other"
 
 
-@pytest.mark.parametrize("told", [SystemExit, KeyboardInterrupt])
-def test_an_attempt_whose_process_is_told_to_go_is_published_again_at_once(worker, does_this, told):
+@pytest.mark.parametrize("exit", [SystemExit, KeyboardInterrupt])
+def test_an_attempt_whose_process_is_told_to_exit_is_published_again_at_once(worker, does_this, exit):
     def body(self):
         if current_operation().attempt == 1:
-            raise told
+            raise exit
         return "another process"
 
     does_this(body)
     does.delay()
     message = worker.take_one()
     # Celery's pool for one process makes of it what it does not understand itself; others end their process.
-    with pytest.raises((told, TypeError)):
+    with pytest.raises((exit, TypeError)):
         worker.deliver(message)
     again = worker.deliver_one()
     assert (again.id, again.value) == (message.headers["id"], "another process")
     assert (only().state, only().attempt) == (State.SUCCEEDED, 2)
 
 
-def test_what_a_claim_takes_counts_for_the_hard_time_limit(worker, does_this, monkeypatch):
+def test_the_time_that_a_claim_takes_counts_for_the_hard_time_limit(worker, does_this, monkeypatch):
     now = 1000.0
     claim = ledger.claim
 

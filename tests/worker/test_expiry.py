@@ -20,7 +20,7 @@ State = Operation.State
 def perishable() -> None: ...
 
 
-def test_what_expired_before_its_start_ends_as_cancelled(worker):
+def test_an_operation_that_expired_before_its_start_ends_as_cancelled(worker):
     record.apply_async(("a",), expires=30)
     message = worker.take_one()
     worker.pass_time(31)
@@ -30,7 +30,7 @@ def test_what_expired_before_its_start_ends_as_cancelled(worker):
     assert not Effect.objects.exists()
 
 
-def test_what_expired_is_found_by_the_sweeper_without_a_message(worker):
+def test_an_expired_operation_is_found_by_the_sweeper_without_a_message(worker):
     record.apply_async(("a",), expires=30)
     worker.take()
     worker.pass_time(31)
@@ -38,7 +38,7 @@ def test_what_expired_is_found_by_the_sweeper_without_a_message(worker):
     assert only().state == State.CANCELLED
 
 
-def test_what_expired_cannot_be_claimed(worker):
+def test_an_expired_operation_cannot_be_claimed(worker):
     result = record.apply_async(("a",), expires=30)
     worker.pass_time(31)
     seen = ledger.claim(uuid.UUID(result.id), "a worker", 30.0, None)
@@ -46,7 +46,7 @@ def test_what_expired_cannot_be_claimed(worker):
     assert only().state == State.QUEUED
 
 
-def test_what_started_in_time_does_not_expire_between_its_attempts(worker):
+def test_an_operation_that_started_in_time_does_not_expire_between_its_attempts(worker):
     act.apply_async(("retry",), {"countdown": 40}, expires=30)
     worker.drain()
     assert (only().state, only().attempt) == (State.SUCCEEDED, 3)
@@ -61,7 +61,7 @@ def test_a_tasks_own_expiry_counts_from_the_call(worker):
     assert worker.take() == []
 
 
-def test_the_calls_expiry_takes_precedence(worker):
+def test_the_expiry_of_a_call_takes_precedence_over_the_tasks(worker):
     perishable.apply_async(expires=300)
     worker.pass_time(31)
     worker.drain()

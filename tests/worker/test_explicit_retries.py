@@ -34,15 +34,15 @@ def without_cause(self) -> None:
     raise self.retry()
 
 
-#: What the next attempt of `told` asks of ``self.retry()``, or raises.
-TOLD: list[dict[str, Any] | BaseException] = []
+#: What the next attempt of `retrying` asks of ``self.retry()``, or raises.
+REQUESTED: list[dict[str, Any] | BaseException] = []
 
 
 @safe_task(bind=True, max_retries=2, retry_backoff=10, retry_jitter=False, max_payload=200)
-def told(self, value: int = 0) -> int:
-    if not TOLD:
+def retrying(self, value: int = 0) -> int:
+    if not REQUESTED:
         return value
-    what = TOLD.pop()
+    what = REQUESTED.pop()
     raise what if isinstance(what, BaseException) else self.retry(**what)
 
 
@@ -64,9 +64,9 @@ def retries_in_a_broken_transaction(self, number: int) -> int:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_told():
+def _nothing_is_requested():
     yield
-    TOLD.clear()
+    REQUESTED.clear()
 
 
 @pytest.mark.parametrize(("countdown", "seconds"), [(None, 10), (33, 33), (0, 0)])
@@ -115,9 +115,9 @@ def test_retrying_without_a_cause_ends_with_celerys_error(worker):
     ],
     ids=lambda asked: label(asked)[:40],
 )
-def test_a_retry_that_cannot_be_fails_with_the_reason(worker, asked):
-    TOLD.append(asked)
-    result = told.delay()
+def test_a_self_retry_that_cannot_work_fails_with_the_reason(worker, asked):
+    REQUESTED.append(asked)
+    result = retrying.delay()
     assert worker.deliver_one().state == "FAILURE"
     assert (only().state, only().attempt, only().max_attempts) == (State.FAILED, 1, 3)
     assert only().error.startswith(("Invalid", "PayloadTooLarge"))
@@ -138,9 +138,9 @@ def test_a_retry_that_cannot_be_fails_with_the_reason(worker, asked):
     ],
     ids=label,
 )
-def test_a_wait_that_is_over_or_says_nothing_is_none_or_the_usual(worker, asked, seconds):
-    TOLD.append(asked)
-    told.delay()
+def test_a_self_retry_with_a_past_or_meaningless_wait_waits_not_at_all_or_by_the_backoff(worker, asked, seconds):
+    REQUESTED.append(asked)
+    retrying.delay()
     assert worker.deliver_one().state == "RETRY"
     assert seconds - 2 < delay_until_next() <= seconds + 0.5
     worker.finish()
@@ -148,13 +148,13 @@ def test_a_wait_that_is_over_or_says_nothing_is_none_or_the_usual(worker, asked,
 
 
 def test_a_retry_that_is_raised_by_hand_may_name_a_moment(worker):
-    TOLD.append(Retry(when=timezone.now() + timedelta(hours=1)))
-    told.delay()
+    REQUESTED.append(Retry(when=timezone.now() + timedelta(hours=1)))
+    retrying.delay()
     worker.deliver_one()
     assert 3590 < delay_until_next() <= 3600
 
 
-def test_a_bad_retry_that_the_body_catches_leaves_nothing(worker):
+def test_a_refused_self_retry_that_the_body_catches_leaves_nothing(worker):
     result = goes_on_after_a_bad_retry.delay()
     worker.drain()
     assert result.get(timeout=1) == "went on"

@@ -62,7 +62,7 @@ def take_over(worker: LocalWorker) -> Operation:
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_whatever_a_zombie_does_the_row_is_its_successors(worker, monkeypatch, end):
+def test_however_a_zombie_ends_the_row_stays_its_successors(worker, monkeypatch, end):
     successors: list[Operation] = []
 
     def body(task: object) -> object:
@@ -81,7 +81,7 @@ def test_whatever_a_zombie_does_the_row_is_its_successors(worker, monkeypatch, e
     assert ledger.settle(successor, '"in time"')
 
 
-def test_what_a_zombie_wrote_is_rolled_back(worker, monkeypatch):
+def test_writes_of_a_zombie_are_rolled_back(worker, monkeypatch):
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer: nobody takes over while the body's transaction is open")
 
@@ -127,7 +127,7 @@ def test_a_running_operation_is_not_claimed_before_its_lease_ended(worker):
     assert not ledger.claim(operation.pk, "second", 30, None).claimed
 
 
-def test_spent_attempts_are_not_exceeded_by_a_copy_of_the_message(worker, monkeypatch):
+def test_a_copy_of_the_message_does_not_exceed_the_attempts(worker, monkeypatch):
     monkeypatch.setattr("tests.worker.test_fencing.DO", [ENDS["returns"]])
     operation = zombie.enqueue()
     message = worker.take_one()
@@ -142,7 +142,7 @@ def test_spent_attempts_are_not_exceeded_by_a_copy_of_the_message(worker, monkey
 
 
 @pytest.mark.parametrize("state", Operation.PENDING)
-def test_what_is_pending_cannot_be_pruned(worker, state):
+def test_a_pending_operation_cannot_be_pruned(worker, state):
     operation = zombie.enqueue()
     if state == State.RUNNING:
         ledger.claim(operation.pk, "first", 30, None)

@@ -56,7 +56,7 @@ def test_a_task_whose_object_is_gone_ends_as_cancelled_with_the_reason(worker):
     assert result.state == "REVOKED"
 
 
-def test_any_other_object_that_is_gone_cancels_likewise(worker):
+def test_an_object_that_is_gone_cancels_its_task_though_it_is_not_the_subject(worker):
     source, target = note("source"), note("target")
     move.delay(source, target)
     vanish(source)
@@ -66,7 +66,7 @@ def test_any_other_object_that_is_gone_cancels_likewise(worker):
     assert received == []
 
 
-def test_one_of_many_nested_objects_that_is_gone_cancels(worker):
+def test_one_of_many_nested_objects_that_is_gone_cancels_the_task(worker):
     first, second = note(), note()
     arrive.delay([first, {"deep": second}])
     vanish(second)

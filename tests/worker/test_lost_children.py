@@ -16,14 +16,14 @@ from tests.celery import app
 from tests.testapp.tasks import record
 
 
-def request_for(worker, message: Message, told: list[str]) -> Request:
-    """Return the parent's request for a message; what it tells the broker goes to ``told``."""
+def request_for(worker, message: Message, answers: list[str]) -> Request:
+    """Return the parent's request for a message; what it answers the broker goes to ``answers``."""
 
     def acknowledge(*args):
-        told.append("acknowledged")
+        answers.append("acknowledged")
 
     def reject(logger, errors, requeue):
-        told.append("requeued" if requeue else "rejected")
+        answers.append("requeued" if requeue else "rejected")
 
     request_class = create_request_cls(
         symbol_by_name(record.Request), record, worker.pool, "local@tests", None, app=app
@@ -40,15 +40,15 @@ def request_for(worker, message: Message, told: list[str]) -> Request:
 
 
 def lose_the_child(worker, message: Message) -> list[str]:
-    """Tell the pool's parent that the message's child died, and return what the parent told the broker."""
-    told: list[str] = []
-    request = request_for(worker, message, told)
+    """Tell the pool's parent that the message's child died, and return what the parent answered the broker."""
+    answers: list[str] = []
+    request = request_for(worker, message, answers)
     state.task_accepted(request)
     try:
         raise WorkerLostError("killed")
     except WorkerLostError:
         request.on_failure(ExceptionInfo())
-    return told
+    return answers
 
 
 @pytest.fixture
@@ -57,18 +57,18 @@ def message(worker):
     return worker.take_one()
 
 
-def test_a_message_whose_child_died_before_it_had_a_row_goes_back_to_the_broker(worker, message):
+def test_a_message_whose_pool_process_died_before_it_had_a_row_goes_back_to_the_broker(worker, message):
     assert lose_the_child(worker, message) == ["requeued"]
 
 
-def test_a_message_whose_child_died_twice_before_it_had_a_row_fails_for_its_caller(worker, message):
+def test_a_message_whose_pool_process_died_twice_before_it_had_a_row_fails_for_its_caller(worker, message):
     message.delivery_info["redelivered"] = True
     lose_the_child(worker, message)
     assert app.AsyncResult(message.headers["id"]).state == "FAILURE"
     assert not Operation.objects.exists()
 
 
-def test_a_child_that_died_in_the_middle_costs_its_attempt(worker):
+def test_a_pool_process_that_died_in_the_middle_costs_its_attempt(worker):
     operation = record.enqueue("a")
     message = worker.take_one()
     ledger.claim(operation.pk, worker_id.me(), 30, None)
@@ -85,7 +85,7 @@ def test_a_child_that_died_in_the_middle_costs_its_attempt(worker):
     assert worker.take_one().headers["id"] == message.headers["id"]
 
 
-def test_a_child_that_handed_its_attempt_back_before_it_died_costs_the_next_one_nothing(worker):
+def test_a_pool_process_that_requeued_its_attempt_before_it_died_costs_the_next_one_nothing(worker):
     operation = record.enqueue("a")
     message = worker.take_one()
     first = ledger.claim(operation.pk, worker_id.me(), 30, None)

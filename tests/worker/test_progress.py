@@ -78,7 +78,7 @@ def test_progress_is_a_fraction_and_a_message(run, report, progress):
     assert operation.result == list(progress)
 
 
-def test_a_report_is_one_statement(run):
+def test_a_report_of_progress_is_one_statement(run):
     def body() -> int:
         current_operation().report(0, 2)
         with statements() as found:
@@ -146,7 +146,7 @@ def test_track_stops_when_the_operation_was_cancelled(worker, monkeypatch):
 @pytest.mark.parametrize(
     "ask", [lambda row: row.check_cancelled(), lambda row: row.report(1, 2)], ids=["check", "report"]
 )
-def test_a_superseded_attempt_is_told_so(worker, ask):
+def test_a_superseded_attempt_gets_operation_superseded_at_its_next_report(worker, ask):
     operation = never_delivered.enqueue()
     first = ledger.claim(operation.pk, "first", 30, None).operation
     ask(first)
@@ -162,7 +162,7 @@ def test_a_superseded_attempt_is_told_so(worker, ask):
     assert caught.value.operation.pk == operation.pk
 
 
-def test_outside_an_operation_the_items_pass_through():
+def test_track_outside_an_operation_just_yields_the_items():
     assert list(track(iter([1, 2, 3]))) == [1, 2, 3]
     assert list(track([], total=5)) == []
 

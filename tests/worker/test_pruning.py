@@ -34,7 +34,7 @@ def test_ended_operations_are_pruned_after_their_retention(worker, end):
     assert not Operation.all_rows.exists()
 
 
-def test_the_retention_of_a_task_counts_and_its_key_is_free_afterwards(worker):
+def test_the_retention_of_a_task_takes_precedence_and_its_key_is_free_afterwards(worker):
     short_lived.delay("a")
     worker.drain()
     worker.pass_time(3601)
@@ -42,7 +42,7 @@ def test_the_retention_of_a_task_counts_and_its_key_is_free_afterwards(worker):
     assert short_lived.enqueue("a").state == State.QUEUED
 
 
-def test_retention_none_keeps_for_ever(worker, settings):
+def test_operations_with_retention_none_are_kept_for_ever(worker, settings):
     settings.TASK_SAFETY = {"RETENTION": None}
     record.delay("a")
     worker.drain()

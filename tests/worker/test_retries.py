@@ -33,7 +33,7 @@ def task(name: str, **options: Any) -> Any:
     return safe_task(**options)(fail)
 
 
-usual = task("usual", max_retries=3)
+default = task("default", max_retries=3)
 unbounded = task("unbounded", max_retries=None, retry_backoff_max=20)
 never = task("never", max_retries=0)
 by_class = task("by_class", retry_on=KeyError)
@@ -81,7 +81,7 @@ LASTING = [ValueError(), KeyError(), IntegrityError(), http(400), http(404), htt
 @pytest.mark.parametrize("exc", TRANSIENT, ids=label)
 def test_errors_that_tend_to_pass_are_retried(worker, failing, exc):
     failing(exc)
-    usual.delay()
+    default.delay()
     assert worker.deliver_one().state == "RETRY"
     assert (only().state, only().attempt) == (State.QUEUED, 1)
     assert type(exc).__name__ in only().error
@@ -89,9 +89,9 @@ def test_errors_that_tend_to_pass_are_retried(worker, failing, exc):
 
 
 @pytest.mark.parametrize("exc", LASTING, ids=label)
-def test_other_errors_are_not(worker, failing, exc):
+def test_errors_that_do_not_tend_to_pass_are_not_retried(worker, failing, exc):
     failing(exc)
-    usual.delay()
+    default.delay()
     assert worker.deliver_one().state == "FAILURE"
     assert only().state == State.FAILED
 
@@ -102,7 +102,7 @@ def test_other_errors_are_not(worker, failing, exc):
     [Reject("no"), Ignore("no"), SoftTimeLimitExceeded(), lambda: OperationCancelled("no", only())],
     ids=["Reject", "Ignore", "SoftTimeLimitExceeded", "OperationCancelled"],
 )
-def test_some_are_never_retried_whatever_the_options_say(worker, failing, retried, never):
+def test_some_errors_are_never_retried_whatever_the_options_say(worker, failing, retried, never):
     failing(never)
     retried.delay()
     worker.deliver_one()
@@ -145,7 +145,7 @@ def test_retry_on_may_answer_with_a_bool_seconds_or_a_timedelta(worker, failing,
     ["soon", -5, float("nan"), float("inf"), 1e300, 10**400, timedelta.max, timedelta(-1)],
     ids=lambda a: f"{a!r:.20}",
 )
-def test_a_rule_that_answers_nonsense_ends_the_operation_and_does_not_lose_it(worker, failing, caplog, answer):
+def test_a_retry_on_rule_that_answers_nonsense_ends_the_operation_and_does_not_lose_it(worker, failing, caplog, answer):
     failing(Exception(answer))
     by_answer.delay()
     worker.deliver_one()
@@ -154,7 +154,7 @@ def test_a_rule_that_answers_nonsense_ends_the_operation_and_does_not_lose_it(wo
     assert "retry_on" in caplog.text
 
 
-def test_a_rule_that_raises_ends_the_operation_and_does_not_lose_it(worker, failing):
+def test_a_retry_on_rule_that_raises_ends_the_operation_and_does_not_lose_it(worker, failing):
     failing(ValueError("the real one"))
     broken_rule.delay()
     worker.deliver_one()
@@ -162,7 +162,7 @@ def test_a_rule_that_raises_ends_the_operation_and_does_not_lose_it(worker, fail
     assert "the real one" in only().error + only().traceback
 
 
-def test_autoretry_for_and_its_exceptions(worker, failing):
+def test_autoretry_for_and_dont_autoretry_for_are_followed(worker, failing):
     failing(ValueError())
     pk = autoretry.enqueue().pk
     worker.deliver_one()
@@ -174,9 +174,9 @@ def test_autoretry_for_and_its_exceptions(worker, failing):
     assert Operation.objects.get(pk=pk).state == State.FAILED
 
 
-def test_the_attempts_are_bounded_and_the_delays_grow(worker, failing):
+def test_retries_are_bounded_and_their_delays_grow(worker, failing):
     failing(ConnectionError("still down"))
-    result = usual.delay()
+    result = default.delay()
     worker.drain()
     assert (only().state, only().attempt) == (State.FAILED, 4)
     assert only().error == "ConnectionError: still down"
@@ -185,14 +185,14 @@ def test_the_attempts_are_bounded_and_the_delays_grow(worker, failing):
         result.get(timeout=1)
 
 
-def test_no_retries_means_one_attempt(worker, failing):
+def test_max_retries_zero_means_one_attempt(worker, failing):
     failing(ConnectionError())
     never.delay()
     worker.drain()
     assert (only().state, only().attempt) == (State.FAILED, 1)
 
 
-def test_max_retries_none_does_not_end(worker, failing):
+def test_max_retries_none_retries_without_end(worker, failing):
     failing(ConnectionError())
     unbounded.delay()
     for _ in range(12):
@@ -202,21 +202,21 @@ def test_max_retries_none_does_not_end(worker, failing):
     assert (only().state, only().attempt) == (State.QUEUED, 12)
 
 
-def test_a_fraction_of_a_second_stays_one(worker, failing):
+def test_a_retry_delay_of_a_fraction_of_a_second_stays_one(worker, failing):
     failing(ConnectionError())
     fractional.delay()
     worker.deliver_one()
     assert 0 < delay_until_next() <= 0.6
 
 
-def test_without_backoff_the_delay_is_fixed(worker, failing):
+def test_without_backoff_the_retry_delay_is_fixed(worker, failing):
     failing(ConnectionError())
     steady.delay()
     worker.drain()
     assert worker.ahead == pytest.approx(7 * 5, abs=1)
 
 
-def test_jitter_stays_in_the_upper_half(worker, failing):
+def test_the_jitter_of_a_retry_stays_in_the_upper_half(worker, failing):
     failing(ConnectionError())
     eager_to_wait.delay()
     worker.deliver_one()
@@ -226,12 +226,12 @@ def test_jitter_stays_in_the_upper_half(worker, failing):
 @pytest.mark.parametrize(("asked", "seconds"), [("50", 50), ("1", 10)])
 def test_a_servers_retry_after_is_honoured(worker, failing, asked, seconds):
     failing(http(429, **{"Retry-After": asked}))
-    usual.delay()
+    default.delay()
     worker.deliver_one()
     assert seconds - 2 < delay_until_next() <= seconds + 0.5
 
 
-def test_a_long_delay_stays_in_the_database(worker, failing):
+def test_a_long_retry_delay_is_waited_for_in_the_database(worker, failing):
     failing(ConnectionError())
     slow.delay()
     worker.deliver_one()
@@ -245,7 +245,7 @@ def test_a_long_delay_stays_in_the_database(worker, failing):
 
 def test_crashes_and_retries_count_together(worker, failing):
     failing(ConnectionError())
-    operation = usual.enqueue()
+    operation = default.enqueue()
     worker.take()
     for _ in range(2):
         ledger.claim(operation.pk, "dies", 30, None)

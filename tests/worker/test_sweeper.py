@@ -58,7 +58,7 @@ def test_at_rest_a_sweep_is_one_query(worker):
 
 
 @pytest.mark.skipif(connection.vendor == "mysql", reason="its planner reads the whole of a small table")
-def test_the_query_at_rest_reads_what_is_due_and_no_ended_rows(worker):
+def test_the_query_of_a_sweep_at_rest_reads_what_is_due_and_no_ended_rows(worker):
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET enable_seqscan = off")
@@ -83,7 +83,7 @@ def test_a_lost_message_is_published_again(worker):
     assert Operation.objects.get(pk=operation.pk).state == State.SUCCEEDED
 
 
-def test_it_is_published_again_at_growing_intervals(worker):
+def test_a_lost_message_is_published_again_at_growing_intervals(worker):
     record.delay("a")
     worker.take()
     gaps, last = [], 0.0
@@ -110,7 +110,7 @@ def test_the_copies_that_a_sweep_published_run_once(worker):
     assert Effect.objects.count() == 1
 
 
-def test_what_was_enqueued_while_the_broker_was_down_comes_soon(worker, monkeypatch):
+def test_a_call_made_while_the_broker_was_down_is_published_soon(worker, monkeypatch):
     def refuse(*args, **kwargs):
         raise OperationalError("down")
 
@@ -152,7 +152,7 @@ def test_the_attempt_of_a_lost_worker_is_queued_again(worker):
     assert not ledger.settle(lost, '"late"')
 
 
-def test_a_renewed_lease_is_left_alone(worker):
+def test_the_sweeper_leaves_a_renewed_lease_alone(worker):
     operation = claim(record.enqueue("a"))
     worker.take()
     worker.pass_time(20)
@@ -187,7 +187,7 @@ def test_an_attempt_past_its_time_limit_is_not_queued_again(worker):
     assert "limit" in only().error
 
 
-def test_giving_up_compensates_once(worker):
+def test_the_sweeper_compensates_once_where_the_attempts_are_spent(worker):
     claim(keeps_its_promise.enqueue())
     worker.pass_time(31)
     assert sweeper.sweep().failed == 1
@@ -195,7 +195,7 @@ def test_giving_up_compensates_once(worker):
     assert Effect.objects.get().key == "WorkerLost"
 
 
-def test_what_expired_is_cancelled(worker):
+def test_the_sweeper_cancels_what_expired(worker):
     for number in range(3):
         record.apply_async((number,), expires=30)
     worker.take()
@@ -205,7 +205,7 @@ def test_what_expired_is_cancelled(worker):
 
 
 @pytest.mark.parametrize("kind", ["queued", "running", "spent", "expired", "ended"])
-def test_a_batch_takes_a_constant_number_of_statements(worker, kind):
+def test_the_sweep_of_a_batch_takes_a_constant_number_of_statements(worker, kind):
     def count(number: int) -> int:
         Operation.all_rows.all().delete()
         make(kind, number)
@@ -245,15 +245,15 @@ def test_more_than_one_batch_is_swept_at_once(worker, settings):
 
 
 def test_a_row_whose_task_is_unknown_does_not_hold_up_the_others(worker, caplog):
-    stranger = record.enqueue("stranger")
-    Operation.all_rows.filter(pk=stranger.pk).update(task="no.such.task")
+    unknown = record.enqueue("unknown")
+    Operation.all_rows.filter(pk=unknown.pk).update(task="no.such.task")
     record.delay("known")
     worker.take()
     worker.pass_time(121)
     assert sweeper.sweep().published == 1
     assert "no.such.task" in caplog.text
     worker.drain()
-    assert Operation.objects.exclude(pk=stranger.pk).get().state == State.SUCCEEDED
+    assert Operation.objects.exclude(pk=unknown.pk).get().state == State.SUCCEEDED
 
 
 def test_a_chain_goes_on_when_the_worker_died_after_the_commit(worker):
@@ -268,7 +268,7 @@ def test_a_chain_goes_on_when_the_worker_died_after_the_commit(worker):
     assert sorted(row.result for row in Operation.objects.all()) == [2, 4]
 
 
-def test_the_command_sweeps_and_says_what_it_did(worker, capsys):
+def test_the_command_task_safety_sweep_says_what_it_did(worker, capsys):
     record.delay("a")
     worker.take()
     worker.pass_time(61)
@@ -277,7 +277,7 @@ def test_the_command_sweeps_and_says_what_it_did(worker, capsys):
     assert len(worker.take()) == 1
 
 
-def test_what_can_never_be_published_fails_with_the_reason(worker):
+def test_an_operation_that_can_never_be_published_fails_with_the_reason(worker):
     operation = record.enqueue("a")
     Operation.all_rows.update(payload="!application/x-unheard-of!binary!AAAA")
     worker.pass_time(61)

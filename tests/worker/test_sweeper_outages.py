@@ -86,7 +86,7 @@ def spoilt(worker):
     ],
     ids=["serializer", "payload", "priority"],
 )
-def test_what_can_never_be_published_does_not_hold_up_the_others(worker, spoilt, change, monkeypatch):
+def test_an_operation_that_can_never_be_published_does_not_hold_up_the_others(worker, spoilt, change, monkeypatch):
     monkeypatch.setattr(Producer, "publish", as_rabbitmq(Producer.publish))
     spoilt.update(**change)
     worker.pass_time(100)
@@ -94,14 +94,14 @@ def test_what_can_never_be_published_does_not_hold_up_the_others(worker, spoilt,
     assert len(worker.take()) == 3
 
 
-def test_what_can_never_be_published_fails(worker, spoilt):
+def test_an_operation_whose_message_can_never_be_published_fails(worker, spoilt):
     spoilt.update(options='{"serializer": "nope"}')
     worker.pass_time(100)
     sweeper.sweep()
     assert spoilt.get().state == State.FAILED
 
 
-def test_the_row_of_a_removed_task_is_looked_at_less_and_less(worker, caplog):
+def test_the_sweeper_looks_less_and_less_at_the_row_of_a_task_that_no_longer_exists(worker, caplog):
     record.delay("a")
     worker.take()
     Operation.objects.update(task="removed.task")
@@ -112,7 +112,7 @@ def test_the_row_of_a_removed_task_is_looked_at_less_and_less(worker, caplog):
     assert 1 <= len(said) <= 4
 
 
-def test_a_host_whose_clock_is_behind_publishes_what_is_due(worker, monkeypatch):
+def test_a_sweeper_whose_clock_is_behind_publishes_what_is_due(worker, monkeypatch):
     class Behind(datetime):
         @classmethod
         def now(cls, tz=None):
@@ -127,7 +127,7 @@ def test_a_host_whose_clock_is_behind_publishes_what_is_due(worker, monkeypatch)
     assert len(worker.take()) == 1
 
 
-def test_a_row_taken_back_from_a_lost_worker_is_published_once(worker):
+def test_an_operation_rescued_from_a_lost_worker_is_published_once(worker):
     operation = record.enqueue("a")
     worker.take()
     ledger.claim(operation.pk, "a worker that dies", 1, None)
@@ -147,7 +147,7 @@ def test_an_operation_run_in_place_by_a_workers_task_keeps_its_lease(worker, set
     assert Operation.objects.get(pk=operation.pk).result is True
 
 
-def test_a_long_sweep_does_not_hold_up_renewals(monkeypatch, settings):
+def test_a_long_sweep_does_not_hold_up_the_renewal_of_leases(monkeypatch, settings):
     settings.TASK_SAFETY = {"LEASE": 0.6, "SWEEP_INTERVAL": 0.1}
     renewals, swept = [], threading.Event()
 

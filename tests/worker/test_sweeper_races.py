@@ -28,7 +28,7 @@ def test_sweepers_at_the_same_time_do_each_thing_once(worker):
     assert Effect.objects.count() == 20
 
 
-def test_a_renewal_and_a_sweep_do_not_both_win(worker):
+def test_of_a_renewal_of_a_lease_and_a_sweep_at_once_one_wins(worker):
     for number in range(10):
         pk = record.enqueue(number).pk
         token = ledger.claim(pk, "slow", 30, None).operation.token

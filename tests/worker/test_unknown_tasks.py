@@ -20,7 +20,7 @@ def waiting(worker):
     return worker
 
 
-def test_one_that_waits_is_found_as_stuck_and_logged(waiting, caplog):
+def test_an_operation_of_an_unknown_task_is_found_as_stuck_and_logged(waiting, caplog):
     waiting.pass_time(121)
     assert sweeper.sweep().published == 0
     assert Operation.objects.stuck().get().task == "removed.task"
@@ -28,7 +28,7 @@ def test_one_that_waits_is_found_as_stuck_and_logged(waiting, caplog):
     assert f"operation {only().pk}: the task removed.task is not registered here" in line.getMessage()
 
 
-def test_it_is_left_to_a_sweeper_that_knows_its_task(waiting, caplog):
+def test_an_operation_is_left_to_a_sweeper_that_knows_its_task(waiting, caplog):
     waiting.pass_time(61)
     sweeper.sweep()
     assert only().republished == 0
@@ -37,7 +37,7 @@ def test_it_is_left_to_a_sweeper_that_knows_its_task(waiting, caplog):
     assert sweeper.sweep().published == 1
 
 
-def test_strangers_at_work_all_the_time_do_not_keep_it_from_that_one(waiting):
+def test_sweepers_that_do_not_know_a_task_do_not_keep_its_operation_from_one_that_does(waiting):
     for _ in range(30):
         waiting.pass_time(120)
         sweeper.sweep()
@@ -46,7 +46,7 @@ def test_strangers_at_work_all_the_time_do_not_keep_it_from_that_one(waiting):
     assert sweeper.sweep().published == 1
 
 
-def test_it_fails_with_the_reason_when_nobody_knew_its_task_for_a_month(waiting):
+def test_an_operation_whose_task_nobody_knew_for_a_month_fails_with_the_reason(waiting):
     waiting.pass_time(29 * DAY)
     sweeper.sweep()
     assert only().state == State.QUEUED
@@ -56,7 +56,7 @@ def test_it_fails_with_the_reason_when_nobody_knew_its_task_for_a_month(waiting)
     assert "not registered" in only().error
 
 
-def test_the_month_counts_from_when_it_was_due(worker):
+def test_the_month_for_an_unknown_task_counts_from_when_the_operation_was_due(worker):
     record.apply_async(("a",), countdown=40 * DAY)
     Operation.objects.update(task="removed.task")
     worker.pass_time(41 * DAY)
@@ -64,7 +64,7 @@ def test_the_month_counts_from_when_it_was_due(worker):
     assert only().state == State.QUEUED
 
 
-def test_one_whose_task_is_known_waits_for_ever(worker):
+def test_an_operation_whose_task_is_known_is_published_again_for_ever(worker):
     record.delay("a")
     for _ in range(3):
         worker.take()

@@ -80,7 +80,7 @@ def test_a_message_without_a_row_whose_arguments_do_not_fit_leaves_a_failed_one(
     assert "InvalidArguments" in Operation.objects.get().error
 
 
-def test_an_id_keeps_its_row_when_another_message_brings_it(worker):
+def test_a_second_message_with_an_operations_id_finds_its_row(worker):
     mine = str(uuid.uuid4())
     record.apply_async(("row",), task_id=mine)
     app.send_task(record.name, ("message",), task_id=mine)
@@ -106,14 +106,14 @@ def test_a_duplicate_of_what_has_ended_is_answered_in_four_statements(worker, st
         delivery = worker.deliver(message)
     assert len(about_operations(found)) == 4, found
     assert delivery.state == {State.SUCCEEDED: "SUCCESS", State.FAILED: "FAILURE"}.get(state, "IGNORED")
-    follower = Operation.all_rows.get(pk=delivery.id)
-    assert (follower.state, follower.waits_for) == (state, Operation.objects.get().pk)
+    waiter = Operation.all_rows.get(pk=delivery.id)
+    assert (waiter.state, waiter.waits_for) == (state, Operation.objects.get().pk)
     worker.deliver(message)
     assert worker.take() == []
     assert ran("once") == (state == State.SUCCEEDED)
 
 
-def test_a_duplicate_of_what_is_pending_steps_aside_in_three_statements(worker):
+def test_a_duplicate_of_what_is_pending_is_answered_in_three_statements(worker):
     double.delay(4)
     worker.take()
     message = sent(worker, double.name, 4)
@@ -128,7 +128,7 @@ def test_a_duplicate_of_what_is_pending_steps_aside_in_three_statements(worker):
     assert app.AsyncResult(message.headers["id"]).get(timeout=1) == 8
 
 
-def test_a_duplicate_whose_follower_was_not_published_is_swept(worker, monkeypatch):
+def test_a_duplicate_whose_waiter_was_not_published_is_swept(worker, monkeypatch):
     double.delay(4)
     worker.take()
     message = sent(worker, double.name, 4)
@@ -143,14 +143,14 @@ NOISE = ["x", 5, ["op"], {"op": 5}, {"op": "no id"}, {"att": "x"}]
 
 
 @pytest.mark.parametrize("header", NOISE, ids=label)
-def test_a_header_that_says_nothing_is_as_none(worker, header):
+def test_a_meaningless_header_on_a_message_without_a_row_is_ignored(worker, header):
     app.send_task(double.name, (4,), headers={"task_safety": header})
     worker.drain()
     assert (Operation.objects.get().state, Operation.objects.get().result) == (State.SUCCEEDED, 8)
 
 
 @pytest.mark.parametrize("said", [{"rev": "x", "att": "y"}, {"rev": None}, {"att": -1, "rev": 10**30}], ids=label)
-def test_a_header_that_says_nonsense_of_its_row_is_not_believed(worker, said):
+def test_a_header_that_says_nonsense_of_the_messages_row_is_ignored(worker, said):
     double.delay(4)
     message = worker.take_one()
     message.headers["task_safety"] = {**message.headers["task_safety"], **said}
