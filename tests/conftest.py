@@ -24,8 +24,8 @@ S = TypeVar("S", bound=Server)
 DATABASE_SERVERS: dict[str, type[Database]] = {"postgresql": PostgreSQL, "mariadb": MariaDB}
 DATABASE_SERVER = pytest.StashKey[Database | None]()
 
-#: Why a test with the mark ``live`` is skipped; one text, so that pytest reports them in one line.
-NEEDS_LIVE = "real workers and servers, and a crash at every point, take minutes: run them with --live"
+#: Why a test with the mark ``live`` is skipped.
+NEEDS_LIVE = "real workers and servers, and a rival at every point, take minutes: run them with --live"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,6 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"database: {config.getoption('db')}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if NEEDS_LIVE in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} skipped: {NEEDS_LIVE}")
 
 
 @pytest.hookimpl(wrapper=True)
