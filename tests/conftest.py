@@ -25,7 +25,7 @@ DATABASE_SERVERS: dict[str, type[Database]] = {"postgresql": PostgreSQL, "mariad
 DATABASE_SERVER = pytest.StashKey[Database | None]()
 
 #: Why a test with the mark ``live`` is skipped.
-NEEDS_LIVE = "real workers and servers, and a rival at every point, take minutes: run them with --live"
+NEEDS_LIVE = "real workers and servers, a rival at every point, random histories: minutes more, with --live"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -36,7 +36,6 @@ LOADED = [
     "django_task_safety.values",
     "django_task_safety.values.codec",
     "django_task_safety.values.identity",
-    "django_task_safety.values.keys",
     "django_task_safety.values.references",
     "django_task_safety.worker",
     "django_task_safety.worker.progress",

@@ -7,7 +7,8 @@ from django.db.models import Count
 from django_task_safety import ObjectLocked, lock_all
 from django_task_safety.models import Operation
 from django_task_safety.objects import triggers
-from tests.objects.test_guard_deletes import installed, raw, state
+from tests.support.guards import installed, raw
+from tests.support.operations import state
 from tests.testapp import guarded_tasks as tasks
 from tests.testapp.models import Word
 
@@ -43,7 +44,7 @@ DELETES = {
 
 @pytest.mark.usefixtures("guarded")
 @pytest.mark.parametrize("delete", DELETES.values(), ids=DELETES)
-def test_deleting_one_cancels_its_own_operations_alone(parted, delete):
+def test_deleting_one_of_several_objects_with_nearly_equal_keys_cancels_its_own_operations_alone(parted, delete):
     word, others = parted
     mine, kept = tasks.cancelled_with.enqueue(word), [tasks.cancelled_with.enqueue(one) for one in others]
     protecting = [tasks.protects.enqueue(one) for one in others]
@@ -55,7 +56,7 @@ def test_deleting_one_cancels_its_own_operations_alone(parted, delete):
 
 @pytest.mark.usefixtures("guarded")
 @pytest.mark.parametrize("delete", DELETES.values(), ids=DELETES)
-def test_protecting_one_protects_it_alone(parted, delete):
+def test_protecting_one_of_several_objects_with_nearly_equal_keys_protects_it_alone(parted, delete):
     word, others = parted
     tasks.protects.enqueue(word)
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -65,7 +66,7 @@ def test_protecting_one_protects_it_alone(parted, delete):
     assert Word.objects.get() == word
 
 
-def test_each_has_its_own_operations(words, django_assert_num_queries):
+def test_objects_with_nearly_equal_keys_have_their_own_operations(words, django_assert_num_queries):
     operations = {word.text: [tasks.cancelled_with.enqueue(word)] for word in words}
     for word in words:
         assert list(word.operations.all()) == operations[word.text]
@@ -80,7 +81,7 @@ def test_each_has_its_own_operations(words, django_assert_num_queries):
     assert Word.objects.filter(operations=one).get() == words[0]
 
 
-def test_each_has_its_own_lock_and_its_own_names_of_locks(words):
+def test_objects_with_nearly_equal_keys_have_their_own_locks(words):
     with words[0].lock("abc"):
         assert [word.is_locked() for word in words] == [True, False, False, False]
         assert [words[0].is_locked(name) for name in KEYS] == [True, False, False, False]
@@ -115,7 +116,7 @@ def plan(sql, params=()):
 
 
 @pytest.mark.usefixtures("many")
-def test_the_index_of_subjects_finds_them():
+def test_the_index_of_subjects_finds_the_operations_of_an_object():
     joined = Word.objects.filter(text="abc").annotate(n=Count("operations")).query
     for found in (Word(text="abc"), Word(text="ABC")):
         found._state.adding = False

@@ -126,7 +126,7 @@ def test_a_delete_in_another_database_than_the_objects_own_is_of_the_other_objec
         Machine(pk=7).delete(using=twins[protected]._state.db)
 
 
-def test_they_are_two_for_locks(twins):
+def test_equal_keys_in_two_databases_are_two_objects_for_locks(twins):
     here, there = twins
     with here.lock() as one:
         assert here.is_locked()
@@ -139,7 +139,7 @@ def test_they_are_two_for_locks(twins):
     assert tasks.copies.enqueue(here) != tasks.copies.enqueue(there)
 
 
-def test_they_are_two_for_keys_and_a_task_gets_the_one_that_was_passed(twins, worker):
+def test_equal_keys_in_two_databases_are_two_objects_for_keys_and_a_task_gets_the_one_that_was_passed(twins, worker):
     operations = [renamed.enqueue(one) for one in twins]
     worker.drain()
     assert [Machine.objects.using(alias).get().name for alias in ("default", "other")] == ["default!", "other!"]
@@ -148,7 +148,7 @@ def test_they_are_two_for_keys_and_a_task_gets_the_one_that_was_passed(twins, wo
     assert [one.subject._state.db for one in operations] == ["default", "other"]
 
 
-def test_they_are_two_for_the_registry(twins, django_assert_num_queries):
+def test_equal_keys_in_two_databases_are_two_objects_with_their_own_operations(twins, django_assert_num_queries):
     operations = [tasks.cancelled_with.enqueue(one) for one in twins]
     for one, operation in zip(twins, operations, strict=True):
         assert list(one.operations.all()) == list(Operation.objects.for_object(one)) == [operation]

@@ -128,7 +128,7 @@ def test_the_old_outcome_is_forgotten_before_the_body_of_a_rerun_begins(worker, 
     assert backend.get_task_meta(str(Operation.objects.get().pk))["result"] == 2
 
 
-def test_it_is_forgotten_by_the_second_attempt_where_the_first_could_not(worker, backend):
+def test_the_old_outcome_is_forgotten_by_a_reruns_second_attempt_where_the_first_could_not(worker, backend):
     ended(worker, 1)
     again.delay("a", 2)
     worker.take()
@@ -140,7 +140,7 @@ def test_it_is_forgotten_by_the_second_attempt_where_the_first_could_not(worker,
     assert backend.get_task_meta(str(Operation.objects.get().pk))["result"] == 2
 
 
-def test_what_a_rerun_fails_with_is_the_new_failure(worker, backend):
+def test_the_handle_of_a_rerun_that_fails_raises_the_new_failure(worker, backend):
     ended(worker, 1)
     handle = again.delay("a", 0)
     worker.drain()
@@ -150,7 +150,7 @@ def test_what_a_rerun_fails_with_is_the_new_failure(worker, backend):
     assert "zero" in handle.traceback
 
 
-def test_so_does_the_handle_of_a_duplicate_of_a_rerun_and_of_one_that_is_cancelled(worker, backend):
+def test_handles_of_duplicates_of_a_rerun_and_of_a_cancelled_one_answer_with_the_new_outcome(worker, backend):
     ended(worker, 1)
     again.delay("a", 2)
     duplicate = again.delay("a", 3)
@@ -167,7 +167,7 @@ def test_a_rerun_handle_shows_what_the_running_task_says_of_itself(worker, backe
     assert (handle.state, handle.info) == ("PROGRESS", {"done": 5})
 
 
-def test_a_handle_of_a_rerun_travels(worker, backend):
+def test_the_handle_of_a_rerun_can_be_pickled(worker, backend):
     ended(worker, 0)
     handle = pickle.loads(pickle.dumps(again.delay("a", 2)))
     assert handle.state == "PENDING"
@@ -245,7 +245,7 @@ def test_no_caller_talks_to_the_result_backend(worker, monkeypatch, act):
     assert backend.touched == []
 
 
-def test_no_statement_reads_what_is_cancelled_where_nobody_hears_of_it(worker):
+def test_a_cancel_without_receivers_and_logging_reads_no_rows(worker):
     record.enqueue_many([(n,) for n in range(3)])
     with statements() as found:
         assert Operation.objects.all()[0].cancel()

@@ -232,6 +232,7 @@ def _in_silence():
 
 @pytest.mark.usefixtures("_in_silence")
 @pytest.mark.timeout(0 if EXAMPLES else 300)
+@pytest.mark.live
 def test_random_histories_of_objects_and_their_operations_keep_what_is_promised(transactional_db):
     run_state_machine_as_test(
         Objects,

@@ -127,7 +127,7 @@ def test_one_object_is_one_key_by_whatever_class_it_is_passed(worker, task, firs
     assert [type(one) for one in received] == [first]
 
 
-def test_what_must_match_is_the_object_and_not_its_class(worker):
+def test_the_option_match_compares_the_object_and_not_its_class(worker):
     Chapter.objects.create(title="c")
     assert matches.enqueue(1, Chapter.objects.get()) == matches.enqueue(1, PinnedPage.objects.get())
 
@@ -138,7 +138,7 @@ def test_objects_of_two_models_with_equal_keys_are_two(worker):
     assert once.enqueue(Page.objects.get()) != once.enqueue(city)
 
 
-def test_a_task_gets_the_class_that_was_passed_freshly_loaded(worker):
+def test_a_task_gets_its_object_freshly_loaded_as_the_class_that_was_passed(worker):
     Chapter.objects.create(title="old", number=3)
     for model in (Chapter, Page, PinnedPage):
         takes.delay(model.objects.get())

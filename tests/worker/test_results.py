@@ -114,7 +114,7 @@ def awaiting() -> int:
     return Operation.all_rows.filter(delivered=False).count()
 
 
-def test_the_next_sweep_tells_once_and_keeps_the_row_for_its_retention(worker, backend):
+def test_the_next_sweep_tells_the_result_backend_once_and_keeps_the_row_for_its_retention(worker, backend):
     (operation,) = cancelled()
     assert sweeper.sweep().notified == 1
     told = backend.get_task_meta(str(operation.pk))
@@ -126,7 +126,7 @@ def test_the_next_sweep_tells_once_and_keeps_the_row_for_its_retention(worker, b
     assert backend.told == [str(operation.pk)]
 
 
-def test_the_message_tells_where_it_comes_first(worker, backend):
+def test_a_message_that_comes_before_the_sweep_tells_the_result_backend_of_a_cancel(worker, backend):
     (operation,) = cancelled()
     worker.drain()
     assert backend.told == [str(operation.pk)]
@@ -134,7 +134,7 @@ def test_the_message_tells_where_it_comes_first(worker, backend):
     assert not sweeper.sweep()
 
 
-def test_one_sweep_tells_of_500_in_a_fixed_number_of_statements(worker, redis, settings):
+def test_one_sweep_tells_the_result_backend_of_500_operations_in_a_fixed_number_of_statements(worker, redis, settings):
     settings.TASK_SAFETY = {"SWEEP_INTERVAL": 60}  # for which it waits for the backend
 
     def count(number: int) -> int:
@@ -151,7 +151,7 @@ def test_one_sweep_tells_of_500_in_a_fixed_number_of_statements(worker, redis, s
     assert awaiting() == 0
 
 
-def test_one_that_hangs_does_not_hold_up_the_sweep(worker, redis, hangs, redis_server, caplog):
+def test_a_result_backend_that_hangs_does_not_hold_up_the_sweep(worker, redis, hangs, redis_server, caplog):
     (operation,) = cancelled()
     record.enqueue("late")
     worker.take()
@@ -170,7 +170,7 @@ def test_one_that_hangs_does_not_hold_up_the_sweep(worker, redis, hangs, redis_s
     assert redis.get_state(str(operation.pk)) == "REVOKED"
 
 
-def test_one_that_fails_is_left_alone_for_the_rest_of_the_sweep(worker, backend, settings, caplog):
+def test_a_result_backend_that_fails_is_left_alone_for_the_rest_of_the_sweep(worker, backend, settings, caplog):
     settings.TASK_SAFETY = {"SWEEP_BATCH": 5}
     backend.refuses = lambda task_id: True
     record.enqueue("late")
@@ -184,7 +184,7 @@ def test_one_that_fails_is_left_alone_for_the_rest_of_the_sweep(worker, backend,
     assert "Traceback" not in caplog.text
 
 
-def test_what_it_did_not_take_is_told_at_growing_intervals(worker, backend):
+def test_an_outcome_that_the_result_backend_did_not_take_is_told_at_growing_intervals(worker, backend):
     backend.refuses = lambda task_id: True
     cancelled()
     gaps, last = [], 0.0
@@ -202,13 +202,13 @@ def test_what_it_did_not_take_is_told_at_growing_intervals(worker, backend):
     assert sweeper.sweep().notified == 1
 
 
-def test_what_it_refuses_for_good_does_not_hold_up_the_others(worker, backend):
+def test_an_outcome_that_the_result_backend_refuses_does_not_hold_up_the_others(worker, backend):
     poison, *others = sorted(cancelled(10), key=lambda operation: operation.pk)
     backend.refuses = lambda task_id: task_id == str(poison.pk)
     assert sweeper.sweep().notified == len(others)
 
 
-def test_the_backend_of_another_task_does_not_hold_up_the_others(worker, backend, monkeypatch):
+def test_a_failing_result_backend_of_one_task_does_not_hold_up_other_tasks(worker, backend, monkeypatch):
     use(monkeypatch, Another(), elsewhere).refuses = lambda task_id: True
     cancelled(5, elsewhere)
     cancelled(5)
@@ -216,7 +216,7 @@ def test_the_backend_of_another_task_does_not_hold_up_the_others(worker, backend
 
 
 @pytest.mark.parametrize("case", ["a lock", "ignored by the task", "ignored by the call", "no backend"])
-def test_where_nobody_is_to_be_told_that_is_noted(worker, backend, monkeypatch, case):
+def test_an_operation_whose_outcome_nobody_waits_for_is_noted_as_delivered(worker, backend, monkeypatch, case):
     if case == "ignored by the task":
         cancelled(1, ignored)
     elif case == "no backend":
@@ -230,7 +230,7 @@ def test_where_nobody_is_to_be_told_that_is_noted(worker, backend, monkeypatch, 
     assert (backend.told, awaiting()) == ([], 0)
 
 
-def test_what_another_process_knows_is_left_to_it_for_a_while(worker, backend):
+def test_the_outcome_of_an_unknown_task_is_left_for_a_while_to_a_process_that_knows_it(worker, backend):
     cancelled()
     Operation.objects.update(task="of.another.project")
     assert not sweeper.sweep()
@@ -239,7 +239,7 @@ def test_what_another_process_knows_is_left_to_it_for_a_while(worker, backend):
     assert awaiting() == 0
 
 
-def test_chains_hear_by_the_message_that_carries_them(worker, backend):
+def test_chains_hear_of_a_cancel_by_the_message_that_carries_them(worker, backend):
     chain(double.s(1), double.s())()
     worker.take()
     Operation.objects.cancel()
@@ -250,14 +250,14 @@ def test_chains_hear_by_the_message_that_carries_them(worker, backend):
     assert awaiting() == 0
 
 
-def test_what_was_asked_for_again_before_the_sweep_is_not_told_of(worker, backend):
+def test_an_operation_that_was_rerun_before_the_sweep_is_not_told_as_cancelled(worker, backend):
     (operation,) = cancelled()
     assert operation.retry()
     assert not sweeper.sweep()
     assert backend.told == []
 
 
-def test_what_is_asked_for_again_while_it_is_told_of_stays_to_be_run(worker, backend):
+def test_an_operation_that_is_rerun_while_its_cancel_is_told_stays_to_be_run(worker, backend):
     (operation,) = cancelled()
     worker.take()
     backend.refuses = lambda task_id: not operation.retry()
@@ -269,7 +269,7 @@ def test_what_is_asked_for_again_while_it_is_told_of_stays_to_be_run(worker, bac
     assert backend.get_state(str(operation.pk)) == "SUCCESS"
 
 
-def test_what_a_sweep_fails_it_tells_at_once(worker, backend):
+def test_the_sweep_that_fails_an_operation_tells_the_result_backend_at_once(worker, backend):
     operation = fragile.enqueue()
     worker.take()
     ledger.claim(operation.pk, "a worker that dies", 1, None)
@@ -281,7 +281,7 @@ def test_what_a_sweep_fails_it_tells_at_once(worker, backend):
     assert "lost" in str(told["result"])
 
 
-def test_a_copy_of_the_message_of_what_a_sweep_failed_raises_nothing(worker, backend):
+def test_a_copy_of_the_message_of_an_operation_that_a_sweep_failed_raises_nothing(worker, backend):
     operation = fragile.enqueue()
     message = worker.take_one()
     ledger.claim(operation.pk, "a worker that dies", 1, None)
@@ -293,7 +293,7 @@ def test_a_copy_of_the_message_of_what_a_sweep_failed_raises_nothing(worker, bac
     assert backend.get_state(str(operation.pk)) == "FAILURE"
 
 
-def test_what_a_sweep_expires_it_tells_at_once(worker, backend):
+def test_the_sweep_that_expires_an_operation_tells_the_result_backend_at_once(worker, backend):
     record.apply_async(("a",), expires=30)
     worker.take()
     worker.pass_time(31)
@@ -301,7 +301,7 @@ def test_what_a_sweep_expires_it_tells_at_once(worker, backend):
     assert (swept.cancelled, swept.notified) == (1, 1)
 
 
-def test_rpc_is_told_where_the_caller_listens(worker, monkeypatch):
+def test_the_rpc_result_backend_is_told_where_the_caller_listens(worker, monkeypatch):
     sent: list[tuple[str, str]] = []
     backend = RPCBackend(app=app)
     monkeypatch.setattr(backend, "store_result", lambda pk, *args, request: sent.append((pk, request.reply_to)))
@@ -312,14 +312,14 @@ def test_rpc_is_told_where_the_caller_listens(worker, monkeypatch):
     assert sent == [(result.id, app.thread_oid)]
 
 
-def test_options_that_cannot_be_read_do_not_hold_up_the_others(worker, backend):
+def test_an_operation_with_unreadable_options_does_not_hold_up_the_outcomes_of_others(worker, backend):
     spoilt, _ = cancelled(2)
     Operation.objects.filter(pk=spoilt.pk).update(options="{")
     assert sweeper.sweep().notified == 1
 
 
 @pytest.mark.parametrize("end", ["killed at its time limit", "replaced by one that ran"])
-def test_what_calls_back_and_was_ended_as_told_is_kept_for_its_retention(worker, backend, end):
+def test_an_operation_with_callbacks_whose_end_was_told_is_kept_for_its_retention(worker, backend, end):
     if end.startswith("killed"):
         pk = fragile.apply_async((1,), link_error=record.si("told")).id
         worker.take()
