@@ -87,6 +87,32 @@ MUTATIONS = (
         ("tests/ledger/test_cancellation.py::test_a_stale_instance_does_not_cancel_what_has_ended",),
     ),
     Mutation(
+        "no effect without its claim",
+        "ledger/statements.py",
+        '"1" if durable or not connection.get_autocommit() else _WITHOUT_FLUSH',
+        '"1" if durable else _WITHOUT_FLUSH',
+        ("tests/ledger/test_claims_without_flush.py::test_inside_a_transaction_the_callers_commit_stays_durable",),
+        "postgresql",
+    ),
+    Mutation(
+        "no effect without its claim",
+        "ledger/statements.py",
+        "(max_attempts IS NULL OR attempt < max_attempts) THEN 'off'",
+        "(max_attempts IS NULL OR attempt <= max_attempts) THEN 'off'",
+        (
+            "tests/ledger/test_claims_without_flush.py::test_the_last_allowed_attempt_is_counted_on_the_disk_before_it_begins",
+        ),
+        "postgresql",
+    ),
+    Mutation(
+        "no effect without its claim",
+        "worker/delivery.py",
+        "return not task.atomic or bool(",
+        "return bool(",
+        ("tests/ledger/test_claims_without_flush.py::test_a_body_outside_a_transaction_is_claimed_durably",),
+        "postgresql",
+    ),
+    Mutation(
         "no claim without a lease",
         "ledger/statements.py",
         "f\"state = 'running', token = %s, worker = %s, due_at = {first_look}, ",

@@ -20,6 +20,8 @@ def claim(
     limit: float | None,
     hint: Callable[[], AbstractOperation | None] = lambda: None,
     task: str | None = None,
+    *,
+    durable: bool = True,
 ) -> Seen | None:
     """Make this attempt the owner of the operation, or return the row as it is.
 
@@ -31,6 +33,8 @@ def claim(
         task: The name of the task that would run it; another one's is not claimed.
         hint: Returns what the message knows of the row; where one statement cannot both claim and read, that saves
             the second, if nothing changed since it was published.
+        durable: Whether a crash of the database's server must not forget the claim. One whose attempt writes nothing
+            but in a transaction of this database, which commits later, may be forgotten together with that.
 
     Returns:
         None where there is no such row.
@@ -38,7 +42,7 @@ def claim(
     token = uuid.uuid4()
     db = table.connection()
     if db.vendor == "postgresql":
-        row = statements.claim_or_read(db, pk, token, worker, lease, limit, task)
+        row = statements.claim_or_read(db, pk, token, worker, lease, limit, task, durable=durable)
         seen = _from_row(db, row, token, worker) if row else None
     else:
         seen = _claim_in_two(db, pk, token, worker, lease, limit, hint(), task)

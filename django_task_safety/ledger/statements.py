@@ -31,6 +31,16 @@ _CLAIMABLE = """CASE
         ELSE FALSE
     END"""
 
+#: Invariant: no effect without its claim. The body's durable commit comes later in the write-ahead log, which is
+#: flushed in order, so that it flushes the claim first; if the server dies before, both are gone. What may be lost is
+#: that an attempt began. The last allowed one is counted on the disk before it begins, and so are all that follow a
+#: publication by the sweeper, so that a task that takes its server down comes to an end. RETURNING sees the row as it
+#: was claimed, and is evaluated once; the setting ends with the statement's own transaction.
+_WITHOUT_FLUSH = """set_config('synchronous_commit', CASE
+        WHEN republished = 0 AND (max_attempts IS NULL OR attempt < max_attempts) THEN 'off'
+        ELSE current_setting('synchronous_commit')
+    END, TRUE)"""
+
 
 @lru_cache(maxsize=1)
 def columns() -> tuple[models.Field[Any, Any], ...]:
@@ -72,11 +82,16 @@ def claim_or_read(
     lease: float,
     limit: float | None,
     task: str | None = None,
+    *,
+    durable: bool = True,
 ) -> Row | None:
     """Claim the operation, or read it where it cannot be claimed: one statement, PostgreSQL only.
 
     A data-modifying WITH and the SELECT beside it see the same snapshot (PostgreSQL manual, 7.8.4), so the columns
     are those from before the claim.
+
+    Args:
+        durable: Whether the claim must be on the disk before this returns; for the others see `claim`.
 
     Returns:
         (whether it was claimed, database time, *`read_columns`), or None where there is no such row.
@@ -85,9 +100,12 @@ def claim_or_read(
     quoted, now = table(connection), now_sql(connection)
     assignments, params = _claiming(connection, token, worker, lease, limit)
     of_task, names = _of_task(connection, task)
+    # Inside a caller's transaction the setting would hold for the caller's commit.
+    returned = "1" if durable or not connection.get_autocommit() else _WITHOUT_FLUSH
     sql = (
         f"WITH claimed AS (UPDATE {quoted} SET {assignments} WHERE id = %s{of_task} AND {_claimable(connection)} "
-        f"RETURNING 1) SELECT EXISTS(TABLE claimed), {now}, {', '.join(read_columns())} FROM {quoted} WHERE id = %s"
+        f"RETURNING {returned}) "
+        f"SELECT EXISTS(TABLE claimed), {now}, {', '.join(read_columns())} FROM {quoted} WHERE id = %s"
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, [*params, pk, *names, pk])

@@ -78,10 +78,9 @@ def _claim(task: TaskOptions, message: Message) -> AbstractOperation | StoredOut
     if message.operation_id is None:
         return _claim_unregistered(task, message)
     limits = worker_id.limits(task)
+    known: dict[str, Any] = {"hint": partial(message.hint, task), "task": task.name, "durable": _durable(task)}
     for _ in range(3):
-        seen = ledger.claim(
-            message.operation_id, worker_id.me(), *limits, hint=partial(message.hint, task), task=task.name
-        )
+        seen = ledger.claim(message.operation_id, worker_id.me(), *limits, **known)
         if seen is None:
             logger.warning("message %s: its operation is gone (pruned or deleted); dropped", message.id)
             raise Ignore("The operation is gone.")
@@ -91,6 +90,13 @@ def _claim(task: TaskOptions, message: Message) -> AbstractOperation | StoredOut
         if answer is not None:
             return answer
     raise _redeliver_later(task, message, CONTENTION_PAUSE)
+
+
+def _durable(task: TaskOptions) -> bool:
+    """Return whether the claim must not be lost: the body's effects are not all in the transaction that settles, or an
+    earlier delivery of the message may have begun an attempt that was."""
+    # Invariant: no effect without its claim.
+    return not task.atomic or bool((task.request.delivery_info or {}).get("redelivered"))
 
 
 def _answer_unclaimable(task: TaskOptions, message: Message, seen: table.Seen) -> StoredOutcome | None:
@@ -132,7 +138,10 @@ def _answer_ended(task: TaskOptions, message: Message, seen: table.Seen) -> Stor
 
 
 def _claim_unregistered(task: TaskOptions, message: Message) -> AbstractOperation | StoredOutcome:
-    """A message without a row gets one, already running: one statement."""
+    """A message without a row gets one, already running: one statement.
+
+    It is durable, unlike a claim: when the server dies, the message is given up for the row, which must be there.
+    """
     try:
         call = make_call(task, message.args, message.kwargs, message.calling_options(task.request))
     except TaskSafetyError as exc:

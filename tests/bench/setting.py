@@ -15,9 +15,9 @@ from tests.support.servers import PostgreSQL, Redis
 
 
 @contextmanager
-def servers(aliases: tuple[str, ...] = (), **task_safety: Any) -> Iterator[None]:
+def servers(aliases: tuple[str, ...] = (), **task_safety: Any) -> Iterator[PostgreSQL]:
     """Start the servers, and Django on them, for this process and its children; ``aliases`` are further databases."""
-    with PostgreSQL() as database, Redis() as broker:
+    with PostgreSQL(durable=True) as database, Redis() as broker:
         settings = ConnectionHandler({"default": database.django_settings()}).settings["default"]
         os.environ["TASK_SAFETY_TEST_DATABASE"] = json.dumps({**settings, "CONN_MAX_AGE": 600})
         os.environ["TASK_SAFETY_TEST_BROKER"] = broker.url
@@ -30,7 +30,7 @@ def servers(aliases: tuple[str, ...] = (), **task_safety: Any) -> Iterator[None]
         call_command("migrate", verbosity=0)
         for alias in aliases:
             add_database(alias)
-        yield
+        yield database
 
 
 def add_database(alias: str) -> None:

@@ -241,6 +241,26 @@ class PostgreSQL(Database):
     account = "postgres"
     stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for the clients to go
 
+    def __init__(self, *, durable: bool = False) -> None:
+        super().__init__()
+        #: Whether commits survive the death of the machine, not only that of the server; that takes its time.
+        self.durable = durable
+
+    @property
+    def pid(self) -> int:
+        return self._processes[0].pid
+
+    def ended(self) -> bool:
+        """Whether it was stopped from elsewhere."""
+        return all(process.poll() is not None for process in self._processes)
+
+    def stop_immediately(self) -> None:
+        """As ``pg_ctl stop --mode=immediate``: what waits in the buffers is not written any more."""
+        for postmaster in self._processes:
+            postmaster.send_signal(signal.SIGQUIT)
+            postmaster.wait()
+        self._processes.clear()
+
     def django_settings(self) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.postgresql",
@@ -265,13 +285,12 @@ class PostgreSQL(Database):
         self._run("initdb", f"--pgdata={self.directory / 'data'}", *options)
 
     def _launch(self) -> None:
-        # Without fsync a commit survives the death of the server, if not that of the machine.
         settings = {
             "listen_addresses": LOCALHOST,
             "port": self.port,
             "unix_socket_directories": self.directory,
             "max_connections": 200,
-            "fsync": "off",
+            "fsync": "on" if self.durable else "off",
             "shared_buffers": "64MB",
         }
         arguments = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
