@@ -69,4 +69,5 @@ CELERY_BROKER_URL = os.environ.get("TASK_SAFETY_TEST_BROKER", "memory://")
 CELERY_RESULT_BACKEND = os.environ.get("TASK_SAFETY_TEST_BACKEND", "cache+memory://")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = json.loads(os.environ.get("TASK_SAFETY_TEST_OPTIONS", "{}"))
+CELERY_DB_REUSE_MAX = int(os.environ.get("TASK_SAFETY_TEST_REUSE", "0"))
 TASK_SAFETY: dict[str, Any] = json.loads(os.environ.get("TASK_SAFETY_TEST_SETTINGS", "{}"))

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 
 from tests.bench.setting import servers
 
@@ -9,7 +10,7 @@ OPERATIONS = 100_000
 ROUNDS = 6
 
 
-def main() -> None:
+def main(options: Sequence[str]) -> None:
     with servers():
         from django.db import connection
 

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -19,7 +20,7 @@ DUPLICATES = 60
 LIMIT = 50
 
 
-def main() -> None:
+def main(options: Sequence[str]) -> None:
     with servers(), tempfile.TemporaryDirectory() as folder:
         from django_task_safety.models import Operation
         from tests.testapp.tasks import bench_long

@@ -1,10 +1,10 @@
-"""The servers and the Celery app of a benchmark run: private PostgreSQL and Redis."""
+"""What the benchmarks share: private servers that are durable, turns, and ratios within one run."""
 
 import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,14 @@ from tests.support.servers import PostgreSQL, Redis
 
 @contextmanager
 def servers(aliases: tuple[str, ...] = (), **task_safety: Any) -> Iterator[PostgreSQL]:
-    """Start the servers, and Django on them, for this process and its children; ``aliases`` are further databases."""
+    """Start the servers, and Django on them, for this process and its children.
+
+    PostgreSQL flushes each commit to the disk, as one that is not for tests does.
+
+    Args:
+        aliases: Further databases.
+        task_safety: Settings.
+    """
     with PostgreSQL(durable=True) as database, Redis() as broker:
         settings = ConnectionHandler({"default": database.django_settings()}).settings["default"]
         os.environ["TASK_SAFETY_TEST_DATABASE"] = json.dumps({**settings, "CONN_MAX_AGE": 600})
@@ -44,12 +51,22 @@ def add_database(alias: str) -> None:
     call_command("migrate", verbosity=0, database=alias)
 
 
-def per_call(times: int, **functions: Callable[[], Any]) -> dict[str, float]:
-    """Return the median seconds that a call of each function takes, the calls taking turns."""
+def take_turns(times: int, **functions: Callable[[], Any]) -> dict[str, list[float]]:
+    """Return the seconds that each call of each function takes, the calls taking turns."""
     taken: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(times):
         for name, function in functions.items():
             start = time.perf_counter()
             function()
             taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(found) for name, found in taken.items()}
+    return taken
+
+
+def against(taken: Sequence[float], base: Sequence[float]) -> float:
+    """Return the median of the ratios within each turn: what disturbs the machine disturbs both."""
+    return statistics.median(one / other for one, other in zip(taken, base, strict=False))
+
+
+def late(taken: Sequence[float]) -> float:
+    """Return the 99th percentile."""
+    return statistics.quantiles(taken, n=100)[-1]

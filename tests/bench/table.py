@@ -1,39 +1,78 @@
 """A claim, a duplicate of what runs, and a sweep at rest: an empty table against millions of ended rows."""
 
+import argparse
 import functools
+import statistics
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from tests.bench.setting import per_call, servers
+from tests.bench.setting import against, late, servers, take_turns
 
-ROWS = 5_000_000
-CALLS = 400
+#: One after the other: nothing else looks at the table; somebody has looked at it, and holds its snapshot ever since.
+SNAPSHOTS = {"": False, "  (an old snapshot is held)": True}
 
 
-def main() -> None:
+def main(options: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench table", description=__doc__)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--calls", type=int, default=2000)
+    given, _ = parser.parse_known_args(options)
     with servers(aliases=("empty", "full")):
         from django.db import connections
 
-        from django_task_safety.ledger import statements
-
-        fill(connections["full"])
-        functions = {}
-        for alias in ("empty", "full"):
-            connection = connections[alias]
-            ids = iter(queue(connection, CALLS + 1))
-            running = next(ids)
-            claim = functools.partial(claim_one, statements, connection)
-            claim(running)
-            functions[f"claim_{alias}"] = functools.partial(lambda claim, ids: claim(next(ids)), claim, ids)
-            functions[f"duplicate_{alias}"] = functools.partial(claim, running)
-            functions[f"sweep_{alias}"] = functools.partial(look, connection)
-        took = per_call(CALLS, **functions)
-        for name in ("claim", "duplicate", "sweep"):
-            empty, full = took[f"{name}_empty"], took[f"{name}_full"]
-            print(f"{name:10}{empty * 1e6:7.0f} us empty  {full * 1e6:7.0f} us full  {full / empty:.2f} x")
+        fill(connections["full"], given.rows)
+        for label, held in SNAPSHOTS.items():
+            with old_snapshots(held):
+                compare(given.calls, label)
 
 
-def claim_one(statements, connection, pk) -> None:
-    statements.claim_or_read(connection, pk, uuid.uuid4(), "bench", 3600, None)
+def compare(calls: int, label: str) -> None:
+    from django.db import connections
+
+    functions = {}
+    for alias in ("empty", "full"):
+        connection = connections[alias]
+        ids = iter(queue(connection, calls + 1))
+        running = next(ids)
+        claim_one(connection, running)
+        functions[f"claim_{alias}"] = functools.partial(claim_next, connection, ids)
+        functions[f"duplicate_{alias}"] = functools.partial(claim_one, connection, running)
+        functions[f"sweep_{alias}"] = functools.partial(look, connection)
+    taken = take_turns(calls, **functions)
+    for name in ("claim", "duplicate", "sweep"):
+        empty, full = taken[f"{name}_empty"], taken[f"{name}_full"]
+        medians = f"{statistics.median(empty) * 1e6:7.0f} us empty  {statistics.median(full) * 1e6:7.0f} us full"
+        print(
+            f"{name:10}{medians}  {against(full, empty):.2f} x, p99 {late(full) / late(empty):.2f} x{label}", flush=True
+        )
+
+
+@contextmanager
+def old_snapshots(held: bool) -> Iterator[None]:
+    """Hold a transaction open in each database that has looked at the table."""
+    from django.db import connections
+
+    holders = [connections.create_connection(alias) for alias in ("empty", "full") if held]
+    for holder in holders:
+        with holder.cursor() as cursor:
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            cursor.execute("SELECT 1 FROM django_task_safety_operation LIMIT 1")
+    try:
+        yield
+    finally:
+        for holder in holders:
+            holder.close()
+
+
+def claim_one(connection, pk) -> None:
+    from django_task_safety.ledger import statements
+
+    statements.claim_or_read(connection, pk, uuid.uuid4(), "bench", 3600, None, durable=False)
+
+
+def claim_next(connection, ids) -> None:
+    claim_one(connection, next(ids))
 
 
 def look(connection) -> None:
@@ -50,12 +89,13 @@ def queue(connection, count: int) -> list[uuid.UUID]:
     from django_task_safety.producer.call import make_call
     from tests.testapp.tasks import bench_idempotent
 
-    made = [make_call(bench_idempotent, (n,), {}, {}).operation for n in range(count)]
-    inserting.insert(connection, made)
+    made = [make_call(bench_idempotent, (str(uuid.uuid4()),), {}, {}).operation for _ in range(count)]
+    for start in range(0, count, 500):
+        inserting.insert(connection, made[start : start + 500])
     return [operation.pk for operation in made]
 
 
-def fill(connection) -> None:
+def fill(connection, rows: int) -> None:
     """Copy one ended row many times, each with an id and a key of its own."""
     from django_task_safety.models import Operation
 
@@ -69,7 +109,7 @@ def fill(connection) -> None:
         cursor.execute(
             f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table}, generate_series(1, %s) n "
             "WHERE id = %s",
-            [ROWS, seed],
+            [rows, seed],
         )
         cursor.execute(f"DELETE FROM {table} WHERE id = %s", [seed])
         cursor.execute(f"VACUUM ANALYZE {table}")
