@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Self
 
 from django.apps import apps
@@ -12,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_task_safety import ids
 from django_task_safety.fields import ExactCharField
+from django_task_safety.indexes import IndexWhereSet, UniqueWhereSet
 
 
 class State(models.TextChoices):
@@ -32,6 +34,7 @@ class OperationRows(models.QuerySet[Any]):
         return self.filter(state__in=AbstractOperation.PENDING)
 
 
+@lru_cache(maxsize=1)
 def operation_model() -> Any:
     """Return the concrete model, as `get_user_model` does."""
     return apps.get_model("django_task_safety", "Operation")
@@ -135,11 +138,14 @@ class AbstractOperation(models.Model):
         verbose_name = _("operation")
         verbose_name_plural = _("operations")
         get_latest_by = "created_at"
-        indexes = (models.Index(fields=["subject_label", "subject_id", "state"], name="task_safety_subject"),)
+        # Each has its query. The primary key: claim, settle and status, by id. `due_at`: the sweeper, which looks for
+        # what is due in any state. The subject: what is pending on an object, and an object's operations. A key: the
+        # duplicate of a call. A lock's slot: its holder. The last three leave the rows without one out.
+        indexes = (IndexWhereSet(fields=["subject_label", "subject_id", "state"], name="task_safety_subject"),)
         # Not unique=True, to which PostgreSQL gets a second index (for LIKE) that each worker's connection loads.
         constraints = (
-            models.UniqueConstraint(fields=["key_digest"], name="task_safety_key"),
-            models.UniqueConstraint(fields=["lock_slot"], name="task_safety_lock_slot"),
+            UniqueWhereSet(fields=["key_digest"], name="task_safety_key"),
+            UniqueWhereSet(fields=["lock_slot"], name="task_safety_lock_slot"),
         )
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ from django.db import migrations, models
 
 import django_task_safety.fields
 import django_task_safety.ids
+import django_task_safety.indexes
 
 
 class Migration(migrations.Migration):
@@ -93,10 +94,14 @@ class Migration(migrations.Migration):
                 "verbose_name": "operation",
                 "verbose_name_plural": "operations",
                 "get_latest_by": "created_at",
-                "indexes": [models.Index(fields=["subject_label", "subject_id", "state"], name="task_safety_subject")],
+                "indexes": [
+                    django_task_safety.indexes.IndexWhereSet(
+                        fields=["subject_label", "subject_id", "state"], name="task_safety_subject"
+                    )
+                ],
                 "constraints": [
-                    models.UniqueConstraint(fields=("key_digest",), name="task_safety_key"),
-                    models.UniqueConstraint(fields=("lock_slot",), name="task_safety_lock_slot"),
+                    django_task_safety.indexes.UniqueWhereSet(fields=("key_digest",), name="task_safety_key"),
+                    django_task_safety.indexes.UniqueWhereSet(fields=("lock_slot",), name="task_safety_lock_slot"),
                 ],
             },
         ),

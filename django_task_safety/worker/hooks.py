@@ -67,7 +67,8 @@ def _on_prerun(task: Any = None, **kwargs: Any) -> None:
 
 
 def _on_postrun(task: Any = None, **kwargs: Any) -> None:
-    if isinstance(task, TaskOptions) and not task.request.is_eager:
+    # With that setting Celery itself leaves connections where plain tasks find them as well.
+    if isinstance(task, TaskOptions) and not task.request.is_eager and not task.app.conf.get("CELERY_DB_REUSE_MAX"):
         connection.keep()
 
 

@@ -433,3 +433,13 @@ def test_the_kept_connection_of_a_thread_is_closed_when_the_thread_ends(worker, 
 def _alive(which: int) -> bool:
     table = {"postgresql": "pg_stat_activity WHERE pid", "mysql": "information_schema.processlist WHERE id"}
     return bool(ask(f"SELECT COUNT(*) FROM {table[connection.vendor]} = %s", which))
+
+
+def test_where_celery_keeps_connections_itself_they_are_left_to_it(max_age, worker, monkeypatch):
+    max_age(600)
+    monkeypatch.setitem(look.app.conf, "CELERY_DB_REUSE_MAX", 10)
+    for _ in range(2):
+        look.delay()
+    worker.drain()
+    # Here they are closed after each task; what is kept would not be.
+    assert len(set(SEEN)) == 2
