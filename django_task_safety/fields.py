@@ -1,4 +1,9 @@
-"""Columns of text that are equal only where every byte is."""
+"""Columns of text that are equal only where every byte is.
+
+Each change of a row is written into each index that it is in, so rows with nothing to find are left out of the indexes
+of keys, locks and subjects. MySQL and MariaDB have no partial indexes, and get whole ones. SQLite does not see that a
+text which equals another one is not empty, so there too the index of texts is whole.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from typing import Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q
 
 
 class ExactCharField(models.CharField):  # type: ignore[type-arg]
@@ -21,3 +27,32 @@ class ExactCharField(models.CharField):  # type: ignore[type-arg]
         if connection.vendor == "mysql":
             exact = "utf8mb4_nopad_bin" if connection.mysql_is_mariadb else "utf8mb4_0900_bin"  # type: ignore[attr-defined]
         return {**super().db_parameters(connection), "collation": exact}
+
+
+class UniqueWhereSet(models.UniqueConstraint):
+    """One column's values are unique; rows without one are not in its index."""
+
+    def _on(self, schema_editor: Any) -> models.UniqueConstraint:
+        partial = schema_editor.connection.features.supports_partial_indexes
+        condition = Q((f"{self.fields[0]}__isnull", False)) if partial else None
+        return models.UniqueConstraint(fields=self.fields, name=self.name, condition=condition)
+
+    # What Django's migrations call. Not `condition`, for which there would be no index at all on MySQL.
+    def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
+        return self._on(schema_editor).constraint_sql(model, schema_editor)
+
+    def create_sql(self, model: Any, schema_editor: Any) -> Any:
+        return self._on(schema_editor).create_sql(model, schema_editor)
+
+    def remove_sql(self, model: Any, schema_editor: Any) -> Any:
+        return self._on(schema_editor).remove_sql(model, schema_editor)
+
+
+class IndexWhereSet(models.Index):
+    """An index of the rows in which its first column, a text, is not empty."""
+
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+        partial = schema_editor.connection.vendor == "postgresql"
+        condition = Q((f"{self.fields[0]}__gt", "")) if partial else None
+        index = models.Index(fields=self.fields, name=self.name, condition=condition)
+        return index.create_sql(model, schema_editor, using, **kwargs)

@@ -12,8 +12,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_task_safety import ids
-from django_task_safety.fields import ExactCharField
-from django_task_safety.indexes import IndexWhereSet, UniqueWhereSet
+from django_task_safety.fields import ExactCharField, IndexWhereSet, UniqueWhereSet
 
 
 class State(models.TextChoices):

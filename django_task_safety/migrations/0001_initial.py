@@ -4,7 +4,6 @@ from django.db import migrations, models
 
 import django_task_safety.fields
 import django_task_safety.ids
-import django_task_safety.indexes
 
 
 class Migration(migrations.Migration):
@@ -95,13 +94,13 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "operations",
                 "get_latest_by": "created_at",
                 "indexes": [
-                    django_task_safety.indexes.IndexWhereSet(
+                    django_task_safety.fields.IndexWhereSet(
                         fields=["subject_label", "subject_id", "state"], name="task_safety_subject"
                     )
                 ],
                 "constraints": [
-                    django_task_safety.indexes.UniqueWhereSet(fields=("key_digest",), name="task_safety_key"),
-                    django_task_safety.indexes.UniqueWhereSet(fields=("lock_slot",), name="task_safety_lock_slot"),
+                    django_task_safety.fields.UniqueWhereSet(fields=("key_digest",), name="task_safety_key"),
+                    django_task_safety.fields.UniqueWhereSet(fields=("lock_slot",), name="task_safety_lock_slot"),
                 ],
             },
         ),
