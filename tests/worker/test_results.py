@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -22,7 +23,7 @@ from django_task_safety.worker import recovery, result_backend, sweeper
 from tests.celery import app
 from tests.support.delivering import about_operations, statements
 from tests.support.servers import Redis
-from tests.testapp.tasks import add, double, record
+from tests.testapp.tasks import double, plain, record
 
 State = Operation.State
 DAY = 86_400
@@ -48,7 +49,7 @@ def fragile(n: int = 0) -> int:
 
 @safe_task(bind=True)
 def replaces_itself(self) -> None:
-    raise self.replace(add.s(1, 2))
+    raise self.replace(plain.si("the plain one's"))
 
 
 class Fake(CacheBackend):
@@ -250,6 +251,17 @@ def test_chains_hear_of_a_cancel_by_the_message_that_carries_them(worker, backen
     assert awaiting() == 0
 
 
+def test_a_sweeper_that_dies_before_it_notes_what_it_told_tells_it_once_more(worker, backend, monkeypatch):
+    (operation,) = cancelled()
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeper, "note_delivered", lambda ended: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            sweeper.sweep()
+    worker.pass_time(61)
+    assert sweeper.sweep().notified == 1
+    assert backend.told == [str(operation.pk)] * 2
+
+
 def test_an_operation_that_was_rerun_before_the_sweep_is_not_told_as_cancelled(worker, backend):
     (operation,) = cancelled()
     assert operation.retry()
@@ -318,7 +330,7 @@ def test_an_operation_with_unreadable_options_does_not_hold_up_the_outcomes_of_o
     assert sweeper.sweep().notified == 1
 
 
-@pytest.mark.parametrize("end", ["killed at its time limit", "replaced by one that ran"])
+@pytest.mark.parametrize("end", ["killed at its time limit", "replaced by a plain task"])
 def test_an_operation_with_callbacks_whose_end_was_told_is_kept_for_its_retention(worker, backend, end):
     if end.startswith("killed"):
         pk = fragile.apply_async((1,), link_error=record.si("told")).id
@@ -326,7 +338,9 @@ def test_an_operation_with_callbacks_whose_end_was_told_is_kept_for_its_retentio
         ledger.claim(Operation.objects.get().pk, worker_id.me(), 30, None)
         recovery.time_limit_passed(Operation.objects.get().pk, TimeoutError("limit"))
     else:
-        pk = replaces_itself.apply((), link=record.si("told")).id
+        pk = replaces_itself.apply_async((), link=record.si("told")).id
+        worker.drain()
+    assert Operation.objects.get(pk=pk).delivered
     worker.pass_time(100)
     sweeper.sweep()
     assert Operation.objects.filter(pk=pk).exists()
