@@ -9,9 +9,8 @@ from django.apps import apps
 from django.core import checks
 from django.db import models
 
-from django_task_safety.locking.lockable import LockableModel
-from django_task_safety.locking.managers import LockableQuerySet
-from django_task_safety.soft_delete.managers import AllManager, SoftDeleteManager, SoftDeleteQuerySet
+from django_task_safety.locking.lockable import LockableModel, LockableQuerySet
+from django_task_safety.soft_delete.managers import AllManager, SoftDeleteQuerySet
 from django_task_safety.soft_delete.model import SoftDeleteModel
 from django_task_safety.soft_delete.unique_conflicts import unique_including_removed
 
@@ -68,7 +67,7 @@ def _check_removed_rows(model: Any) -> Iterator[checks.CheckMessage]:
 
 def _check_soft_managers(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
     for manager in model._meta.managers:
-        if not (isinstance(manager, SoftDeleteManager | AllManager) and _makes(manager, SoftDeleteQuerySet)):
+        if not (isinstance(manager, AllManager) and _makes(manager, SoftDeleteQuerySet)):
             yield _foreign(
                 f"{model._meta.label}.{manager.name} is no soft manager: it may show removed rows, or delete for good.",
                 "Derive the manager from SoftDeleteManager, and its queryset from SoftDeleteQuerySet.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.db import models
 from django.db.models import Q
@@ -62,12 +62,15 @@ class OperationQuerySet(OperationRows):
     cancel.alters_data = True  # type: ignore[attr-defined]
 
 
-class AllRowsManager(models.Manager[Any]):
+_OperationManager = models.Manager.from_queryset(OperationQuerySet)
+
+
+class AllRowsManager(_OperationManager[Any]):
     """Every row, always on the database that ``TASK_SAFETY["DATABASE"]`` names."""
 
     def get_queryset(self) -> OperationQuerySet:
-        hints: dict[str, Any] = self._hints  # type: ignore[attr-defined]
-        return OperationQuerySet(self.model, using=self._db or conf().DATABASE, hints=hints)
+        found = cast(OperationQuerySet, super().get_queryset())
+        return found if self._db else found.using(conf().DATABASE)
 
 
 class OperationManager(AllRowsManager):
@@ -78,19 +81,3 @@ class OperationManager(AllRowsManager):
 
     def get_queryset(self) -> OperationQuerySet:
         return super().get_queryset().filter(Q(waits_for=None) | Q(replaced=True))
-
-    def pending(self) -> OperationQuerySet:
-        """Those that are queued or running."""
-        return self.get_queryset().pending()
-
-    def for_object(self, obj: models.Model) -> OperationQuerySet:
-        """Those whose subject is ``obj``."""
-        return self.get_queryset().for_object(obj)
-
-    def stuck(self, for_: timedelta | float | None = None) -> OperationQuerySet:
-        """Those that should have moved and did not."""
-        return self.get_queryset().stuck(for_)
-
-    def cancel(self, reason: str = "cancelled") -> int:
-        """Cancel every pending operation."""
-        return self.get_queryset().cancel(reason)

@@ -1,18 +1,42 @@
-"""The mixin that gives an object its locks."""
+"""The mixin that gives an object its locks, and the queryset that looks at them."""
 
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from django.db import router
+from django.db import models, router
 
 from django_task_safety.locking import lock_rows
 from django_task_safety.locking.locks import Lock
-from django_task_safety.locking.managers import LockableManager
 from django_task_safety.objects.pending import PendingOperationsModel
 from django_task_safety.values.identity import Identity
+
+M = TypeVar("M", bound=models.Model)
+
+
+class LockableQuerySet(models.QuerySet[M]):
+    """A queryset of objects that can be locked: ``update()`` is refused where the model's ``lock_blocks`` say so."""
+
+    def update(self, **kwargs: Any) -> int:
+        """Update the rows, unless somebody else holds a lock on one of them and that blocks ``"save"``.
+
+        Raises:
+            ObjectLocked: Naming the holders.
+        """
+        if "save" not in getattr(self.model, "lock_blocks", ()):
+            return super().update(**kwargs)
+        chosen: Any = self._chain()  # type: ignore[attr-defined]
+        chosen._for_write = True
+        pks = list(chosen.order_by("pk").values_list("pk", flat=True))
+        with lock_rows.unlocked(self.model, pks, chosen.db):
+            return super().update(**kwargs)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+
+LockableManager = models.Manager.from_queryset(LockableQuerySet)
 
 
 class LockableModel(PendingOperationsModel):

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, models, router, transaction
 
 from django_task_safety.errors import ObjectGone
-from django_task_safety.objects.snapshot import Snapshot, columns, is_expression, same
+from django_task_safety.objects.snapshot import Snapshot, columns, is_expression, key_fields, same
 
 #: The positional parameters of ``Model.save()`` in Django 5.2.
 _POSITIONAL = ("force_insert", "force_update", "using", "update_fields")
@@ -29,25 +29,22 @@ class _Save:
     def __init__(self, instance: SavedModel, options: dict[str, Any], resurrect: bool) -> None:
         self.instance = instance
         self.using: str = options.get("using") or router.db_for_write(type(instance), instance=instance)
-        self.loaded = loaded = Snapshot.of(instance)
-        self.inserts = instance._state.adding or bool(options.get("force_insert"))
+        loaded = Snapshot.of(instance)
+        inserts = instance._state.adding or bool(options.get("force_insert"))
         self.resurrects = resurrect
         self.explicit = options.get("update_fields") is not None
         self.guarded = (
-            not (resurrect or self.inserts)
+            not (resurrect or inserts)
             # Where the caller names no database, the router's choice is the same object's.
             and (options.get("using") or instance._state.db) == instance._state.db
             and (loaded is None or loaded.describes(instance))
         )
+        #: Whether what is known of the instance may be about another row than the one that is written.
+        self.anew = not self.guarded
         #: The columns of the table that is being written.
         self.written: dict[str, Any] = {}
         #: Refused by itself, so that nothing was written.
         self.refused = False
-
-    def changed(self, values: Values) -> list[tuple[Any, Any, Any]]:
-        """Return what differs from the loaded columns."""
-        known = self.loaded.values if self.loaded else {}
-        return [one for one in values if one[0].attname not in known or not same(one[2], known[one[0].attname])]
 
     def refuse(self) -> ObjectGone:
         """Return the error that says that the row is gone."""
@@ -62,6 +59,12 @@ class _Save:
 def _tables_above(instance: models.Model) -> bool:
     """Return whether the instance has columns in a parent's table: multi-table inheritance."""
     return bool((instance._meta.concrete_model or type(instance))._meta.parents)
+
+
+def _changed(values: Values, loaded: Snapshot | None) -> list[tuple[Any, Any, Any]]:
+    """Return what differs from the columns that are known."""
+    known = loaded.known if loaded else {}
+    return [one for one in values if one[0].attname not in known or not same(one[2], known[one[0].attname])]
 
 
 _saving: ContextVar[_Save | None] = ContextVar("django_task_safety_saving", default=None)
@@ -104,25 +107,23 @@ class SavedModel(models.Model):
         names = columns(cls)
         if len(values) != len(names):
             names = tuple(name for name in names if name in field_names)
-        Snapshot.set(new, dict(zip(names, values, strict=True)))
+        Snapshot.loaded(new, dict(zip(names, values, strict=True)), str(db))
         return new
 
     def refresh_from_db(self, using: Any = None, fields: Any = None, from_queryset: Any = None) -> None:
         names = None if fields is None else set(fields)
-        before = dict(self.__dict__)
+        before, noted, database = dict(self.__dict__), Snapshot.of(self), self._state.db
         super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
-        fresh = {}
+        fresh, keys = {}, key_fields(self)
         for field in self._meta.concrete_fields:
-            name = field.attname
-            asked = names is None or bool(names & {name, field.name})
-            # A queryset of the caller's may have left out some: those still have the object that they had.
-            if (
-                asked
-                and name in self.__dict__
-                and (from_queryset is None or self.__dict__[name] is not before.get(name))
-            ):
-                fresh[name] = self.__dict__[name]
-        Snapshot.update(self, fresh)
+            asked = names is None or bool(names & {field.attname, field.name}) or field in keys
+            if asked and field.attname in self.__dict__:
+                fresh[field.attname] = self.__dict__[field.attname]
+        anew = noted is None or database != self._state.db or not noted.describes(self)
+        Snapshot.read(self, fresh, str(self._state.db), anew=anew)
+        if from_queryset is not None:
+            # It may have left out some: those still have the object that they had.
+            Snapshot.forget(self, [name for name, value in fresh.items() if value is before.get(name, fresh)])
 
     async def asave(self, *args: Any, **kwargs: Any) -> None:
         """As `save`."""
@@ -138,10 +139,10 @@ class SavedModel(models.Model):
         else:
             super().save(*args, **kwargs)
 
-    def _settled(self, written: dict[str, Any]) -> dict[str, Any]:
+    def _given(self, written: dict[str, Any]) -> dict[str, Any]:
         """What the database has given: primary keys, and what it made of expressions, where Django read it back."""
-        keys = {field.attname for field in self._meta.concrete_fields if field.primary_key}
-        names = keys | {name for name, value in written.items() if is_expression(value)}
+        names = {field.attname for field in key_fields(self)}
+        names |= {name for name, value in written.items() if is_expression(value)}
         return {name: self.__dict__[name] for name in names if name in self.__dict__}
 
     def _save_condition(self, model: type[models.Model], loaded: Snapshot | None) -> dict[str, Any]:
@@ -149,35 +150,47 @@ class SavedModel(models.Model):
         return {}
 
     def _save_table(self, *args: Any, **kwargs: Any) -> Any:
-        saved = super()._save_table(*args, **kwargs)  # type: ignore[misc]
-        call = _saving.get()
-        if call is not None and call.instance is self and call.written:
+        updated = super()._save_table(*args, **kwargs)  # type: ignore[misc]
+        call, using = self._call(), kwargs["using"] if "using" in kwargs else args[4]
+        if call is None:
+            # Somebody calls save_base() itself, as fixtures do.
+            Snapshot.wrote(self, self._given({}), using, inserted=not updated)
+            Snapshot.forget(self, columns(type(self)))
+        elif call.written:
             # Now, and not when the receivers of post_save have changed the instance, or saved it themselves.
-            written, call.written = call.written, {}
-            Snapshot.wrote(self, written | self._settled(written), call.using, call.inserts)
-        return saved
+            values = call.written | self._given(call.written)
+            Snapshot.wrote(self, values, using, inserted=not updated, anew=call.anew)
+            call.written, call.anew = {}, False
+        return updated
+
+    def _call(self) -> _Save | None:
+        """Return the call of `save` that writes this instance now."""
+        call = _saving.get()
+        return call if call is not None and call.instance is self else None
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *rest: Any) -> Any:
-        call = _saving.get()
-        if call is None or call.instance is not self or not call.guarded:
-            if call is not None and call.instance is self and not call.resurrects:
+        call = self._call()
+        if call is None:
+            return super()._do_update(base_qs, using, pk_val, values, update_fields, *rest)
+        if call.guarded:
+            loaded = Snapshot.of(self)
+            values = values if call.explicit else _changed(values, loaded)
+            results = self._update_what_is_there(call, base_qs, using, pk_val, values, update_fields, *rest)
+            if not results and not (loaded and loaded.insert_rolled_back):
+                # Invariant: gone stays gone.
+                raise call.refuse()
+        else:
+            if not call.resurrects:
                 # A row that is no business of this instance is not brought back either: its primary key is taken.
                 base_qs = base_qs.filter(**self._save_condition(base_qs.model, None))
             results = super()._do_update(base_qs, using, pk_val, values, update_fields, *rest)
-        else:
-            values = values if call.explicit else call.changed(values)
-            results = self._update_what_is_there(call, base_qs, using, pk_val, values, update_fields, *rest)
-            if not results:
-                # Invariant: gone stays gone.
-                raise call.refuse()
-        if call is not None and call.instance is self and results:
-            call.written = {field.attname: value for field, _, value in values}
+        call.written = {field.attname: value for field, _, value in values} if results else {}
         return results
 
     def _update_what_is_there(
         self, call: _Save, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *rest: Any
     ) -> Any:
-        condition = self._save_condition(base_qs.model, call.loaded)
+        condition = self._save_condition(base_qs.model, Snapshot.of(self))
         rows = base_qs.filter(**condition)
         if values or (call.explicit and not condition):
             return super()._do_update(rows, using, pk_val, values, update_fields, *rest)
@@ -190,7 +203,16 @@ class SavedModel(models.Model):
 
     def _do_insert(self, manager: Any, using: Any, fields: Any, returning_fields: Any, raw: Any) -> Any:
         results = super()._do_insert(manager, using, fields, returning_fields, raw)  # type: ignore[misc]
-        call = _saving.get()
-        if call is not None and call.instance is self:
+        if call := self._call():
             call.written = {field.attname: self.__dict__.get(field.attname) for field in fields}
         return results
+
+    def _prepare_related_fields_for_save(self, operation_name: str, fields: Any = None) -> None:
+        # Undocumented: what bulk_create() and bulk_update() call for each instance before they write.
+        super()._prepare_related_fields_for_save(operation_name, fields)  # type: ignore[misc]
+        if operation_name == "bulk_create":
+            using = self._state.db or router.db_for_write(type(self), instance=self)
+            keys = {name: value for name, value in self._given({}).items() if value is not None}
+            Snapshot.wrote(self, keys, using, inserted=True, anew=True)
+        elif operation_name == "bulk_update":
+            Snapshot.forget(self, [field.attname for field in fields])

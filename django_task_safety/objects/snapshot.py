@@ -6,13 +6,14 @@ import copy
 import datetime
 import decimal
 import uuid
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from django.db import models
 from django.db.models.fields.files import FieldFile
 
-from django_task_safety.objects.fates import Fate
+from django_task_safety.objects.transactions import OpenTransaction
 
 #: Where the instance's state keeps it.
 _NAME = "task_safety_snapshot"
@@ -28,84 +29,111 @@ _PLAIN = frozenset(
 _UNKNOWN = object()
 
 
-class Written(NamedTuple):
-    """What a transaction wrote that may still be rolled back, and what was known before."""
-
-    names: frozenset[str]
-    #: What was known of these columns before.
-    before: dict[str, Any]
-    #: Whether it inserted the row.
-    inserted: bool
-    fate: Fate
-    #: What was written before it, in the same transaction.
-    earlier: Written | None
-
-    def after(self, earlier: Written | None) -> Written:
-        """Return this, together with what may have been written before it."""
-        if earlier is None or earlier.fate.committed:
-            return self
-        if earlier.fate is not self.fate:
-            return self._replace(earlier=earlier)
-        before = {name: value for name, value in self.before.items() if name not in earlier.names}
-        names, inserted = self.names | earlier.names, self.inserted or earlier.inserted
-        return Written(names, before | earlier.before, inserted, self.fate, earlier.earlier)
-
-
 class Snapshot(NamedTuple):
     """The columns of a row as they were read or written last. Replaced, never changed, so that copies may share it."""
 
     values: dict[str, Any]
-    written: Written | None = None
+    #: The columns of which one cannot be sure any more.
+    lost: frozenset[str] = frozenset()
+    #: Those that were read and written in a transaction, which may be lost with it; and those that were written.
+    pending: frozenset[str] = frozenset()
+    written: frozenset[str] = frozenset()
+    transaction: OpenTransaction | None = None
+    #: The transaction in which the instance inserted its row.
+    inserted: OpenTransaction | None = None
 
     @classmethod
     def of(cls, instance: models.Model) -> Snapshot | None:
-        """Return what is known; None for an instance that was neither loaded nor saved.
-
-        What was written and rolled back since is forgotten: to write it again is no repetition.
-        """
-        known: Snapshot | None = instance._state.__dict__.get(_NAME)
-        while known is not None and known.written is not None and known.written.fate.undone:
-            undone = known.written
-            instance._state.adding |= undone.inserted
-            others = {name: value for name, value in known.values.items() if name not in undone.names}
-            known = cls(others | undone.before, undone.earlier)
-            instance._state.__dict__[_NAME] = known
-        return known
+        """Return what was noted; None for an instance that was neither loaded nor saved."""
+        return instance._state.__dict__.get(_NAME)
 
     @classmethod
-    def set(cls, instance: models.Model, values: dict[str, Any], written: Written | None = None) -> None:
-        """Note the columns of a row that was just read, and forget what was known before; takes the dict over."""
-        for name, value in list(values.items()):
+    def loaded(cls, instance: models.Model, values: dict[str, Any], using: str) -> None:
+        """Note the columns of a row that was just loaded; takes the dict over."""
+        for name, value in values.items():
             if type(value) not in _PLAIN:
-                values[name] = kept = frozen(value)
-                if kept is _UNKNOWN:
-                    del values[name]
-        instance._state.__dict__[_NAME] = cls(values, written)
+                values[name] = frozen(value)
+        at = OpenTransaction.of_a_read(using)
+        new = cls(values) if at is None else cls(values, pending=frozenset(values), transaction=at)
+        instance._state.__dict__[_NAME] = new
+
+    @classmethod
+    def read(cls, instance: models.Model, values: dict[str, Any], using: str, *, anew: bool) -> None:
+        """Note some columns that were just read; ``anew`` where what is known may be about another row."""
+        known, at = cls({}) if anew else cls._lasting(instance), OpenTransaction.of_a_read(using)
+        # The one that is known may learn of the commit.
+        known._with(values, at and (known.transaction or at), known.written - values.keys())._keep(instance)
+
+    @classmethod
+    def wrote(
+        cls, instance: models.Model, values: dict[str, Any], using: str, *, inserted: bool, anew: bool = False
+    ) -> None:
+        """Note some columns that were just written: in a transaction, they are known when that has committed."""
+        known, at = cls({}) if anew else cls._lasting(instance), OpenTransaction.of_a_write(using)
+        new = known._with(values, at, known.written | values.keys())
+        (new._replace(inserted=at) if inserted else new)._keep(instance)
 
     @classmethod
     def update(cls, instance: models.Model, values: dict[str, Any]) -> None:
-        """Note some columns; an expression makes its column unknown."""
-        known = cls.of(instance)
-        cls.set(instance, {**(known.values if known else {}), **values}, known.written if known else None)
+        """Note some columns, whatever becomes of the transaction."""
+        known = cls._lasting(instance)
+        new = known._with(values, known.transaction, known.written - values.keys())
+        new._replace(pending=new.pending - values.keys())._keep(instance)
 
     @classmethod
-    def wrote(cls, instance: models.Model, values: dict[str, Any], using: str, inserted: bool) -> None:
-        """Note some columns that were just written, until the transaction is rolled back."""
-        known, written = cls.of(instance) or cls({}), None
-        fate = Fate.of_this_transaction(using)
-        if fate is not None:
-            before = {name: value for name, value in known.values.items() if name in values}
-            written = Written(frozenset(values), before, inserted, fate, None).after(known.written)
-        cls.set(instance, {**known.values, **values}, written)
+    def forget(cls, instance: models.Model, names: Iterable[str]) -> None:
+        """Note that some columns are written past `save`."""
+        known = cls._lasting(instance)
+        known._replace(lost=known.lost.union(names))._keep(instance)
 
-    def __reduce__(self) -> Any:
-        # What another process gets was committed, as far as it can know.
-        return Snapshot, (self.values,)
+    @classmethod
+    def _lasting(cls, instance: models.Model) -> Snapshot:
+        """Return what was noted, without a transaction that is over."""
+        known = cls.of(instance) or cls({})
+        if known.transaction is not None and known.transaction.is_open:
+            return known
+        return cls(known.values, known.doubtful, inserted=known.inserted)
+
+    def _with(self, values: dict[str, Any], at: OpenTransaction | None, written: frozenset[str]) -> Snapshot:
+        all_values = {**self.values, **{name: frozen(value) for name, value in values.items()}}
+        lost = self.lost - values.keys()
+        if at is None:
+            return Snapshot(all_values, lost, inserted=self.inserted)
+        return Snapshot(all_values, lost, self.pending | values.keys(), written, at, self.inserted)
+
+    def _keep(self, instance: models.Model) -> None:
+        instance._state.__dict__[_NAME] = self
+
+    @property
+    def doubtful(self) -> frozenset[str]:
+        """The columns that the row may not hold as they were noted."""
+        if self.transaction is None or self.transaction.lasts:
+            return self.lost
+        return self.lost | (self.written if self.transaction.is_open else self.pending)
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What the row is sure to hold, unless others have written it."""
+        doubtful = self.doubtful
+        return {name: value for name, value in self.values.items() if name not in doubtful}
+
+    @property
+    def insert_rolled_back(self) -> bool:
+        """Whether the instance's own INSERT of the row was rolled back."""
+        return self.inserted is not None and self.inserted.rolled_back
 
     def describes(self, instance: models.Model) -> bool:
         """Return whether this is about the instance's row: the same primary key, in each table."""
-        keys = [field for field in instance._meta.concrete_fields if field.primary_key] or instance._meta.pk_fields
-        return all(_same_key(field, self.values, instance) for field in keys)
+        keys = key_fields(instance)
+        known = any(field.attname in self.values for field in keys)
+        return not known or all(_same_key(field, self.values, instance) for field in keys)
+
+    def __deepcopy__(self, memo: Any) -> Snapshot:
+        return self
+
+    def __reduce__(self) -> Any:
+        # What has not been committed yet, another process never learns of.
+        return Snapshot, (self.values, self.doubtful | self.pending)
 
 
 def columns(model: type[models.Model]) -> tuple[str, ...]:
@@ -117,8 +145,14 @@ def columns(model: type[models.Model]) -> tuple[str, ...]:
         return names
 
 
-def _same_key(field: Any, values: dict[str, Any], instance: models.Model) -> bool:
-    now, then = instance.__dict__.get(field.attname), values.get(field.attname)
+def key_fields(instance: models.Model) -> list[Any]:
+    """Return the fields of the instance's primary key, in each of its tables."""
+    meta: Any = instance._meta
+    return [field for field in meta.concrete_fields if field.primary_key] or meta.pk_fields
+
+
+def _same_key(field: Any, row: dict[str, Any], instance: models.Model) -> bool:
+    now, then = instance.__dict__.get(field.attname), row.get(field.attname)
     if now == then:
         return True
     try:
@@ -167,9 +201,7 @@ def same(value: Any, then: Any) -> bool:
     if now is _UNKNOWN or is_expression(now):
         return False
     try:
-        if type(now) in _PLAIN:
-            return bool(type(now) is type(then) and now == then)
-        # 1 and True are equal, but not in JSON.
-        return bool(now == then) and (isinstance(now, str) or repr(now) == repr(then))
+        # 1 and True are equal, and so are two moments that differ in their fold, and 0.0 and -0.0.
+        return bool(now == then) and (isinstance(now, str | bytes) or repr(now) == repr(then))
     except Exception:
         return False

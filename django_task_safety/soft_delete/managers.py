@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import models
-from model_utils.managers import SoftDeletableManagerMixin, SoftDeletableQuerySetMixin
 
-from django_task_safety.locking.managers import LockableQuerySet
+from django_task_safety.locking.lockable import LockableQuerySet
 from django_task_safety.soft_delete import restore as restoring
 from django_task_safety.soft_delete import unique_conflicts
 from django_task_safety.soft_delete.collector import SoftCollector
 
+M = TypeVar("M", bound=models.Model)
 
-class SoftDeleteQuerySet(SoftDeletableQuerySetMixin, LockableQuerySet):  # type: ignore[type-arg]
+
+# Without django-model-utils' mixins, which are Generic before they are Django's; a project's own may be so the other
+# way round, and this combines with both.
+class SoftDeleteQuerySet(LockableQuerySet[M]):
     """A queryset whose ``delete()`` removes softly; of models that can be locked as well."""
 
     def delete(self) -> tuple[int, dict[str, int]]:
@@ -34,7 +37,7 @@ class SoftDeleteQuerySet(SoftDeletableQuerySetMixin, LockableQuerySet):  # type:
         return removed
 
     delete.alters_data = True  # type: ignore[attr-defined]
-    # As with Django's QuerySet.delete, a manager has it only where it says so: see _SoftManager.
+    # As Django's QuerySet.delete, which managers do not have.
     delete.queryset_only = True  # type: ignore[attr-defined]
 
     def hard_delete(self) -> tuple[int, dict[str, int]]:
@@ -105,30 +108,21 @@ class SoftDeleteQuerySet(SoftDeletableQuerySetMixin, LockableQuerySet):  # type:
     create.alters_data = True  # type: ignore[attr-defined]
 
 
-class _SoftManager(SoftDeletableManagerMixin[Any], models.Manager.from_queryset(SoftDeleteQuerySet)):  # type: ignore[misc]
-    _queryset_class: Any = SoftDeleteQuerySet
-
-    def delete(self) -> tuple[int, dict[str, int]]:
-        """Remove all of them, softly."""
-        removed: tuple[int, dict[str, int]] = self.get_queryset().delete()
-        return removed
-
-    delete.alters_data = True  # type: ignore[attr-defined]
+_SoftManager = models.Manager.from_queryset(SoftDeleteQuerySet)
 
 
-class SoftDeleteManager(_SoftManager):
-    """What is not removed."""
-
-
-class AllManager(_SoftManager):
+class AllManager(_SoftManager[M]):
     """Every row, removed or not."""
 
+
+class SoftDeleteManager(AllManager[M]):
+    """What is not removed."""
+
     def get_queryset(self) -> Any:
-        hints: dict[str, Any] = self._hints
-        return self._queryset_class(self.model, using=self._db, hints=hints)
+        return super().get_queryset().filter(is_removed=False)
 
 
-class RemovedManager(AllManager):
+class RemovedManager(AllManager[M]):
     """What is removed."""
 
     def get_queryset(self) -> Any:

@@ -9,7 +9,7 @@ from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 from model_utils.models import SoftDeletableModel
 
-from django_task_safety.locking.managers import LockableManager
+from django_task_safety.locking.lockable import LockableManager
 from django_task_safety.objects.pending import PendingOperationsModel
 from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import restore as restoring
@@ -151,7 +151,7 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
             unique_conflicts.validate(self, exclude or ())
 
     def _save_condition(self, model: type[models.Model], loaded: Snapshot | None) -> dict[str, Any]:
-        known = loaded.values if loaded else self.__dict__
+        known = self.__dict__ | (loaded.values if loaded else {})
         here = any(field.name == "is_removed" for field in model._meta.local_concrete_fields)
         return {"is_removed": False} if here and not known.get("is_removed", False) else {}
 

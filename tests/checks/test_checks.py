@@ -19,7 +19,7 @@ from model_utils.managers import SoftDeletableManager
 from django_task_safety import safe_task
 from django_task_safety.checks.installation import check_broker, check_connections, check_database, check_settings
 from django_task_safety.checks.models import check_models
-from django_task_safety.locking.managers import LockableQuerySet
+from django_task_safety.locking.lockable import LockableQuerySet
 from django_task_safety.models import LiveUniqueConstraint, LockableModel, SoftDeleteModel
 from django_task_safety.soft_delete.managers import RemovedManager, SoftDeleteManager, SoftDeleteQuerySet
 from tests.support.ids import label

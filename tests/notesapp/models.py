@@ -202,3 +202,18 @@ class Summary(SoftDeleteModel, Topic):
     """Removable, while its parent is not."""
 
     text = models.CharField(max_length=100)
+
+
+class PlainDraft(models.Model):
+    """As `Draft`, but saved by Django's own rules."""
+
+    title = models.CharField(max_length=200)
+    text = models.TextField(blank=True)
+    copies = models.IntegerField(default=0)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class PlainLongDraft(PlainDraft):
+    pages = models.IntegerField(default=1)

@@ -1,6 +1,10 @@
 """save() writes only what changed."""
 
+import copy
+from datetime import datetime, time
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.files.base import ContentFile
@@ -10,6 +14,7 @@ from django.db.models import F
 from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 
+from django_task_safety.objects.snapshot import frozen, same
 from tests.notesapp.drafts import draft, write
 from tests.notesapp.models import Draft, LongDraft, Note
 from tests.notesapp.ways import fresh
@@ -30,6 +35,7 @@ def test_a_save_does_not_revert_what_others_wrote():
     assert (fresh(mine).title, fresh(mine).text) == ("mine", "theirs")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_created_instance_writes_only_what_changed_since():
     mine = draft(text="old")
     write(mine, text="theirs")
@@ -38,6 +44,7 @@ def test_a_created_instance_writes_only_what_changed_since():
     assert fresh(mine).text == "theirs"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_second_save_starts_from_what_the_first_one_wrote():
     mine = fresh(draft())
     mine.title = "mine"
@@ -48,7 +55,7 @@ def test_a_second_save_starts_from_what_the_first_one_wrote():
     assert (fresh(mine).title, fresh(mine).copies) == ("theirs", 3)
 
 
-def test_a_changed_value_that_is_set_back_is_written_again():
+def test_a_value_that_is_put_back_is_written_back():
     mine = fresh(draft())
     for title in ("b", "a"):
         mine.title = title
@@ -56,14 +63,14 @@ def test_a_changed_value_that_is_set_back_is_written_again():
     assert fresh(mine).title == "a"
 
 
-def test_a_save_writes_auto_now_though_nothing_else_changed():
+def test_auto_now_is_written_though_nothing_else_changed():
     mine = fresh(draft())
     before = mine.changed
     mine.save()
     assert fresh(mine).changed > before
 
 
-def test_receivers_of_post_save_see_a_save_without_update_fields():
+def test_signals_hear_of_a_plain_save():
     heard = []
 
     def hear(update_fields: Any, **kwargs: Any) -> None:
@@ -79,6 +86,22 @@ def test_receivers_of_post_save_see_a_save_without_update_fields():
         for signal in (pre_save, post_save):
             signal.disconnect(hear, sender=Draft)
     assert heard == [None, None]
+
+
+def test_what_a_receiver_of_pre_save_writes_is_known():
+    def save_first(instance: Draft, update_fields: Any, **kwargs: Any) -> None:
+        if update_fields is None:
+            instance.title = "b"
+            instance.save(update_fields=["title"])
+            instance.title = "a"
+
+    mine = fresh(draft())
+    pre_save.connect(save_first, sender=Draft)
+    try:
+        mine.save()
+    finally:
+        pre_save.disconnect(save_first, sender=Draft)
+    assert fresh(mine).title == "a"
 
 
 def test_what_a_receiver_of_post_save_changes_is_written_by_the_next_save():
@@ -108,7 +131,7 @@ def update_and_refresh(instance: Draft) -> None:
 
 @pytest.mark.parametrize("model", [Draft, LongDraft])
 @pytest.mark.parametrize("act", [save_again, update_and_refresh])
-def test_what_a_receiver_of_post_save_saved_is_not_written_again(act, model):
+def test_what_a_receiver_of_post_save_writes_is_known(act, model):
     def receive(instance: Draft, created: bool, **kwargs: Any) -> None:
         if created:
             act(instance)
@@ -151,14 +174,14 @@ def test_what_a_receiver_of_post_save_makes_of_an_expression_is_written_by_the_n
     ],
     ids=label,
 )
-def test_a_save_writes_json_that_differs(before, after):
+def test_json_that_differs_is_written(before, after):
     mine = fresh(draft(data=before))
     mine.data = after
     mine.save()
     assert repr(fresh(mine).data) == repr(after)
 
 
-def test_a_save_writes_json_that_was_changed_in_place():
+def test_json_that_changes_in_place_is_written():
     mine = fresh(draft(data={"list": [1]}))
     mine.data["list"].append(2)
     mine.save()
@@ -167,7 +190,7 @@ def test_a_save_writes_json_that_was_changed_in_place():
     assert fresh(mine).data == {"list": [1, 2, 3]}
 
 
-def test_a_save_leaves_json_that_did_not_change_to_others():
+def test_json_that_does_not_change_is_left_to_others():
     mine = fresh(draft(data={"list": [1]}))
     write(mine, data={"list": [2]})
     mine.title = "mine"
@@ -175,7 +198,7 @@ def test_a_save_leaves_json_that_did_not_change_to_others():
     assert fresh(mine).data == {"list": [2]}
 
 
-def test_a_save_compares_binary_data():
+def test_binary_data_is_compared():
     mine = fresh(draft(blob=b"old"))
     write(mine, blob=b"theirs")
     mine.title = "mine"
@@ -186,7 +209,7 @@ def test_a_save_compares_binary_data():
     assert bytes(fresh(mine).blob) == b"mine"
 
 
-def test_a_save_writes_a_file_field_only_when_it_was_replaced(monkeypatch):
+def test_a_file_is_written_when_it_is_replaced_and_only_then(monkeypatch):
     monkeypatch.setattr(Draft._meta.get_field("file"), "storage", InMemoryStorage())
     mine = fresh(draft())
     mine.file = ContentFile(b"one", name="one.txt")
@@ -203,7 +226,70 @@ def test_a_save_writes_a_file_field_only_when_it_was_replaced(monkeypatch):
     assert fresh(mine).file.name == "two.txt"
 
 
-def test_a_save_writes_an_expression_once_and_then_leaves_the_column_to_others():
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        (datetime(2025, 10, 26, 2, 30, tzinfo=BERLIN), datetime(2025, 10, 26, 2, 30, tzinfo=BERLIN, fold=1)),
+        (time(2, 30), time(2, 30, fold=1)),
+        (0.0, -0.0),
+        (1, True),
+        (Decimal("1.0"), Decimal("1.00")),
+    ],
+    ids=label,
+)
+def test_what_is_equal_and_yet_another_value_is_a_change(then, now):
+    assert then == now
+    assert not same(now, frozen(then))
+    assert same(copy.deepcopy(then), frozen(then))
+
+
+def past_save(instance: Draft) -> None:
+    instance.save_base()
+
+
+def in_bulk(instance: Draft) -> None:
+    Draft.objects.bulk_update([instance], ["title"])
+
+
+def over_the_row(instance: Draft) -> None:
+    fields = {"unique_fields": ["pk"]} if connection.features.supports_update_conflicts_with_target else {}
+    Draft.objects.bulk_create([instance], update_conflicts=True, update_fields=["title"], **fields)
+
+
+@pytest.mark.parametrize("write_it", [past_save, in_bulk, over_the_row], ids=label)
+def test_what_was_written_past_save_is_not_taken_for_what_was_loaded(write_it):
+    mine = fresh(draft())
+    mine.title = "b"
+    write_it(mine)
+    assert fresh(mine).title == "b"
+    mine.title = "a"
+    mine.save()
+    assert fresh(mine).title == "a"
+
+
+def test_bulk_update_leaves_the_other_columns_to_others():
+    mine = fresh(draft(text="old"))
+    mine.title = "b"
+    Draft.objects.bulk_update([mine], ["title"])
+    write(mine, text="theirs")
+    mine.save()
+    assert (fresh(mine).title, fresh(mine).text) == ("b", "theirs")
+
+
+@pytest.mark.parametrize("model", [Draft, LongDraft])
+def test_one_that_was_saved_to_another_row_knows_nothing_of_its_other_columns(model):
+    there = model.objects.create(title="there", text="there")
+    mine = fresh(model.objects.create(title="mine", text="mine"))
+    mine.pk = mine.id = there.pk
+    mine.save(update_fields=["title"])
+    mine.save()
+    assert (fresh(there).title, fresh(there).text) == ("mine", "mine")
+
+
+def test_an_expression_is_written_and_then_left_to_others():
     mine = fresh(draft(copies=1))
     mine.copies = F("copies") + 1
     mine.save()
@@ -215,14 +301,14 @@ def test_a_save_writes_an_expression_once_and_then_leaves_the_column_to_others()
     assert fresh(mine).copies == 9
 
 
-def test_a_save_with_update_fields_writes_exactly_those():
+def test_update_fields_are_written_as_they_are_named():
     mine = fresh(draft(text="old"))
     write(mine, text="theirs", title="theirs")
     mine.save(update_fields=["text"])
     assert (fresh(mine).text, fresh(mine).title) == ("old", "theirs")
 
 
-def test_a_save_compares_a_deferred_column_that_was_loaded_later():
+def test_a_deferred_column_that_was_loaded_later_is_known():
     given = draft(text="old")
     mine = Draft.objects.defer("text").get()
     assert mine.text == "old"
@@ -232,7 +318,7 @@ def test_a_save_compares_a_deferred_column_that_was_loaded_later():
     assert fresh(given).text == "theirs"
 
 
-def test_refresh_from_db_counts_as_loading_for_the_next_save():
+def test_refreshing_is_loading():
     mine = fresh(draft())
     write(mine, text="theirs", copies=5)
     mine.text, mine.copies = "mine", 4
@@ -242,7 +328,17 @@ def test_refresh_from_db_counts_as_loading_for_the_next_save():
     assert (fresh(mine).text, fresh(mine).copies) == ("theirs again", 4)
 
 
-def test_refresh_from_db_with_deferred_columns_keeps_changes_to_them():
+def test_refreshing_from_a_queryset_learns_what_it_read():
+    mine = fresh(draft(copies=5))
+    mine.copies = 6
+    write(mine, copies=6)
+    mine.refresh_from_db(from_queryset=Draft.objects.select_for_update())
+    mine.copies = 5
+    mine.save()
+    assert fresh(mine).copies == 5
+
+
+def test_refreshing_from_a_queryset_that_leaves_columns_out_keeps_changes():
     mine = fresh(draft(text="old"))
     mine.text = "mine"
     mine.refresh_from_db(from_queryset=Draft.objects.only("title"))
@@ -260,13 +356,13 @@ def test_a_save_that_changes_nothing_is_one_statement():
     assert updates(queries) == []
 
 
-def test_update_or_create_saves_what_changed():
+def test_update_or_create_works():
     given = draft()
     Draft.objects.update_or_create(pk=given.pk, defaults={"text": "new"})
     assert fresh(given).text == "new"
 
 
-def test_a_save_of_a_child_model_writes_to_each_table_what_changed():
+def test_each_table_gets_what_changed():
     mine = fresh(LongDraft.objects.create(title="a", text="old", pages=1))
     write(mine, text="theirs", pages=9)
     mine.title = "mine"

@@ -159,6 +159,8 @@ def test_a_save_of_a_deferred_instance_writes_what_changed(load):
         mine.save()
 
 
+# A pickle may outlive the transaction in which the instance was loaded.
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda obj: pickle.loads(pickle.dumps(obj))])
 def test_a_stale_save_of_a_copied_or_pickled_instance_brings_nothing_back(again):
     mine = fresh(draft(text="old", data={"list": [1]}, blob=b"1"))

@@ -1,16 +1,19 @@
 """Managers, querysets, signals and forms of soft-deletable models."""
 
 import warnings
-from typing import Any
+from types import new_class
+from typing import Any, Generic, TypeVar
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import Manager, Model, QuerySet
 from django.db.models.signals import post_delete, pre_delete
 from django.forms import modelform_factory
 from django.test.utils import CaptureQueriesContext
+from model_utils.managers import InheritanceManager, InheritanceQuerySet, SoftDeletableQuerySet
 from model_utils.models import SoftDeletableModel
 
-from django_task_safety.managers import SoftDeleteManager
+from django_task_safety.managers import LockableQuerySet, SoftDeleteManager, SoftDeleteQuerySet
 from django_task_safety.soft_delete.detachment import Detachment
 from tests.notesapp.models import Attachment, Copy, Note, Notebook, Page, Reminder, Topic
 from tests.notesapp.ways import fresh, is_removed, note
@@ -18,7 +21,7 @@ from tests.notesapp.ways import fresh, is_removed, note
 pytestmark = pytest.mark.django_db
 
 
-def test_each_soft_delete_manager_has_its_rows():
+def test_each_manager_has_its_rows():
     live, gone = note(title="live"), note(title="gone")
     gone.delete()
     for manager in (Note.objects, Note.available_objects, Note._default_manager):
@@ -30,7 +33,7 @@ def test_each_soft_delete_manager_has_its_rows():
     assert issubclass(Note, SoftDeletableModel)
 
 
-def test_the_soft_delete_managers_are_used_without_warnings():
+def test_the_managers_are_used_without_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert list(Note.objects.all()) == []
@@ -57,7 +60,7 @@ def heard():
         post_delete.disconnect(after, sender=model)
 
 
-def test_a_soft_delete_sends_djangos_signals(heard):
+def test_djangos_signals_are_sent(heard):
     given = note()
     copy = Copy.objects.create(note=given)
     Attachment.objects.create(note=given)
@@ -69,14 +72,14 @@ def test_a_soft_delete_sends_djangos_signals(heard):
     assert all(one[3] is given for one in heard)
 
 
-def test_signals_of_a_soft_delete_by_a_queryset_name_it_as_their_origin(heard):
+def test_the_origin_of_a_queryset_is_the_queryset(heard):
     note()
     queryset = Note.objects.all()
     queryset.delete()
     assert [one[3] for one in heard] == [queryset, queryset]
 
 
-def test_a_receiver_that_raises_during_a_soft_delete_leaves_everything_as_it_was(heard):
+def test_a_receiver_that_raises_leaves_everything_as_it_was(heard):
     def refuse(**kwargs: Any) -> None:
         raise RuntimeError("no")
 
@@ -96,7 +99,7 @@ def test_a_receiver_that_raises_during_a_soft_delete_leaves_everything_as_it_was
     assert not Detachment.objects.exists()
 
 
-def test_a_soft_delete_that_is_rolled_back_removes_nothing():
+def test_a_rolled_back_delete_removes_nothing():
     given = note()
     with transaction.atomic():
         given.delete()
@@ -113,7 +116,7 @@ def test_a_soft_delete_that_is_rolled_back_removes_nothing():
         lambda: Note.objects.distinct("title"),
     ],
 )
-def test_querysets_that_django_does_not_delete_are_not_soft_deleted(queryset):
+def test_what_django_does_not_delete_is_not_removed(queryset):
     given = note()
     for method in ("delete", "restore"):
         with pytest.raises(TypeError):
@@ -121,7 +124,7 @@ def test_querysets_that_django_does_not_delete_are_not_soft_deleted(queryset):
     assert not is_removed(given)
 
 
-def test_an_ordered_and_joined_queryset_is_soft_deleted():
+def test_an_ordered_and_joined_queryset_is_removed():
     notebook = Notebook.objects.create(title="n")
     given, other = note(notebook=notebook), note()
     queryset = Note.objects.filter(notebook__title="n").select_related("notebook").order_by("notebook__title")
@@ -130,7 +133,7 @@ def test_an_ordered_and_joined_queryset_is_soft_deleted():
     assert not is_removed(other)
 
 
-def test_a_queryset_forgets_its_cached_objects_after_a_soft_delete():
+def test_a_queryset_forgets_what_it_had():
     note()
     queryset = Note.objects.all()
     assert len(queryset) == 1
@@ -138,12 +141,12 @@ def test_a_queryset_forgets_its_cached_objects_after_a_soft_delete():
     assert len(queryset) == 0
 
 
-def test_templates_cannot_call_soft_delete_methods_that_alter_data():
+def test_templates_cannot_call_what_alters_data():
     for method in (Note.delete, Note.save, Note.restore, Note.hard_delete):
         assert method.alters_data
     for method in ("delete", "restore", "hard_delete"):
         assert getattr(Note.objects.all(), method).alters_data
-    assert Note.objects.delete.alters_data
+    assert Note.objects.restore.alters_data
 
 
 def statements(notes: int) -> int:
@@ -157,7 +160,7 @@ def statements(notes: int) -> int:
     return len(queries)
 
 
-def test_the_statements_of_a_soft_delete_depend_on_the_models_and_not_on_the_rows():
+def test_the_number_of_statements_depends_on_the_models_and_not_on_the_rows():
     few = statements(1)
     many = statements(1000)
     chunks = 5
@@ -172,7 +175,7 @@ def test_a_removed_object_is_still_reached_by_a_foreign_key():
     assert Copy.objects.select_related("note").get().note.is_removed
 
 
-def test_related_managers_and_prefetches_leave_removed_objects_out():
+def test_related_managers_and_prefetches_leave_removed_ones_out():
     given = note()
     live, gone = Copy.objects.create(note=given, number=1), Copy.objects.create(note=given, number=2)
     gone.delete()
@@ -185,7 +188,7 @@ def test_related_managers_and_prefetches_leave_removed_objects_out():
     assert list(Topic.objects.prefetch_related("notes").get().notes.all()) == []
 
 
-def test_a_form_does_not_offer_removed_objects():
+def test_a_form_does_not_offer_removed_ones():
     live, gone = note(title="live"), note(title="gone")
     gone.delete()
     form = modelform_factory(Copy, fields=["note", "number"])
@@ -194,7 +197,54 @@ def test_a_form_does_not_offer_removed_objects():
     assert form({"note": live.pk, "number": 1}).is_valid()
 
 
-def test_delete_of_a_soft_delete_manager_is_soft_as_well():
+def test_managers_have_no_delete_as_in_django():
     given = note()
-    Note.all_objects.delete()
+    for manager in (
+        Note.objects,
+        Note.all_objects,
+        Note.removed_objects,
+        given.copies,
+        Topic.objects.create(name="t").notes,
+    ):
+        for method in ("delete", "hard_delete", "ahard_delete"):
+            assert not hasattr(manager, method)
+    assert Note.all_objects.all().delete() == (1, {"notesapp.Note": 1})
     assert is_removed(given)
+
+
+T = TypeVar("T", bound=Model)
+
+
+class TypedQuerySet(QuerySet[T], Generic[T]):
+    """As projects with type hints write theirs."""
+
+
+class TypedManager(Manager[T], Generic[T]):
+    """Likewise."""
+
+
+@pytest.mark.parametrize("queryset", [LockableQuerySet, SoftDeleteQuerySet])
+@pytest.mark.parametrize("other", [TypedQuerySet, InheritanceQuerySet, SoftDeletableQuerySet])
+def test_querysets_combine_with_generic_ones(queryset, other):
+    for bases in ((queryset, other), (other, queryset), (queryset[Note], other[Note]), (queryset[Note],)):
+        combined = new_class("Combined", bases)
+        assert issubclass(combined, queryset)
+        assert list(combined(Note)) == []
+    generic = new_class("OfAny", (queryset[T], Generic[T]))
+    assert list(generic[Note](Note)) == []
+
+
+@pytest.mark.parametrize("other", [TypedManager, InheritanceManager])
+def test_managers_combine_with_generic_ones(other):
+    for bases in ((SoftDeleteManager, other), (SoftDeleteManager[Note], other[Note]), (SoftDeleteManager[Note],)):
+        assert issubclass(new_class("Combined", bases), SoftDeleteManager)
+    generic: Any = new_class("OfAny", (SoftDeleteManager[T], Generic[T]))
+    assert issubclass(generic[Note].from_queryset(new_class("Both", (SoftDeleteQuerySet, TypedQuerySet))), generic)
+
+
+def test_a_manager_from_a_combined_queryset_keeps_its_rows():
+    manager: Any = SoftDeleteManager.from_queryset(new_class("Both", (SoftDeleteQuerySet[Note], TypedQuerySet[Note])))()
+    manager.model = Note
+    live, gone = note(), note()
+    gone.delete()
+    assert list(manager.all()) == [live]
