@@ -81,7 +81,8 @@ def thank(number: int) -> None:
     Effect.objects.create(name="thank", key=str(number))
 
 
-@idempotent_task(key="number", rerun="always")
+# Its waits are longer than a busy machine takes from one step of a history to the next.
+@idempotent_task(key="number", rerun="always", retry_backoff=10, retry_backoff_max=10)
 def count(number: int) -> None:
     """Leave an effect under the idempotency key, which is another one for newer work."""
     Effect.objects.create(name=f"count {number}", key=current_operation().idempotency_key)
