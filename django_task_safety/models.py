@@ -1,7 +1,5 @@
 """The one table: an operation's row is its registry entry, outbox entry, claim, processed marker and status."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.db import models

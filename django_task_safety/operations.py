@@ -1,25 +1,21 @@
 """Operations for the migrations of a project."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.utils import truncate_name
 from django.db.migrations.operations.base import Operation, OperationCategory
+from django.db.migrations.state import ProjectState
 
 from django_task_safety.conf import conf
 from django_task_safety.errors import GuardImpossible, InvalidOption
 from django_task_safety.models import Operation as TaskOperation
 from django_task_safety.objects import triggers
 from django_task_safety.values.identity import check_identity, pk_field, roots
-
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-    from django.db.migrations.state import ProjectState
 
 #: Django 6.1 and later.
 _DB_CASCADE = getattr(models, "DB_CASCADE", None)

@@ -1,7 +1,5 @@
 """The safe tasks that this process knows."""
 
-from __future__ import annotations
-
 from celery import current_app
 from celery.utils.functional import maybe_list
 

@@ -15,8 +15,6 @@
 The caller owns the transaction; announcements wait for its commit.
 """
 
-from __future__ import annotations
-
 from django_task_safety.ledger.claim import claim
 from django_task_safety.ledger.columns import SUBJECT_COLUMNS, Failure
 from django_task_safety.ledger.enqueue import enqueue, lock_row, replace_arguments, rerun, started

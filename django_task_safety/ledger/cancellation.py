@@ -4,22 +4,16 @@ Nobody else is told here. Who waits for the outcome hears of it from a worker: o
 message, or of the next that sweeps.
 """
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.ledger import notifications, table
-from django_task_safety.record import AbstractOperation, State, read_operation
+from django_task_safety.record import AbstractOperation, OperationRows, State, read_operation
 from django_task_safety.values.clock import Now
-
-if TYPE_CHECKING:
-    from django_task_safety.record import OperationRows
-
 
 EXPIRED = "expired before it started"
 #: What is read of the operations that are cancelled together, in the order of the columns.

@@ -1,7 +1,5 @@
 """An attempt becomes the owner of an operation, or finds out that it cannot."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The columns that transitions write together, and the writing of one row."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Work is asked for: a new row, an ended one that is opened again, newer arguments for a pending one."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Sequence
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """An attempt, or somebody on its behalf, gives an operation back or ends it."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

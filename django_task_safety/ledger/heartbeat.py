@@ -1,7 +1,5 @@
 """Renew the leases of what this process runs, from a thread of its own that exists only while there is something."""
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

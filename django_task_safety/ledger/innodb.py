@@ -5,8 +5,6 @@ deadlock on their inserts. In autocommit a deadlock is repeated, for nothing els
 which it would roll back, only one session at a time may wait inside InnoDB; the others wait for a named lock.
 """
 
-from __future__ import annotations
-
 import hashlib
 import uuid
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The SQL that enqueues, by hand: one statement, which inserts those rows that are new."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any

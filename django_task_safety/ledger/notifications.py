@@ -1,19 +1,15 @@
 """One log line and one Django signal for each transition, after its transaction committed."""
 
-from __future__ import annotations
-
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import transaction
 
 from django_task_safety import signals
 from django_task_safety.conf import conf
+from django_task_safety.record import AbstractOperation
 from django_task_safety.values import codec
-
-if TYPE_CHECKING:
-    from django_task_safety.record import AbstractOperation
 
 logger = logging.getLogger("django_task_safety")
 

@@ -4,8 +4,6 @@ A queued row is due for publishing, a running one when its lease runs out, an en
 been delivered, or when its retention ends.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Change what a row says of the object that its operation is about."""
 
-from __future__ import annotations
-
 import uuid
 
 from django_task_safety.ledger import table

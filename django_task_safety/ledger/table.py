@@ -1,7 +1,5 @@
 """Read the table of operations; `django_task_safety.ledger` alone changes their state."""
 
-from __future__ import annotations
-
 import dataclasses
 import uuid
 from collections.abc import Callable, Collection

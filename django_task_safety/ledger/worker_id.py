@@ -1,17 +1,12 @@
 """Who this process is, and for how long it may own an operation."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time
 import uuid
-from typing import TYPE_CHECKING
 
 from django_task_safety.conf import conf
-
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
+from django_task_safety.options import TaskOptions
 
 #: Seconds after the hard time limit before an attempt counts as hung: the pool itself kills it first where it can.
 GRACE = 10.0

@@ -1,7 +1,5 @@
 """This process's own connections for publishing: Celery's wait as long as the project's retry settings say."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from typing import Any

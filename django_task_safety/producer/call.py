@@ -1,14 +1,12 @@
 """A call of a task, made into the row that it asks for: bound, serialised, keyed and checked before it is written."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.apps import apps
 from django.db import models
@@ -19,15 +17,12 @@ from django_task_safety.conf import conf, seconds
 from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidOption, InvalidPayload, PayloadTooLarge
 from django_task_safety.ledger import schedule, subject_lock
 from django_task_safety.objects.relation import is_watched
-from django_task_safety.options import KEEP, PROTECT
+from django_task_safety.options import KEEP, PROTECT, TaskOptions
 from django_task_safety.producer import call_options
 from django_task_safety.record import AbstractOperation, new_operation
 from django_task_safety.values import codec, keys, references
 from django_task_safety.values.clock import After, Now
 from django_task_safety.values.identity import Identity
-
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

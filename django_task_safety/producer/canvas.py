@@ -1,7 +1,5 @@
 """Who waits for a call: the canvas that it is part of, the callbacks of its message, the task that made it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -8,8 +8,6 @@
 Where somebody waits for this very call, a waiter under the call's own id repeats the outcome (`waiter`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import uuid

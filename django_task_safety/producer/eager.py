@@ -1,22 +1,18 @@
 """``.apply()`` and eager mode: the whole protocol in this process, without a broker and without waiting."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import Task, states
 
 from django_task_safety.ledger import schedule, table
+from django_task_safety.options import TaskOptions
 from django_task_safety.producer import outbox
 from django_task_safety.producer.call import Call, make_call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After
-
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
 
 _OURS = ("task_id", "countdown", "eta", "headers", "retries", "throw")
 

@@ -4,15 +4,13 @@ A caller never waits for a broken broker: connecting and sending are bounded, an
 publishing to the sweeper for a moment.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import Celery, current_app
 from celery.backends.rpc import RPCBackend
@@ -22,15 +20,13 @@ from kombu.exceptions import SerializationError, SerializerNotInstalled
 from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload
 from django_task_safety.ledger import schedule, table
+from django_task_safety.options import TaskOptions
 from django_task_safety.producer import broker, call_options, canvas
 from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.values import codec
 from django_task_safety.values.clock import Now
-
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
 
 logger = logging.getLogger("django_task_safety")
 

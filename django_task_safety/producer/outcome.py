@@ -1,7 +1,5 @@
 """Answer a message from an operation that has ended, without running anything."""
 
-from __future__ import annotations
-
 import dataclasses
 import traceback
 from collections.abc import Sequence

@@ -1,24 +1,19 @@
 """``self.replace()``: the replacement keeps Celery's id, and so, where it can, the row."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 from django_task_safety import ids, ledger
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt
 from django_task_safety.ledger import schedule
 from django_task_safety.objects import conflicts
+from django_task_safety.options import TaskOptions
 from django_task_safety.producer import waiter
 from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values.clock import After, Now
-
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
 
 _replacing: ContextVar[Attempt | None] = ContextVar("django_task_safety_replacement", default=None)
 

@@ -1,7 +1,5 @@
 """``operation.retry()``: queue an ended operation again, as it was asked for."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

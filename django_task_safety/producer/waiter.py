@@ -4,18 +4,16 @@ A follower has a row of its own, so that it is as hard to lose as the work: it i
 operation, but instead of running anything it repeats the outcome of the one it follows, or comes back later.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import uuid
-from typing import TYPE_CHECKING
 
 from celery.exceptions import Ignore
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.ledger import schedule, table, worker_id
+from django_task_safety.options import TaskOptions
 from django_task_safety.producer import call_options, outbox
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.call_options import AWAITED, CANVAS, GROUP
@@ -23,10 +21,6 @@ from django_task_safety.producer.outcome import StoredOutcome, in_delivery, stor
 from django_task_safety.record import AbstractOperation, State, new_operation
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
-
-if TYPE_CHECKING:
-    from django_task_safety.options import TaskOptions
-
 
 #: Seconds before a follower looks again the first time; doubled with each look, up to the second number.
 LOOK, LOOK_MAX = 0.5, 10.0

@@ -8,8 +8,6 @@
 Where the body's transaction is rolled back, what was raised is recorded by the table in `endings`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from typing import Any

@@ -1,7 +1,5 @@
 """A failed operation and its compensations, in one transaction."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Where the project set ``CONN_MAX_AGE``, a safe task's connection outlives the task; Celery 5.6 and later close it."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable

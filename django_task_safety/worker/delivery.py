@@ -10,8 +10,6 @@
 The attempt itself is in `attempt`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import time

@@ -15,8 +15,6 @@
 Where the attempt does not own its operation any more, nothing is recorded, and the row answers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Callable

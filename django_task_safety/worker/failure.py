@@ -1,7 +1,5 @@
 """The end of a failed operation whose attempt is here to record it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django_task_safety import ledger

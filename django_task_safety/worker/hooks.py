@@ -1,7 +1,5 @@
 """Where Celery's workers are hooked: identity and keeper at the start; clock, canvas and connection at each task."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -4,8 +4,6 @@ They hold no database connection between two ticks, so that children forked mean
 the end of a tick. Whatever fails in them is logged and tried again; they never take the worker down.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

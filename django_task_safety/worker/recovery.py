@@ -1,7 +1,5 @@
 """Operations whose attempt ended without settling: lost workers, expired leases, hard time limits, revokes."""
 
-from __future__ import annotations
-
 import enum
 import uuid
 from collections.abc import Sequence

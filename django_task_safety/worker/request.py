@@ -1,7 +1,5 @@
 """A worker's view of a safe task's message: what the pool's parent learns of attempts that cannot tell themselves."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import uuid

@@ -1,7 +1,5 @@
 """Queue an operation again: a retry, or newer arguments that waited for the end of an attempt."""
 
-from __future__ import annotations
-
 import uuid
 from typing import Any
 

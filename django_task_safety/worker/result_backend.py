@@ -1,7 +1,5 @@
 """What Celery's result backend hears of operations besides what a task's own run tells it; only workers talk to it."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections import Counter

@@ -1,7 +1,5 @@
 """Whether a failed attempt is followed by another, and when."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from datetime import datetime, timedelta

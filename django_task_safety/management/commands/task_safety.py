@@ -1,7 +1,5 @@
 """``manage.py task_safety``: ``sweep`` maintains the operations once, ``purge`` deletes what was removed long ago."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 
