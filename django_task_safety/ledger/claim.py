@@ -7,6 +7,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from django_task_safety.ledger import notifications, statements, table
+from django_task_safety.ledger.statements import Claim
 from django_task_safety.ledger.table import Seen
 from django_task_safety.record import AbstractOperation, State, read_operation
 
@@ -25,7 +26,7 @@ def claim(
 
     Args:
         pk: The operation's id.
-        owner: Who claims, for people.
+        worker: Who claims, for people.
         lease: Seconds until the claim runs out unless renewed.
         limit: Seconds after which it is not renewed any more.
         task: The name of the task that would run it; another one's is not claimed.
@@ -37,56 +38,42 @@ def claim(
     Returns:
         None where there is no such row.
     """
-    token = uuid.uuid4()
-    db = table.connection()
+    db, wanted = table.connection(), Claim(pk, uuid.uuid4(), worker, lease, limit, task)
     if db.vendor == "postgresql":
-        row = statements.claim_or_read(db, pk, token, worker, lease, limit, task, durable=durable)
-        seen = _from_row(db, row, token, worker) if row else None
+        row = statements.claim_or_read(db, wanted, durable=durable)
+        seen = _from_row(db, row, wanted) if row else None
     else:
-        seen = _claim_in_two(db, pk, token, worker, lease, limit, hint(), task)
+        seen = _claim_in_two(db, wanted, hint())
     if seen and seen.claimed:
         notifications.transition("started", seen.operation)
     return seen
 
 
-def _from_row(db: BaseDatabaseWrapper, row: statements.Row, token: uuid.UUID, worker: str) -> Seen:
+def _from_row(db: BaseDatabaseWrapper, row: statements.Row, wanted: Claim) -> Seen:
     claimed, now, *values = row
     operation = read_operation(db.alias, statements.read_columns(), values)
     if claimed:
-        _taken(operation, token, worker)
+        _taken(operation, wanted)
     return Seen(operation, bool(claimed), now)
 
 
-def _taken(operation: AbstractOperation, token: uuid.UUID, worker: str) -> None:
+def _taken(operation: AbstractOperation, made: Claim) -> None:
     """Make the instance what the claim made of the row."""
-    operation.attempt, operation.state, operation.token, operation.worker = (
-        operation.attempt + 1,
-        State.RUNNING,
-        token,
-        worker,
-    )
+    operation.attempt += 1
+    operation.state, operation.token, operation.worker = State.RUNNING, made.token, made.worker
     for name in ("due_at", "deadline_at"):
         operation.__dict__.pop(name, None)
 
 
-def _claim_in_two(
-    db: BaseDatabaseWrapper,
-    pk: uuid.UUID,
-    token: uuid.UUID,
-    worker: str,
-    lease: float,
-    limit: float | None,
-    hint: AbstractOperation | None,
-    task: str | None,
-) -> Seen | None:
+def _claim_in_two(db: BaseDatabaseWrapper, wanted: Claim, hint: AbstractOperation | None) -> Seen | None:
     while True:
-        if hint and statements.claim_seen(db, pk, (hint.attempt, hint.revision), token, worker, lease, limit, task):
-            _taken(hint, token, worker)
+        if hint and statements.claim_seen(db, wanted, (hint.attempt, hint.revision)):
+            _taken(hint, wanted)
             return Seen(hint, True, timezone.now())
-        seen = table.read(pk)
+        seen = table.read(wanted.pk)
         if seen is None:
             return None
         changed = hint is None or (hint.attempt, hint.revision) != (seen.operation.attempt, seen.operation.revision)
-        if not (changed and table.claimable(seen)) or task not in (None, seen.operation.task):
+        if not (changed and table.claimable(seen)) or wanted.task not in (None, seen.operation.task):
             return seen
         hint = seen.operation

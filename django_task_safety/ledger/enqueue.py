@@ -32,9 +32,7 @@ def enqueue(operations: Sequence[AbstractOperation]) -> list[AbstractOperation]:
     inserted = table.retry_on_deadlock(lambda: inserting.insert(table.connection(), operations, here))
     new = list(operations) if inserted == len(operations) else []
     if inserted != len(operations) and len(operations) > 1:
-        present = set(
-            table.rows().filter(pk__in=[operation.pk for operation in operations]).values_list("pk", flat=True)
-        )
+        present = set(table.by_id(*(operation.pk for operation in operations)).values_list("pk", flat=True))
         new = [operation for operation in operations if operation.pk in present]
     for operation in new:
         # As a row that was read: it can be an argument of another task.
@@ -62,7 +60,7 @@ def rerun(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool) 
     """
     values = {**FRESH, **_asked(seen, asked), "state": State.QUEUED}
     values["generation"] = seen.generation + (1 if new_work else 0)
-    return _write_anchored(seen, asked, values, "enqueued")
+    return _write_held(seen, asked, values, "enqueued")
 
 
 def replace_arguments(seen: AbstractOperation, asked: AbstractOperation) -> bool:
@@ -82,10 +80,10 @@ def replace_arguments(seen: AbstractOperation, asked: AbstractOperation) -> bool
     else:
         values["attempt"] = 0
     values["generation"] = seen.generation + 1
-    return _write_anchored(seen, asked, values)
+    return _write_held(seen, asked, values)
 
 
-def _write_anchored(seen: AbstractOperation, asked: AbstractOperation, values: dict[str, Any], name: str = "") -> bool:
+def _write_held(seen: AbstractOperation, asked: AbstractOperation, values: dict[str, Any], name: str = "") -> bool:
     """Change the row as it was read, while the object is held; False also where another one holds the lock."""
     if asked.subject_label:
         enqueued.set(enqueued.get() + 1)

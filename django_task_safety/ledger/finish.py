@@ -51,14 +51,9 @@ def requeue(
 
 
 def finish(
-    operation: AbstractOperation,
-    state: State,
-    failure: Failure | None = None,
-    *,
-    newest: bool = False,
-    **values: Any,
+    operation: AbstractOperation, state: State, failure: Failure | None = None, *, newest: bool = False, **values: Any
 ) -> bool:
-    """End the operation in the name of the attempt that owns it, if it still does; see `hand_back`."""
+    """End the operation in the name of the attempt that owns it, if it still does; see `requeue`."""
     failed = dataclasses.asdict(failure) if failure else {}
     due = schedule.after_end(values.get("delivered", operation.__dict__.get("delivered")))
     ended = {**ENDED, "state": state, "ended_at": Now(), "due_at": due, **failed, **values}
@@ -80,17 +75,9 @@ def cancel(found: OperationRows, reason: str) -> int:
 
 
 def _cancelled(reason: str) -> dict[str, Any]:
-    return {
-        **ENDED,
-        **{
-            "state": State.CANCELLED,
-            "error": codec.printable(reason),
-            "ended_at": Now(),
-            # Due now, for whoever comes first to tell those who wait.
-            "due_at": Now(),
-            "delivered": False,
-        },
-    }
+    # Due now, for whoever comes first to tell those who wait.
+    told = {"due_at": Now(), "delivered": False}
+    return {**ENDED, "state": State.CANCELLED, "error": codec.printable(reason), "ended_at": Now(), **told}
 
 
 def rescue(found: OperationRows, error: str) -> int:
@@ -106,8 +93,6 @@ def discard_exhausted(found: OperationRows, failure: Failure, *, delivered: bool
     """Fail pending operations that cannot be attempted any more.
 
     Args:
-        found: The operations.
-        failure: Why.
         delivered: Whether somebody else tells those who wait, or nobody waits; or else the next sweep does.
     """
     due = schedule.retained() if delivered else Now()

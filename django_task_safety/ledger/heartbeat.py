@@ -45,7 +45,7 @@ class Heartbeat:
             self.stop(operation.pk)
 
     def start(self, pk: uuid.UUID, lease: float) -> None:
-        """Renew a lease every third of its ``lease`` seconds, until `drop`."""
+        """Renew a lease every third of its ``lease`` seconds, until `stop`."""
         if _in_memory():
             return
         if self._pid != os.getpid():

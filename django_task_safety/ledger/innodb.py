@@ -13,6 +13,7 @@ from typing import Any
 from django.db import DatabaseError, IntegrityError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_task_safety.ledger.statements import execute, first_row, table, uuid_param
 from django_task_safety.record import AbstractOperation, operation_model
 
 _DUPLICATE_ENTRY = 1062
@@ -32,13 +33,12 @@ _LOCK_WAIT = 10
 def insert(
     connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operations: Sequence[AbstractOperation]
 ) -> int | None:
-    """Run the INSERT so that rows whose id or key is there are left out.
+    """Run the INSERT so that rows whose id or key is there are left out; return how many went in.
 
-    Returns:
-        How many went in; None for several rows, where the database does not tell.
+    None for several rows, of which the database does not tell.
     """
     if len(operations) > 1:
-        _execute(connection, sql + _unless_there(), params)
+        execute(connection, sql + _unless_there(), params)
         return None
     if operations[0].key_digest is None and operations[0].lock_slot is None:
         return _insert_or_zero(connection, sql, params)
@@ -61,53 +61,42 @@ def _insert_one_by_one(
     database = connection.settings_dict["NAME"]
     digest = hashlib.sha256(f"{database}:{operation.key_digest or operation.lock_slot}".encode()).hexdigest()
     name = f"task_safety:{digest[:48]}"
-    _execute(connection, "SELECT GET_LOCK(%s, %s)", [name, _LOCK_WAIT])
+    execute(connection, "SELECT GET_LOCK(%s, %s)", [name, _LOCK_WAIT])
     try:
         return _insert_unless_there(connection, sql, params, operation)
     finally:
-        _execute(connection, "SELECT RELEASE_LOCK(%s)", [name])
+        execute(connection, "SELECT RELEASE_LOCK(%s)", [name])
 
 
 def _is_taken(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> bool:
     """Return whether a committed row has the lock, so that there is nothing to wait for."""
     if operation.lock_slot is None:
         return False
-    table = connection.ops.quote_name(operation_model()._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM {table} WHERE lock_slot = %s", [operation.lock_slot])
-        return cursor.fetchone() is not None
+    sql = f"SELECT 1 FROM {table(connection)} WHERE lock_slot = %s"
+    return first_row(connection, sql, [operation.lock_slot]) is not None
 
 
 def _insert_unless_there(
     connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: AbstractOperation
 ) -> int:
     """A plain INSERT's duplicate-key error would leave a shared lock, over which a later UPDATE deadlocks."""
-    pk = operation_model()._meta.pk.get_db_prep_value(operation.pk, connection)
-    with connection.cursor() as cursor:
-        if getattr(connection, "mysql_is_mariadb", False):
-            cursor.execute(f"{sql}{_unless_there()} RETURNING token", params)
-        else:
-            cursor.execute(f"{sql}{_unless_there()}", params)
-            table = connection.ops.quote_name(operation_model()._meta.db_table)
-            cursor.execute(f"SELECT token FROM {table} WHERE id = %s", [pk])
-        row = cursor.fetchone()
+    if getattr(connection, "mysql_is_mariadb", False):
+        row = first_row(connection, f"{sql}{_unless_there()} RETURNING token", params)
+    else:
+        execute(connection, f"{sql}{_unless_there()}", params)
+        token_sql = f"SELECT token FROM {table(connection)} WHERE id = %s"
+        row = first_row(connection, token_sql, [uuid_param(connection, operation.pk)])
     # Where there was a row already, it is that one which is returned.
     return int(row is not None and row[0] is not None and uuid.UUID(str(row[0])) == operation.token)
 
 
 def _insert_or_zero(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> int:
     try:
-        return _execute(connection, sql, params)
+        return execute(connection, sql, params)
     except IntegrityError as exc:
         if _code(exc) == _DUPLICATE_ENTRY:
             return 0
         raise
-
-
-def _execute(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        return int(cursor.rowcount)
 
 
 def _code(exc: DatabaseError) -> Any:

@@ -29,7 +29,7 @@ def insert(
 
     Args:
         operations: The rows.
-        anchor: Only for one row: the object whose row must be there, and stay until the end of the transaction.
+        subject_row: Only for one row: the object whose row must be there, and stay until the end of the transaction.
 
     Returns:
         How many went in; None where the database does not tell.

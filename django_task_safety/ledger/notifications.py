@@ -30,7 +30,7 @@ def transition(name: str, operation: AbstractOperation, reason: str = "", **extr
 def now(name: str, operation: AbstractOperation, reason: str = "", **extra: Any) -> None:
     """Announce it at once, its transaction having committed."""
     if operation.waits_for is not None:
-        return  # a follower is no work of its own
+        return  # a waiter is no work of its own
     logger.log(
         _level(name),
         "operation %s: task=%s key=%s id=%s attempt=%s%s",

@@ -26,10 +26,6 @@ def _lateness(given: timedelta | float) -> float:
 class OperationQuerySet(OperationRows):
     """A queryset of operations."""
 
-    def pending(self) -> OperationQuerySet:
-        """Those that are queued or running."""
-        return self.filter(state__in=self.model.PENDING)
-
     def for_object(self, obj: models.Model) -> OperationQuerySet:
         """Those whose subject is ``obj``.
 
@@ -73,7 +69,10 @@ class AllRowsManager(_OperationManager[Any]):
         return found if self._db else found.using(conf().DATABASE)
 
 
-class OperationManager(AllRowsManager):
+_WithVerbs = AllRowsManager.from_queryset(OperationQuerySet)
+
+
+class OperationManager(_WithVerbs):
     """The operations, without the duplicates' rows, which only follow another one.
 
     One that was replaced by another operation follows that too, but it is what its caller asked for.

@@ -56,7 +56,7 @@ def retained() -> Any:
 
 
 def renew(pks: Sequence[uuid.UUID], worker: str, lease: float) -> int:
-    """Extend the leases of what ``owner`` runs, but never past the deadline of an attempt."""
+    """Extend the leases of what ``worker`` runs, but never past the deadline of an attempt."""
     running = table.run_by(worker, *pks)
     return running.update(due_at=Least(After(lease), Coalesce(F("deadline_at"), After(lease))))
 

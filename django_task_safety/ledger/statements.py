@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -74,17 +76,34 @@ def uuid_param(connection: BaseDatabaseWrapper, value: UUID | str) -> Any:
     return operation_model()._meta.pk.get_db_prep_value(value, connection)
 
 
-def claim_or_read(
-    connection: BaseDatabaseWrapper,
-    pk: UUID,
-    token: UUID,
-    worker: str,
-    lease: float,
-    limit: float | None,
-    task: str | None = None,
-    *,
-    durable: bool = True,
-) -> Row | None:
+def execute(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> int:
+    """Run a statement; return how many rows it changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return int(cursor.rowcount)
+
+
+def first_row(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> Row | None:
+    """Run a query; return its first row."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        row: Row | None = cursor.fetchone()
+        return row
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """An attempt that would own an operation; for what it holds see `claim`."""
+
+    pk: UUID
+    token: UUID
+    worker: str
+    lease: float
+    limit: float | None
+    task: str | None
+
+
+def claim_or_read(connection: BaseDatabaseWrapper, claim: Claim, *, durable: bool) -> Row | None:
     """Claim the operation, or read it where it cannot be claimed: one statement, PostgreSQL only.
 
     A data-modifying WITH and the SELECT beside it see the same snapshot (PostgreSQL manual, 7.8.4), so the columns
@@ -98,8 +117,8 @@ def claim_or_read(
     """
     assert connection.vendor == "postgresql"
     quoted, now = table(connection), now_sql(connection)
-    assignments, params = _claiming(connection, token, worker, lease, limit)
-    of_task, names = _of_task(connection, task)
+    assignments, params = _claiming(connection, claim)
+    of_task, names = _of_task(connection, claim.task)
     # Inside a caller's transaction the setting would hold for the caller's commit.
     returned = "1" if durable or not connection.get_autocommit() else _WITHOUT_FLUSH
     sql = (
@@ -107,31 +126,17 @@ def claim_or_read(
         f"RETURNING {returned}) "
         f"SELECT EXISTS(TABLE claimed), {now}, {', '.join(read_columns())} FROM {quoted} WHERE id = %s"
     )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [*params, pk, *names, pk])
-        row: Row | None = cursor.fetchone()
-        return row
+    return first_row(connection, sql, [*params, claim.pk, *names, claim.pk])
 
 
-def claim_seen(
-    connection: BaseDatabaseWrapper,
-    pk: UUID,
-    seen: tuple[int, int],
-    token: UUID,
-    worker: str,
-    lease: float,
-    limit: float | None,
-    task: str | None = None,
-) -> bool:
+def claim_seen(connection: BaseDatabaseWrapper, claim: Claim, seen: tuple[int, int]) -> bool:
     """Claim the operation if its (attempt, revision) are still the ones seen: one statement, every database."""
-    assignments, params = _claiming(connection, token, worker, lease, limit)
-    of_task, names = _of_task(connection, task)
+    assignments, params = _claiming(connection, claim)
+    of_task, names = _of_task(connection, claim.task)
     sql = f"""
         UPDATE {table(connection)} SET {assignments}
         WHERE id = %s{of_task} AND attempt = %s AND revision = %s AND {_claimable(connection)}"""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [*params, uuid_param(connection, pk), *names, *seen])
-        return bool(cursor.rowcount)
+    return bool(execute(connection, sql, [*params, uuid_param(connection, claim.pk), *names, *seen]))
 
 
 def _of_task(connection: BaseDatabaseWrapper, task: str | None) -> tuple[str, list[str]]:
@@ -139,19 +144,17 @@ def _of_task(connection: BaseDatabaseWrapper, task: str | None) -> tuple[str, li
     return ("", []) if task is None else (f" AND {_text(connection, 'task')} = %s", [task])
 
 
-def _claiming(
-    connection: BaseDatabaseWrapper, token: UUID, worker: str, lease: float, limit: float | None
-) -> tuple[str, list[Any]]:
-    now = now_sql(connection)
+def _claiming(connection: BaseDatabaseWrapper, claim: Claim) -> tuple[str, list[Any]]:
+    now, limit = now_sql(connection), claim.limit
     deadline = "NULL" if limit is None else after_sql(connection, limit)
-    first_look = after_sql(connection, lease if limit is None else min(lease, limit))
+    first_look = after_sql(connection, claim.lease if limit is None else min(claim.lease, limit))
     # Invariant: no claim without a lease.
     # due_at stands before started_at and attempt last: MySQL assigns from left to right.
     sql = (
         f"state = 'running', token = %s, worker = %s, due_at = {first_look}, deadline_at = {deadline}, "
         f"started_at = {now}, progress = NULL, progress_message = '', attempt = attempt + 1"
     )
-    return sql, [uuid_param(connection, token), worker]
+    return sql, [uuid_param(connection, claim.token), claim.worker]
 
 
 def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int, result: str, soon: float) -> bool:
@@ -168,10 +171,7 @@ def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int
             exception = '', progress = 1, token = NULL, lock_slot = NULL, ended_at = {now}, due_at = {due_sql},
             succeeded_version = version
         WHERE {_mine(connection)} AND revision = %s"""
-    ids = [uuid_param(connection, pk), uuid_param(connection, token)]
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [result, *ids, revision])
-        return bool(cursor.rowcount)
+    return bool(execute(connection, sql, [result, uuid_param(connection, pk), uuid_param(connection, token), revision]))
 
 
 def _mine(connection: BaseDatabaseWrapper) -> str:
@@ -183,26 +183,20 @@ def owned(connection: BaseDatabaseWrapper, pk: UUID, token: UUID | None) -> bool
     """Return whether the attempt with this token still owns the operation."""
     if token is None:
         return False
-    with connection.cursor() as cursor:
-        ids = [uuid_param(connection, pk), uuid_param(connection, token)]
-        cursor.execute(f"SELECT 1 FROM {table(connection)} WHERE {_mine(connection)}", ids)
-        return cursor.fetchone() is not None
+    ids = [uuid_param(connection, pk), uuid_param(connection, token)]
+    return first_row(connection, f"SELECT 1 FROM {table(connection)} WHERE {_mine(connection)}", ids) is not None
 
 
 def report(connection: BaseDatabaseWrapper, pk: UUID, token: UUID | None, progress: float | None, message: str) -> bool:
     """Write an attempt's progress; return whether it still owns the operation."""
     if token is None:
         return False
-    with connection.cursor() as cursor:
-        ids = [uuid_param(connection, pk), uuid_param(connection, token)]
-        assignments = "SET progress = %s, progress_message = %s"
-        cursor.execute(f"UPDATE {table(connection)} {assignments} WHERE {_mine(connection)}", [progress, message, *ids])
-        return bool(cursor.rowcount)
+    params = [progress, message, uuid_param(connection, pk), uuid_param(connection, token)]
+    assignments = "SET progress = %s, progress_message = %s"
+    return bool(execute(connection, f"UPDATE {table(connection)} {assignments} WHERE {_mine(connection)}", params))
 
 
-def outcome(connection: BaseDatabaseWrapper, pk: UUID) -> tuple[str, str] | None:
+def outcome(connection: BaseDatabaseWrapper, pk: UUID) -> Row | None:
     """Return an operation's state and error, or None where its row is gone."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT state, error FROM {table(connection)} WHERE id = %s", [uuid_param(connection, pk)])
-        row: tuple[str, str] | None = cursor.fetchone()
-        return row
+    sql = f"SELECT state, error FROM {table(connection)} WHERE id = %s"
+    return first_row(connection, sql, [uuid_param(connection, pk)])

@@ -5,8 +5,6 @@ each other. On PostgreSQL (KEY SHARE) ordinary updates of the object disturb nob
 there an enqueue also waits for a transaction that has written the object's row.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +16,7 @@ from model_utils.models import SoftDeletableModel
 
 from django_task_safety.conf import conf
 from django_task_safety.errors import ObjectGone
+from django_task_safety.ledger.statements import first_row
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values.identity import Identity, pk_of, pk_text
 
@@ -54,18 +53,12 @@ class SubjectRow:
         """Return whether the object is there, looking without a lock."""
         connection = connections[self.using]
         sql, params = _where(connection, self.model)
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT 1 {sql} = %s", [*params, _param(connection, self.model, self.pk)])
-            return cursor.fetchone() is not None
+        params.append(_param(connection, self.model, self.pk))
+        return first_row(connection, f"SELECT 1 {sql} = %s", params) is not None
 
 
 def subject_row_of(operation: AbstractOperation, model: type[models.Model]) -> SubjectRow:
-    """Return the row of an operation's object: its root's, or the one that says whether it is removed.
-
-    Args:
-        operation: The operation.
-        model: The object's own model, as far as it is known.
-    """
+    """Return the row of an operation's object: its root's, or the one that says whether it is removed."""
     root: type[models.Model] = apps.get_model(operation.subject_label)
     if issubclass(model, SoftDeletableModel):
         root = model._meta.get_field("is_removed").model
@@ -104,17 +97,10 @@ def _where(connection: BaseDatabaseWrapper, model: type[models.Model]) -> tuple[
     """Return ``FROM … WHERE (not removed) AND pk``, to be continued with a comparison."""
     quote = connection.ops.quote_name
     table = quote(model._meta.db_table)
-    removed = _removed_field(model)
-    live = f"{table}.{quote(str(removed.column))} = %s AND " if removed else ""
+    live = ""
+    if issubclass(model, SoftDeletableModel):
+        live = f"{table}.{quote(str(model._meta.get_field('is_removed').column))} = %s AND "
     return f"FROM {table} WHERE {live}{table}.{quote(_pk_column(model))}", [False] if live else []
-
-
-def _removed_field(model: type[models.Model]) -> models.Field[Any, Any] | None:
-    """Return the field that marks a soft-deleted row, where the table has it."""
-    if not issubclass(model, SoftDeletableModel):
-        return None
-    field: models.Field[Any, Any] = model._meta.get_field("is_removed")
-    return field
 
 
 def _pk_column(model: type[models.Model]) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.conf import settings
 from django.db import OperationalError, connections
@@ -41,11 +41,7 @@ def now() -> datetime:
     with db.cursor() as cursor:
         cursor.execute(f"SELECT {now_sql(db)}", [])
         (found,) = cursor.fetchone()
-    return _aware(db, found)
-
-
-def _aware(db: BaseDatabaseWrapper, found: Any) -> datetime:
-    """Return a time as the ORM would: text on SQLite, naive on MySQL."""
+    # Text on SQLite, naive on MySQL.
     moment = datetime.fromisoformat(found) if isinstance(found, str) else found
     return moment.replace(tzinfo=UTC) if settings.USE_TZ and moment.tzinfo is None else moment
 
@@ -68,14 +64,12 @@ def retry_on_deadlock(call: Callable[[], T]) -> T:
 def is_deadlock(exc: OperationalError) -> bool:
     """Return whether PostgreSQL (40P01), MariaDB or MySQL (1213) found a deadlock."""
     cause = exc.__cause__
-    return (
-        getattr(cause, "sqlstate", getattr(cause, "pgcode", None)) == "40P01"
-        or (getattr(cause, "args", None) or (None,))[0] == 1213
-    )
+    postgresql = getattr(cause, "sqlstate", getattr(cause, "pgcode", None)) == "40P01"
+    return postgresql or (getattr(cause, "args", None) or (None,))[0] == 1213
 
 
 def rows() -> OperationRows:
-    """Return all rows, followers included."""
+    """Return all rows, waiters included."""
     found: OperationRows = operation_model().all_rows.get_queryset()
     return found
 

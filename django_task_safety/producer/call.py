@@ -39,13 +39,7 @@ class Call:
 def make_call(
     task: TaskOptions, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
 ) -> Call:
-    """Return the call, with the operation it asks for, not yet written.
-
-    Args:
-        task: The task.
-        args: Positional arguments; model instances may be anywhere in them.
-        kwargs: Keyword arguments, likewise.
-        options: Options of ``apply_async``.
+    """Return the call, with the operation it asks for, not yet written; for the options see ``apply_async``.
 
     Raises:
         TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
@@ -104,14 +98,13 @@ def _operation(
     subject = references.pick_subject(task.subject, arguments)
     identity = subject.identity if subject else Identity()
     wait = call_options.wait(options)
-    stored = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
     operation = new_operation(
         id=pk,
         task=task.name,
         **identity.columns,
         on_delete=task.on_delete if subject else "",
         payload=payload,
-        options=codec.dumps(stored, "json") if stored else "",
+        options=call_options.dump(options),
         max_attempts=None if task.max_retries is None else task.max_retries + 1,
         created_at=Now(),
         available_at=After(wait) if wait else Now(),
@@ -132,7 +125,7 @@ def subject_in(task: TaskOptions, payload: str) -> Identity:
 
 
 def _bind_subject(task: TaskOptions, operation: AbstractOperation, subject: references.Reference | None) -> None:
-    """Tie the operation to its object: by the anchor on its row, and by the lock."""
+    """Tie the operation to its object: by the hold on its row, and by the lock."""
     if subject is None:
         if task.lock is not None:
             raise InvalidArguments(f"{task.name} locks its object, but no argument of this call is a model instance.")

@@ -41,17 +41,8 @@ _BYTE = 255
 #: like one of these misspelt.
 _KNOWN = {
     *("args", "kwargs", "task_id", "producer", "connection", "publisher", "router", "route_name", "result_cls"),
-    *(
-        "countdown",
-        "eta",
-        "expires",
-        "time_limit",
-        "soft_time_limit",
-        "retry",
-        "retries",
-        "retry_policy",
-        "max_retries",
-    ),
+    *("countdown", "eta", "expires", "time_limit", "soft_time_limit"),
+    *("retry", "retries", "retry_policy", "max_retries"),
     *("link", "link_error", "chain", "chord", "callbacks", "errbacks", "group", "group_id", "group_index"),
     *("root_id", "parent_id", "reply_to", "correlation_id", "replaced_task_nesting", "add_to_parent", "task_type"),
     *("queue", "exchange", "exchange_type", "routing_key", "priority", "serializer", "compression", "headers"),
@@ -90,6 +81,12 @@ def one_call(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Map
 def read(operation: AbstractOperation) -> dict[str, Any]:
     """Return the options that an operation's row keeps."""
     return codec.loads(operation.options) if operation.options else {}
+
+
+def dump(options: Mapping[str, Any]) -> str:
+    """Return the options as an operation's row keeps them: without those that have columns."""
+    kept = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
+    return codec.dumps(kept, "json") if kept else ""
 
 
 def has_canvas(options: Mapping[str, Any]) -> bool:

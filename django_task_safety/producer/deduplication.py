@@ -100,8 +100,6 @@ def resolve(
     """Return what becomes of a call whose id or key is taken, and the row that answers for it.
 
     Args:
-        task: The task.
-        asked: The row that the call asks for.
         new: What is written instead where nothing is in the way any more: the row with those who wait.
         sent: Whether it came as a message, which may be a copy of one that was answered.
 

@@ -23,11 +23,8 @@ def run(
     """Run a call's operation with Celery's own ``apply``, again as long as it asks for a retry.
 
     Args:
-        task: The task.
-        apply: Celery's ``Task.apply``, bound to it.
-        call: The call.
+        apply: Celery's ``Task.apply``, bound to the task.
         operation: The row that answers for it; where that is not the call's own, its arguments are run.
-        options: Those of ``apply``.
 
     Returns:
         Celery's ``EagerResult``.

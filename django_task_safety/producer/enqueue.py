@@ -78,8 +78,8 @@ def _refuse_manual_commit() -> None:
 
 def publish(task: TaskOptions, answer: Enqueued) -> None:
     """Have the messages published when the caller's transaction has committed."""
-    for call, operation in answer.messages:
-        send = partial(outbox.publish_call, task, call, operation)
+    for message in answer.messages:
+        send = partial(outbox.publish_calls, task, [message])
         # Invariant: row before message.
         transaction.on_commit(send, using=conf().DATABASE, robust=True)
 
@@ -109,7 +109,7 @@ def _order(operation: AbstractOperation) -> tuple[str, str]:
 
 def _enqueue_batch(task: TaskOptions, batch: Sequence[Call], answers: dict[int, AbstractOperation]) -> None:
     new = {operation.pk for operation in ledger.enqueue([call.operation for call in batch])}
-    created = [call for call in batch if call.operation.pk in new]
+    created = [(call, call.operation) for call in batch if call.operation.pk in new]
     transaction.on_commit(partial(outbox.publish_calls, task, created), using=conf().DATABASE, robust=True)
     for call in batch:
         answers[id(call)] = call.operation

@@ -47,27 +47,16 @@ HEADER = "task_safety"
 PAUSE = 2.0
 
 
-def publish_call(task: TaskOptions, call: Call, operation: AbstractOperation) -> None:
-    """Publish what was just enqueued; never raises.
-
-    Args:
-        task: The task.
-        call: Its arguments and options.
-        operation: The row that answers for it.
-    """
-    _guarded([operation], lambda producer: _send(task, producer, operation, call.args, call.kwargs, call.options))
-
-
-def publish_calls(task: TaskOptions, made: Sequence[Call]) -> None:
-    """Publish many new calls over one connection; never raises."""
+def publish_calls(task: TaskOptions, made: Sequence[tuple[Call, AbstractOperation]]) -> None:
+    """Publish what was just enqueued, each call with the row that answers for it; never raises."""
     if not made:
         return
 
     def send(producer: Producer) -> None:
-        for call in made:
-            _send(task, producer, call.operation, call.args, call.kwargs, call.options)
+        for call, operation in made:
+            _send(task, producer, operation, call.args, call.kwargs, call.options)
 
-    _guarded([call.operation for call in made], send)
+    _guarded([operation for _, operation in made], send)
 
 
 def publish_again(task: TaskOptions, request: Any, header: Mapping[str, Any], delay: float) -> bool:

@@ -1,5 +1,6 @@
 """Answer a message from an operation that has ended, without running anything."""
 
+import contextlib
 import dataclasses
 import traceback
 from collections.abc import Sequence
@@ -140,12 +141,10 @@ def dump_exception(task: TaskOptions, exc: BaseException) -> str:
 def exception_of(task: TaskOptions, operation: AbstractOperation) -> BaseException:
     """Return the exception with which the operation failed."""
     if operation.exception:
-        try:
+        with contextlib.suppress(Exception):
             restored = task.backend.exception_to_python(codec.loads(operation.exception))
-        except Exception:
-            restored = None
-        if isinstance(restored, Exception):
-            return restored
+            if isinstance(restored, Exception):
+                return restored
     return OperationFailed(operation.error or "It failed", operation)
 
 

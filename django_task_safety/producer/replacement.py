@@ -15,6 +15,8 @@ from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values.clock import After, Now
 
+#: What the row takes over of the replacement's, besides its object.
+_TAKEN_OVER = ("payload", "options", "max_attempts", "expires_at", "retention", "available_at", "due_at", "delivered")
 _replacing: ContextVar[Attempt | None] = ContextVar("django_task_safety_replacement", default=None)
 
 
@@ -29,7 +31,7 @@ def replacing(attempt: Attempt) -> Iterator[None]:
 
 
 def replaced_by(call: Call) -> Attempt | None:
-    """Return the attempt that the call replaces: the one whose body is in `capturing`, if the call has its id."""
+    """Return the attempt that the call replaces: the one whose body is in `replacing`, if the call has its id."""
     attempt = _replacing.get()
     return attempt if attempt is not None and call.operation.pk == attempt.operation.pk else None
 
@@ -45,17 +47,14 @@ def continue_in_row(attempt: Attempt, task: TaskOptions, call: Call) -> None:
     ledger.lock_row(asked)
     conflicts.look(asked)
     attempt.replacement = {
-        **{"task": task.name, "payload": call.payload, "options": asked.options, "max_attempts": asked.max_attempts},
-        **{"expires_at": asked.expires_at, "retention": asked.retention},
-        **{name: asked.__dict__[name] for name in ledger.SUBJECT_COLUMNS},
-        **{"available_at": asked.available_at, "due_at": asked.due_at},
-        **{"delivered": asked.delivered, "attempt": 0, "revision": attempt.operation.revision + 1},
+        **{name: asked.__dict__[name] for name in (*_TAKEN_OVER, *ledger.SUBJECT_COLUMNS)},
+        **{"task": task.name, "attempt": 0, "revision": attempt.operation.revision + 1},
         **{"error": "", "result_payload": "", "progress": None},
     }
 
 
 def wait_for(attempt: Attempt, call: Call, answer: AbstractOperation) -> None:
-    """Make the replaced operation's row a follower of the replacement's."""
+    """Make the replaced operation's row a waiter of the replacement's."""
     attempt.replacement = {
         **{"payload": call.payload, "options": call.operation.options, "delivered": call.operation.delivered},
         **{"task": answer.task, "attempt": 0, "revision": attempt.operation.revision + 1, "waits_for": answer.pk},

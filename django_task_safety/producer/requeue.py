@@ -1,8 +1,5 @@
 """``operation.retry()``: queue an ended operation again, as it was asked for."""
 
-from functools import partial
-from typing import Any
-
 from django.db import transaction
 
 from django_task_safety import ledger
@@ -28,22 +25,17 @@ def retry(operation: AbstractOperation) -> bool:
         return False
     asked = table.find(pk=operation.pk)
     assert asked is not None
-    _due_now(asked)
+    asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)
     bind_stored_subject(asked)
     asked.delivered = not call_options.has_canvas(call_options.read(asked))
     if not ledger.rerun(seen, asked, new_work=False):
         conflicts.look(asked)
         return False
     task = safe_task_named(seen.task)
-    if task is not None and task.app.conf.task_always_eager:
+    eagerly = task is not None and task.app.conf.task_always_eager
+    if task is not None and eagerly:
         eager.run_again(task, operation)
-        operation.refresh_from_db()
-        return True
     operation.refresh_from_db()
-    publish: Any = partial(outbox.publish_rows, [operation])
-    transaction.on_commit(publish, using=conf().DATABASE, robust=True)
+    if not eagerly:
+        transaction.on_commit(lambda: outbox.publish_rows([operation]), using=conf().DATABASE, robust=True)
     return True
-
-
-def _due_now(asked: AbstractOperation) -> None:
-    asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)

@@ -1,6 +1,6 @@
-"""Followers: duplicates whose caller, callback or canvas waits for the outcome of another call's operation.
+"""Waiters: duplicates whose caller, callback or canvas waits for the outcome of another call's operation.
 
-A follower has a row of its own, so that it is as hard to lose as the work: it is published, claimed and swept like an
+A waiter has a row of its own, so that it is as hard to lose as the work: it is published, claimed and swept like an
 operation, but instead of running anything it repeats the outcome of the one it follows, or comes back later.
 """
 
@@ -19,12 +19,11 @@ from django_task_safety.producer.call import Call
 from django_task_safety.producer.call_options import AWAITED, CANVAS, GROUP
 from django_task_safety.producer.outcome import StoredOutcome, in_delivery, stored_outcome
 from django_task_safety.record import AbstractOperation, State, new_operation
-from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
 
-#: Seconds before a follower looks again the first time; doubled with each look, up to the second number.
+#: Seconds before a waiter looks again the first time; doubled with each look, up to the second number.
 LOOK, LOOK_MAX = 0.5, 10.0
-#: While the followed operation is not due yet, a follower waits for that; but it looks as often as this, in seconds,
+#: While the followed operation is not due yet, a waiter waits for that; but it looks as often as this, in seconds,
 #: for the operation may be cancelled or brought forward.
 LOOK_AHEAD = 600.0
 
@@ -33,10 +32,8 @@ def without_canvas(call: Call) -> Call:
     """Return the call without what waits for it: the work alone."""
     row = copy.copy(call.operation)
     row.delivered = True
-    drop = (*CANVAS, *GROUP)
-    options = {name: value for name, value in call.options.items() if name not in drop}
-    kept = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
-    row.options = codec.dumps(kept, "json") if kept else ""
+    options = {name: value for name, value in call.options.items() if name not in (*CANVAS, *GROUP)}
+    row.options = call_options.dump(options)
     return dataclasses.replace(call, operation=row, options=options)
 
 
@@ -52,34 +49,34 @@ def keep_waiters(older: AbstractOperation, asked: AbstractOperation) -> Abstract
     options = call_options.read(asked)
     options.update({name: value for name, value in before.items() if name in AWAITED})
     together = copy.copy(asked)
-    together.options, together.delivered = codec.dumps(options, "json"), False
+    together.options, together.delivered = call_options.dump(options), False
     return together
 
 
 def add_waiter(call: Call, awaited: AbstractOperation) -> Call:
-    """Write a follower in the place of the duplicate call, and return the call as the follower's."""
+    """Write a waiter in the place of the duplicate call, and return the call as the waiter's."""
     waiter_row = _of(call, awaited)
     ledger.enqueue([waiter_row.operation])
     return waiter_row
 
 
 def in_place_of_replaced(call: Call, answer: AbstractOperation) -> Call:
-    """Return a call by which a replaced operation's row becomes a follower of the one that answers for the call."""
+    """Return a call by which a replaced operation's row becomes a waiter of the one that answers for the call."""
     waiter_row = _of(call, answer)
     waiter_row.operation.replaced = True
     return waiter_row
 
 
 def wait_for(task: TaskOptions, call: Call, awaited: AbstractOperation) -> StoredOutcome | None:
-    """Write a follower for a duplicate call that a worker holds, and answer for it as `answer` does.
+    """Write a waiter for a duplicate call that a worker holds, and answer for it as `answer` does.
 
     The followed row is taken as it was just read: whatever becomes of it meanwhile, that was its outcome.
 
     Returns:
-        The outcome; None where the follower is there already.
+        The outcome; None where the waiter is there already.
 
     Raises:
-        Ignore: When there is no outcome yet, and the follower comes back.
+        Ignore: When there is no outcome yet, and the waiter comes back.
     """
     waiter_row = _of(call, awaited)
     row = waiter_row.operation
@@ -89,12 +86,13 @@ def wait_for(task: TaskOptions, call: Call, awaited: AbstractOperation) -> Store
     row.available_at, row.due_at = After(LOOK), After(schedule.first_look(LOOK))
     if not ledger.enqueue([row]):
         return None
-    outbox.publish_call(task, dataclasses.replace(waiter_row, options={**waiter_row.options, "countdown": LOOK}), row)
+    delayed = dataclasses.replace(waiter_row, options={**waiter_row.options, "countdown": LOOK})
+    outbox.publish_calls(task, [(delayed, row)])
     raise Ignore(f"It follows a pending operation and comes back in {LOOK:g} s.")
 
 
 def _of(call: Call, awaited: AbstractOperation) -> Call:
-    """Return the duplicate call as its follower's, not yet written."""
+    """Return the duplicate call as its waiter's, not yet written."""
     row = copy.copy(call.operation)
     row.key, row.key_digest, row.match_digest, row.waits_for = "", None, "", awaited.pk
     row.version, row.max_attempts, row.expires_at = None, None, None
@@ -106,10 +104,10 @@ def _of(call: Call, awaited: AbstractOperation) -> Call:
 
 
 def answer(task: TaskOptions, waiter_row: AbstractOperation) -> StoredOutcome:
-    """Repeat the outcome of the operation that a claimed follower follows.
+    """Repeat the outcome of the operation that a claimed waiter follows.
 
     Raises:
-        Ignore: When that is still pending, and the follower comes back; or was cancelled.
+        Ignore: When that is still pending, and the waiter comes back; or was cancelled.
         Exception: The stored one, when it failed.
     """
     assert waiter_row.waits_for is not None

@@ -27,21 +27,15 @@ from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec, references
 from django_task_safety.worker import result_backend
 from django_task_safety.worker.endings import conclude
-from django_task_safety.worker.requeue import (
-    OwnershipLost,
-    requeue,
-    requeue_for_newer_arguments,
-)
+from django_task_safety.worker.requeue import OwnershipLost, requeue, requeue_for_newer_arguments
 
 logger = logging.getLogger("django_task_safety")
 
 
 def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tuple[Any, Any] | None) -> Any:
-    """Run the claimed operation's body and settle it.
+    """Run the body of the operation that this attempt claimed, and settle it.
 
     Args:
-        task: The task.
-        operation: The operation; its token is this attempt's.
         arguments: The message's args and kwargs, or None to take the row's, which are newer.
     """
     attempt = Attempt(task, operation, operation.token)

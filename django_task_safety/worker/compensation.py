@@ -1,22 +1,45 @@
-"""A failed operation and its compensations, in one transaction."""
+"""An operation fails and is compensated for, in one transaction."""
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.ledger import table
+from django_task_safety.ledger import notifications, table
 from django_task_safety.options import Compensation, TaskOptions
-from django_task_safety.record import AbstractOperation
+from django_task_safety.producer.outcome import failure_of
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
+from django_task_safety.worker.requeue import requeue_for_newer_arguments
 
 logger = logging.getLogger("django_task_safety")
 
 
 class TransactionBroken(Exception):
     """A compensation broke the transaction that it shares with the end of its operation."""
+
+
+def fail(task: TaskOptions, operation: AbstractOperation, exc: BaseException, **values: Any) -> bool:
+    """Fail the operation that this attempt owns, and compensate, in one transaction.
+
+    Returns:
+        False if it does not own it any more, or if newer work waits, which is queued.
+    """
+    failure, token = failure_of(task, exc), operation.token
+
+    def finish() -> AbstractOperation | None:
+        # As before an earlier try that was rolled back.
+        operation.token, operation.state = token, State.RUNNING
+        if not ledger.finish(operation, State.FAILED, failure, newest=True, **values):
+            requeue_for_newer_arguments(task, operation, error=failure.error)
+            return None
+        notifications.transition("failed", operation, failure.error, exc=exc)
+        return operation
+
+    return compensated(task, exc, finish)
 
 
 def compensated(task: TaskOptions | None, exc: BaseException, finish: Callable[[], AbstractOperation | None]) -> bool:
@@ -26,9 +49,9 @@ def compensated(task: TaskOptions | None, exc: BaseException, finish: Callable[[
     then left out: the operation ends.
 
     Args:
-        task: The task; None where it is not known.
+        task: None where it is not known.
         exc: What the operation fails with.
-        end: Fails it, and returns it; None where there is nothing to end.
+        finish: Fails it, and returns it; None where there is nothing to end.
     """
     handlers = task.compensations if task is not None else []
     problem: BaseException | None = None

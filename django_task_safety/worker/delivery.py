@@ -33,7 +33,7 @@ from django_task_safety.record import AbstractOperation, State, new_operation
 from django_task_safety.values.clock import Now
 from django_task_safety.worker import connection
 from django_task_safety.worker.attempt import run_attempt
-from django_task_safety.worker.failure import fail
+from django_task_safety.worker.compensation import fail
 from django_task_safety.worker.message import Message
 
 logger = logging.getLogger("django_task_safety")

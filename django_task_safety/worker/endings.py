@@ -32,7 +32,7 @@ from django_task_safety.producer.outcome import stored_outcome
 from django_task_safety.record import State
 from django_task_safety.values import codec
 from django_task_safety.worker import connection, retry_policy
-from django_task_safety.worker.failure import fail
+from django_task_safety.worker.compensation import fail
 from django_task_safety.worker.requeue import OwnershipLost, publish_after_commit, rebind_subject, requeue
 
 logger = logging.getLogger("django_task_safety")
@@ -142,7 +142,6 @@ def _answer_from_row(attempt: Attempt, *, own_cancel: bool = False, problem: Bas
     """This attempt lost the operation, or lost sight of its own commit: answer with what the row says.
 
     Args:
-        attempt: This one.
         problem: What was raised where the transaction may have been committed.
         own_cancel: Whether it may have been cancelled inside the body's own transaction, which was rolled back.
     """

@@ -1,11 +1,9 @@
 """What a message says of itself."""
 
-from __future__ import annotations
-
 import dataclasses
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from django_task_safety.conf import conf
 from django_task_safety.ids import message_id, uuid_of
@@ -26,7 +24,7 @@ class Message:
     header: dict[str, Any]
 
     @classmethod
-    def of(cls, request: Any, args: Any, kwargs: Any) -> Message:
+    def of(cls, request: Any, args: Any, kwargs: Any) -> Self:
         """Read the message from Celery's request."""
         said = getattr(request, outbox.HEADER, None) or (request.headers or {}).get(outbox.HEADER)
         header = dict(said) if isinstance(said, Mapping) else {}

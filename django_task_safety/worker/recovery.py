@@ -68,11 +68,7 @@ def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> N
 
 
 def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
-    """Queue running operations again whose attempt is lost; the caller holds their rows, and publishes them.
-
-    Returns:
-        How many.
-    """
+    """Queue running operations again whose attempt is lost, return how many; the caller holds and publishes them."""
     if not lost:
         return 0
     queued = ledger.rescue(table.by_id(*(row.pk for row in lost)), reason)
@@ -84,59 +80,41 @@ def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
     return queued
 
 
-def discard_exhausted(
-    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, notified: bool = False
-) -> int:
+def discard_exhausted(lost: Sequence[AbstractOperation], error: type[OperationError], reason: str) -> int:
     """Fail operations that cannot be attempted any more, in one transaction; without compensations.
 
     Where somebody asked for newer work meanwhile, that is queued instead.
 
-    Args:
-        lost: The operations, as they were seen.
-        error: What they fail with.
-        reason: Its text.
-        notified: Whether Celery itself tells the result backend, callbacks and chord.
-
     Returns:
-        How many were failed; those that changed meanwhile are left alone.
+        How many were failed; those that changed since they were seen are left alone.
     """
     if not lost:
         return 0
     with transaction.atomic(using=conf().DATABASE):
-        return len(_fail(lost, error, reason, notified=notified, skip=False))
+        return len(_fail(lost, error, reason, notified=False))
 
 
-def discard_one(
-    operation: AbstractOperation,
-    error: type[OperationError],
-    reason: str,
-    *,
-    notified: bool = False,
-    skip: bool = False,
-) -> bool:
+def discard_one(operation: AbstractOperation, error: type[OperationError], reason: str, *, notified: bool) -> bool:
     """Fail one operation and call its compensations, in a transaction of its own; return whether this did it.
 
     Args:
-        operation: As it was seen.
-        error: As for `give_up`.
-        reason: Likewise.
-        notified: Likewise.
-        skip: Whether to leave it to whoever holds its row now.
+        notified: Whether Celery itself tells the result backend, callbacks and chord. Else a sweep does this, which
+            leaves the operation to whoever holds its row now.
     """
 
     def finish() -> AbstractOperation | None:
-        failed = _fail([operation], error, reason, notified=notified, skip=skip)
+        failed = _fail([operation], error, reason, notified=notified)
         return failed[0] if failed else None
 
     return compensated(safe_task_named(operation.task), error(reason, operation), finish)
 
 
 def _fail(
-    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, notified: bool, skip: bool
+    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, notified: bool
 ) -> list[AbstractOperation]:
     failure = ledger.Failure(f"{error.__name__}: {codec.printable(reason)}")
     seen = {operation.pk: operation.token for operation in lost}
-    skip = skip and table.connection().features.has_select_for_update_skip_locked
+    skip = not notified and table.connection().features.has_select_for_update_skip_locked
     # The lock holds what was seen until the statement that ends it.
     still = table.by_id(*seen).order_by("pk").select_for_update(skip_locked=skip)
     same = [row for row in still if row.is_pending and row.token == seen[row.pk]]

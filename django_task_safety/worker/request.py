@@ -30,9 +30,9 @@ class SafeRequest(Request):
         """Queue the operation again when its worker was lost, as long as it has attempts left."""
         exc = exc_info.exception
         exc = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
-        lost = isinstance(exc, WorkerLostError) or (
-            isinstance(exc, SystemExit | KeyboardInterrupt) and not self._told_to_stop()
-        )
+        told_to_stop = self._already_cancelled or self._already_revoked  # type: ignore[attr-defined]
+        went = isinstance(exc, SystemExit | KeyboardInterrupt) and not told_to_stop
+        lost = went or isinstance(exc, WorkerLostError)
         if lost and self._timed_out:
             return None  # the pool killed it for its time limit, and all has been said
         if lost and not state.should_terminate:
@@ -42,7 +42,7 @@ class SafeRequest(Request):
                     state.task_ready(self)
                     self.acknowledge()
                     return None
-                if outcome is LossOutcome.UNKNOWN and not self._redelivered():
+                if outcome is LossOutcome.UNKNOWN and not (self.delivery_info or {}).get("redelivered"):
                     # It died before it had a row. The broker has it still, and gives it one more chance.
                     state.task_ready(self)
                     self.reject(requeue=True)
@@ -69,12 +69,6 @@ class SafeRequest(Request):
         state.revoked.discard(self.id)
         with _database("it was revoked"):
             recovery.revoked(self._operation_id(), reason, terminated=terminated, expired=expired)
-
-    def _redelivered(self) -> bool:
-        return bool((self.delivery_info or {}).get("redelivered"))
-
-    def _told_to_stop(self) -> bool:
-        return bool(self._already_cancelled or self._already_revoked)  # type: ignore[attr-defined]
 
     def _operation_id(self) -> uuid.UUID:
         return message_id(self.id)

@@ -22,13 +22,7 @@ from django_task_safety.values import backoff, codec
 logger = logging.getLogger("django_task_safety")
 
 #: Errors that tend to pass by themselves.
-TRANSIENT: tuple[type[BaseException], ...] = (
-    ConnectionError,
-    TimeoutError,
-    OperationalError,
-    InterfaceError,
-    BrokerError,
-)
+TRANSIENT = (ConnectionError, TimeoutError, OperationalError, InterfaceError, BrokerError)
 #: The same of HTTP libraries, by class name, since they need not be installed.
 TRANSIENT_NAMES = frozenset(
     {"ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "TimeoutException", "NetworkError"}
@@ -141,8 +135,6 @@ def request_retry(attempt: Attempt, exc: Exception | None, eta: Any, countdown: 
     """Note what ``self.retry()`` asks for, and return the signal that ends the attempt.
 
     Args:
-        attempt: The running one.
-        exc: What made it ask.
         eta: A moment, or None.
         countdown: Seconds from now, a timedelta, or None; without either the task's backoff.
         changes: ``args``, ``kwargs`` and ``options`` of the next attempt, and a new bound for this operation,
@@ -209,16 +201,8 @@ def changed(task: TaskOptions, operation: AbstractOperation, request: RetryReque
     if request.args is None and request.kwargs is None and not request.options:
         return {}
     args, kwargs = codec.loads(operation.payload, task.app)
-    options = call_options.read(operation)
-    made = make_call(
-        task,
-        args if request.args is None else request.args,
-        kwargs if request.kwargs is None else request.kwargs,
-        {**options, **request.options},
-    )
-    return {
-        "payload": made.payload,
-        "options": made.operation.options,
-        "delivered": made.operation.delivered,
-        "revision": operation.revision + 1,
-    }
+    args = args if request.args is None else request.args
+    kwargs = kwargs if request.kwargs is None else request.kwargs
+    asked = make_call(task, args, kwargs, {**call_options.read(operation), **request.options}).operation
+    columns = {name: asked.__dict__[name] for name in ("payload", "options", "delivered")}
+    return {**columns, "revision": operation.revision + 1}

@@ -1,12 +1,9 @@
 """The slow path that makes losing a message, or a worker, cost only a delay."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -52,6 +49,17 @@ class Swept:
         return any(dataclasses.astuple(self))
 
 
+@dataclasses.dataclass(slots=True)
+class _Work:
+    """What is left to do when a batch is committed."""
+
+    publish: list[AbstractOperation] = dataclasses.field(default_factory=list)
+    #: Ended ones of which only the result backend has to hear.
+    notify: list[AbstractOperation] = dataclasses.field(default_factory=list)
+    #: Those to fail with their compensations, which may take long, or break the transaction that they run in.
+    alone: list[_Loss] = dataclasses.field(default_factory=list)
+
+
 def sweep() -> Swept:
     """Look at every row that is due, in batches; at rest this is one indexed query.
 
@@ -95,20 +103,9 @@ def _sweep_batch(pks: Sequence[uuid.UUID], notifier: result_backend.Notifier, to
     return work
 
 
-@dataclasses.dataclass(slots=True)
-class _Work:
-    """What is left to do when a batch is committed."""
-
-    publish: list[AbstractOperation] = dataclasses.field(default_factory=list)
-    #: Ended ones of which only the result backend has to hear.
-    notify: list[AbstractOperation] = dataclasses.field(default_factory=list)
-    #: Those to fail with their compensations, which may take long, or break the transaction that they run in.
-    alone: list[_Loss] = dataclasses.field(default_factory=list)
-
-
 def _discard_one(row: AbstractOperation, error: type[OperationError], reason: str, total: Swept) -> None:
     try:
-        total.failed += recovery.discard_one(row, error, reason, skip=True)
+        total.failed += recovery.discard_one(row, error, reason, notified=False)
     except Exception:
         logger.exception("operation %s: it could not be failed now; the next sweep tries again", row.pk)
 
@@ -126,7 +123,8 @@ def _handle(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> No
     publish += _lost(batch, work, total)
     notify: list[AbstractOperation] = []
     ended = [row for row in batch if not row.is_pending]
-    _prune([row for row in ended if _is_old(row)], total)
+    if old := [row for row in ended if _is_old(row)]:
+        total.pruned += ledger.prune(_rows_of(old))
     for row in ended:
         if not _is_old(row):
             (publish if _has_canvas(row) else notify).append(row)
@@ -183,8 +181,7 @@ def _not_overdue(queued: Sequence[AbstractOperation], work: _Work, total: Swept)
 
 
 def _waited(row: AbstractOperation) -> float:
-    waited: timedelta = row.__dict__["_now"] - row.available_at
-    return waited.total_seconds()
+    return float((row.__dict__["_now"] - row.available_at).total_seconds())
 
 
 def _rows_of(found: Sequence[AbstractOperation]) -> OperationRows:
@@ -218,8 +215,3 @@ def _is_old(row: AbstractOperation) -> bool:
     """Return whether an outcome has been kept for its time, whether anybody took it or not."""
     now = row.__dict__["_now"]
     return row.delivered or bool(row.retention is not None and row.ended_at and row.ended_at + row.retention <= now)
-
-
-def _prune(ended: Sequence[AbstractOperation], total: Swept) -> None:
-    if ended:
-        total.pruned += ledger.prune(_rows_of(ended))

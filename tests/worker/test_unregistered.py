@@ -133,7 +133,7 @@ def test_a_duplicate_whose_waiter_was_not_published_is_swept(worker, monkeypatch
     worker.take()
     message = sent(worker, double.name, 4)
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "publish_call", lambda *args, **kwargs: None)
+        patch.setattr(outbox, "publish_calls", lambda *args, **kwargs: None)
         worker.deliver(message)
     worker.finish()
     assert app.AsyncResult(message.headers["id"]).get(timeout=1) == 8

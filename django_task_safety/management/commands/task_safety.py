@@ -1,6 +1,7 @@
 """``manage.py task_safety``: ``sweep`` maintains the operations once, ``purge`` deletes what was removed long ago."""
 
 import argparse
+from contextlib import suppress
 from typing import Any
 
 from celery.utils.functional import maybe_list
@@ -82,20 +83,14 @@ def _soft_model(label: str) -> type[SoftDeleteModel]:
 
 
 def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = -1.0
-    if not 0 <= days < 1_000_000:
-        raise argparse.ArgumentTypeError(f"a number of days, 0 or more, not {text!r}")
-    return days
+    with suppress(ValueError):
+        if 0 <= float(text) < 1_000_000:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"a number of days, 0 or more, not {text!r}")
 
 
 def _count(text: str) -> int:
-    try:
-        count = int(text)
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {text!r}")
-    return count
+    with suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {text!r}")
