@@ -1,7 +1,5 @@
 """The Django app: installing it is all the set-up there is."""
 
-from __future__ import annotations
-
 from django.apps import AppConfig
 from django.core.signals import setting_changed
 from django.utils.translation import gettext_lazy as _

@@ -1,7 +1,5 @@
 """The settings dict ``TASK_SAFETY``: its keys, defaults and validation."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from datetime import timedelta

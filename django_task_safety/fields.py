@@ -5,8 +5,6 @@ of keys, locks and subjects. MySQL and MariaDB have no partial indexes, and get 
 text which equals another one is not empty, so there too the index of texts is whole.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.db import models

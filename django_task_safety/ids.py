@@ -1,7 +1,5 @@
 """Ids of operations: UUIDs that grow with time, so that new rows stay together in the primary key's index."""
 
-from __future__ import annotations
-
 import secrets
 import time
 import uuid

@@ -3,8 +3,6 @@
 A receiver's exception is logged and does not reach the operation.
 """
 
-from __future__ import annotations
-
 from django.dispatch import Signal
 
 operation_enqueued = Signal()

@@ -1,7 +1,5 @@
 """Django system checks: settings that make the guarantees void."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from celery import current_app

@@ -1,7 +1,5 @@
 """Django system checks: models with the mixins, whose locks or managers cannot do what they promise."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Django system checks: options of tasks that cannot keep what they promise."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import typing

@@ -1,7 +1,5 @@
 """All checks, registered when the app is ready."""
 
-from __future__ import annotations
-
 from django.core import checks
 
 from django_task_safety.checks import installation

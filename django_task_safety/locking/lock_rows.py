@@ -1,7 +1,5 @@
 """The rows of the locks that blocks of code hold."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

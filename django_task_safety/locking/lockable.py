@@ -1,7 +1,5 @@
 """The mixin that gives an object its locks, and the queryset that looks at them."""
 
-from __future__ import annotations
-
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar

@@ -1,7 +1,5 @@
 """What stands in an operation's way: a lock that another one holds, or an object that is gone; and the errors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 

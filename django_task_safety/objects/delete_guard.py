@@ -13,8 +13,6 @@
 Whoever enqueues holds the object's row meanwhile (`subject_lock`), so that one of the two waits for the other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar

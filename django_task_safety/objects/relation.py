@@ -1,7 +1,5 @@
 """``note.operations``: the relation from an object to its operations, and the hook by which deletes look at them."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from typing import Any, NoReturn, cast

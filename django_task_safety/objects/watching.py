@@ -1,7 +1,5 @@
 """Watch models that one cannot edit."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 from django.db import models

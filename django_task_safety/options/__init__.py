@@ -1,7 +1,5 @@
 """What a task says of itself: every option, its default, its validation."""
 
-from __future__ import annotations
-
 from django_task_safety.options.task_options import (
     CANCEL,
     IDEMPOTENT_OPTIONS,

@@ -1,7 +1,5 @@
 """The admin of soft-deletable models: removed objects can be found, restored, and deleted for good."""
 
-from __future__ import annotations
-
 import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator

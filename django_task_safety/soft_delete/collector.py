@@ -1,7 +1,5 @@
 """Remove objects softly, by the rules by which Django deletes: its collector, with another ending."""
 
-from __future__ import annotations
-
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Unique among the rows that are not removed, on every database."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.checks import CheckMessage

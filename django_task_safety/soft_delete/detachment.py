@@ -1,7 +1,5 @@
 """What loses its foreign key when the object is removed, and gets it back when that is restored."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

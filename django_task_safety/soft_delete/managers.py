@@ -1,7 +1,5 @@
 """Managers and querysets of soft-deletable models."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async

@@ -1,7 +1,5 @@
 """Models whose rows are removed without being deleted, and can be brought back with what went with them."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from asgiref.sync import sync_to_async

@@ -1,7 +1,5 @@
 """Delete for good what was removed long ago."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Bring back what was removed together."""
 
-from __future__ import annotations
-
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Where soft-deletable models keep that a row is removed, and how they hang together."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """Unique values that removed rows go on holding, because their constraint does not ask whether a row is removed."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any

@@ -4,8 +4,6 @@ Leases, due times and ends are all read from it, so that a host whose clock is o
 nor keeps a dead one.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.conf import settings

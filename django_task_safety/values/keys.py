@@ -4,8 +4,6 @@ A value becomes text that says its type, so that ``1``, ``"1"``, ``True`` and ``
 argument lists share one. The text is hashed with SHA-256 for the unique column; the readable form is for people.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import inspect
