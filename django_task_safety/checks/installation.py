@@ -1,5 +1,6 @@
 """Django system checks: settings that make the guarantees void."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from celery import current_app
@@ -56,35 +57,27 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
         return []
     options = conf.broker_transport_options or {}
     timeout = options.get("visibility_timeout", VISIBILITY_TIMEOUTS[scheme])
-    problems = _import_tasks()
+    problems = list(_import_tasks())
     for limit, names in _time_limits().items():
         if limit is None or limit >= timeout:
             shown = "no time limit" if limit is None else f"a time limit of {limit:g} s"
             which = f"Task {names[0]} has" if len(names) == 1 else f"Tasks {', '.join(names)} have"
-            problems.append(
-                checks.Warning(
-                    f"{which} {shown}, and the broker delivers a message again after {timeout:g} s "
-                    "(visibility_timeout).",
-                    hint="Raise visibility_timeout in broker_transport_options above the time limit, or lower that.",
-                    id="task_safety.W001",
-                )
-            )
+            text = f"{which} {shown}, and the broker delivers a message again after {timeout:g} s (visibility_timeout)."
+            hint = "Raise visibility_timeout in broker_transport_options above the time limit, or lower that."
+            problems.append(checks.Warning(text, hint=hint, id="task_safety.W001"))
     return problems
 
 
-def _import_tasks() -> list[checks.CheckMessage]:
+def _import_tasks() -> Iterator[checks.CheckMessage]:
     try:
         import_tasks()
     except Exception as exc:  # whatever a module may raise; a warning must not stop `migrate`
-        return [
-            checks.Warning(
-                f"Not all modules with tasks can be imported ({type(exc).__name__}: {exc}), so not every time limit "
-                "was compared with the broker's visibility timeout.",
-                hint="Mend the module, or take it out of the worker's reach: a worker imports it when it starts.",
-                id="task_safety.W003",
-            )
-        ]
-    return []
+        yield checks.Warning(
+            f"Not all modules with tasks can be imported ({type(exc).__name__}: {exc}), so not every time limit was "
+            "compared with the broker's visibility timeout.",
+            hint="Mend the module, or take it out of the worker's reach: a worker imports it when it starts.",
+            id="task_safety.W003",
+        )
 
 
 def _time_limits() -> dict[float | None, list[str]]:
@@ -96,21 +89,18 @@ def _time_limits() -> dict[float | None, list[str]]:
     return found
 
 
-def _check_isolation(connection: Any) -> list[checks.CheckMessage]:
+def _check_isolation(connection: Any) -> Iterator[checks.CheckMessage]:
     level = getattr(connection, "isolation_level", "")
     # PostgreSQL's is an enumeration, MySQL's a text.
     level = str(getattr(level, "name", level)).lower().replace("_", " ")
-    if "repeatable" not in level and "serializable" not in level:
-        return []
-    return [
-        checks.Warning(
+    if "repeatable" in level or "serializable" in level:
+        yield checks.Warning(
             f"The database {connection.alias!r} uses an isolation level above READ COMMITTED: an attempt that lasts "
             "longer than a third of LEASE cannot commit, since its lease was renewed meanwhile.",
             hint="Use READ COMMITTED for this database, and lock rows where a task needs more; or raise LEASE above "
             "three times the longest task, and report no progress in atomic ones.",
             id="task_safety.W002",
         )
-    ]
 
 
 def check_database(databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -131,7 +121,7 @@ def check_database(databases: Any = None, **kwargs: Any) -> list[checks.CheckMes
     if mariadb:
         oldest = _OLDEST_MARIADB
     if oldest is not None and version >= oldest and connection.features.supports_transactions:
-        return _check_isolation(connection)
+        return list(_check_isolation(connection))
     return [
         checks.Error(
             f"The database {alias!r} ({connection.display_name} {'.'.join(map(str, version))}) cannot hold operations.",

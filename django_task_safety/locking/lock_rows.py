@@ -38,11 +38,7 @@ def held_here() -> frozenset[uuid.UUID]:
 
 
 def take(obj: models.Model, name: str, lease: float) -> AbstractOperation:
-    """Write the row, or say who has it.
-
-    Raises:
-        ObjectLocked, ObjectGone, InvalidArguments: As `locks.Lock.acquire` says.
-    """
+    """Write the row, or say who has it; raises as `locks.Lock.acquire` does."""
     asked = _asked(obj, name, lease)
     for asked.waits in _PATIENCE:
         if ledger.enqueue([asked]):

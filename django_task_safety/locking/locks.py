@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
@@ -119,9 +118,7 @@ class Lock:
     def __enter__(self) -> AbstractOperation:
         return self.acquire()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
         try:
             self.release()
         except LockLost as lost:

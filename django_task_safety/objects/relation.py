@@ -107,11 +107,7 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
         return WhereNode(conditions, connector=AND)
 
     def bulk_related_objects(self, objs: Sequence[models.Model], using: str) -> Sequence[models.Model]:
-        """Django's collector asks for what goes with ``objs``: nothing, unless one of them is protected.
-
-        Raises:
-            ObjectLocked: If a pending operation or a held lock protects one of them.
-        """
+        """Django's collector asks for what goes with ``objs``: nothing, or ObjectLocked if one of them is protected."""
         delete_guard.collected(objs, using)
         return ()
 

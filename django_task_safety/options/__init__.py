@@ -4,7 +4,6 @@ from django_task_safety.options.task_options import (
     CANCEL,
     IDEMPOTENT_OPTIONS,
     KEEP,
-    POLICIES,
     PROTECT,
     SAFE_OPTIONS,
     Compensation,
@@ -12,7 +11,6 @@ from django_task_safety.options.task_options import (
     TaskOptions,
     classes,
     is_count,
-    parameter_names,
 )
 from django_task_safety.options.validation import check, refuse_unknown
 
@@ -20,7 +18,6 @@ __all__ = [
     "CANCEL",
     "IDEMPOTENT_OPTIONS",
     "KEEP",
-    "POLICIES",
     "PROTECT",
     "SAFE_OPTIONS",
     "Compensation",
@@ -29,6 +26,5 @@ __all__ = [
     "check",
     "classes",
     "is_count",
-    "parameter_names",
     "refuse_unknown",
 ]

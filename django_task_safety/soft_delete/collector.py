@@ -52,9 +52,7 @@ class SoftRules(Collector):
             objs = [obj for obj in objs if not obj.is_removed]
         super().collect(objs, *args, **kwargs)
 
-    def related_objects(
-        self, related_model: type[models.Model], related_fields: Any, objs: Any
-    ) -> models.QuerySet[Any]:
+    def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> models.QuerySet[Any]:
         found = super().related_objects(related_model, related_fields, objs)
         if is_soft(related_model):
             return found.filter(is_removed=False)
@@ -79,15 +77,7 @@ class SoftCollector(SoftRules):
         self._removed_at: datetime | None = None
 
     def remove(self, objs: Any) -> tuple[int, dict[str, int]]:
-        """Remove live objects of one model, and what goes with them.
-
-        Returns:
-            How many objects were removed, and how many of which model.
-
-        Raises:
-            ObjectLocked: If a pending operation or a held lock protects one of them.
-            ProtectedError: If a foreign key does. Also Django's ``RestrictedError``.
-        """
+        """Remove live objects of one model, and what goes with them; returns and raises as their ``delete()`` does."""
         self._roots = list(objs)
         with transaction.atomic(using=self.using):
             with delete_guard.soft_collecting():

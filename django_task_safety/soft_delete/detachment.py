@@ -88,9 +88,7 @@ def forget(models_there: Iterable[type[models.Model]], using: str) -> None:
     lost.delete()
 
 
-def _noted(
-    removal: uuid.UUID, objs: Sequence[models.Model], using: str
-) -> Iterator[tuple[Any, models.QuerySet[Detachment]]]:
+def _noted(removal: uuid.UUID, objs: Sequence[models.Model], using: str) -> Iterator[tuple[Any, models.QuerySet[Any]]]:
     """Yield each foreign key that the removal has set, and what it has noted of those that pointed to the objects."""
     noted = Detachment.objects.using(using).filter(removal=removal)
     for label, name in list(noted.order_by().values_list("model", "field").distinct()):

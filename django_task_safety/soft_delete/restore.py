@@ -17,15 +17,7 @@ _LIVE: dict[str, Any] = {"is_removed": False, "removed_at": None, "removal": Non
 
 
 def restore(roots: Sequence[models.Model], using: str) -> tuple[int, dict[str, int]]:
-    """Bring back objects of one model, each with what went together with it by a cascade.
-
-    Returns:
-        How many objects came back, and how many of which model.
-
-    Raises:
-        ObjectGone: If the row of one was deleted for good.
-        RestoreConflict: If a live row holds a unique value of one of them. Nothing was restored.
-    """
+    """Bring back objects of one model, each with what went with it by a cascade; as their own ``restore()`` says."""
     counts: Counter[str] = Counter()
     try:
         with transaction.atomic(using=using):

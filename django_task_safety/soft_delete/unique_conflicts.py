@@ -35,11 +35,7 @@ def _everywhere(model: type[models.Model]) -> list[tuple[str, ...]]:
 
 
 def validate(instance: models.Model, exclude: Collection[str]) -> None:
-    """Raise where a removed row holds a unique value of the instance: a form would not find it.
-
-    Raises:
-        ValidationError: At the field, or for several fields together.
-    """
+    """Raise ValidationError where a removed row holds a unique value of the instance: a form would not find it."""
     errors: dict[str, list[ValidationError]] = {}
     for names in _everywhere(type(instance)):
         obj = None if set(names) & set(exclude) else _removed(instance, names, instance._state.db or DEFAULT_DB_ALIAS)

@@ -24,11 +24,7 @@ KeyOption = str | Iterable[str] | Callable[..., Any] | None
 
 
 def bind(signature: inspect.Signature, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments by parameter name, defaults applied.
-
-    Raises:
-        TypeError: If they do not fit.
-    """
+    """Return the arguments by parameter name, defaults applied; raise TypeError if they do not fit."""
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return dict(bound.arguments)

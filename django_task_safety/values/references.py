@@ -36,11 +36,7 @@ class Reference:
 
     @classmethod
     def to(cls, instance: models.Model) -> Reference:
-        """Return the reference to a saved instance.
-
-        Raises:
-            InvalidArguments: As `Identity.of` says.
-        """
+        """Return the reference to a saved instance; raises as `Identity.of` does."""
         identity = Identity.of(instance)
         return cls(instance._meta.label_lower, identity.pk, identity.database)
 
