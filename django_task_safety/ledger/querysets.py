@@ -69,10 +69,7 @@ class AllRowsManager(_OperationManager[Any]):
         return found if self._db else found.using(conf().DATABASE)
 
 
-_WithVerbs = AllRowsManager.from_queryset(OperationQuerySet)
-
-
-class OperationManager(_WithVerbs):
+class OperationManager(AllRowsManager):
     """The operations, without the duplicates' rows, which only follow another one.
 
     One that was replaced by another operation follows that too, but it is what its caller asked for.
