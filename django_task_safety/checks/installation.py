@@ -17,8 +17,7 @@ from django_task_safety.registry import import_tasks
 #: Seconds for which a transport leaves an unacknowledged message alone before it delivers it again.
 VISIBILITY_TIMEOUTS = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800, "gcpubsub": 240}
 #: The oldest versions that have what the protocol needs.
-_OLDEST = {"postgresql": (13,), "mysql": (8, 0, 1), "sqlite": (3, 24)}
-_OLDEST_MARIADB = (10, 5)
+_OLDEST = {"postgresql": (13,), "mariadb": (10, 5), "mysql": (8, 0, 1), "sqlite": (3, 24)}
 
 
 def register() -> None:
@@ -36,13 +35,9 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
     except InvalidSetting as exc:
         problems.append(checks.Error(str(exc), id="task_safety.E001"))
     if not apps.is_installed("django_task_safety"):
-        problems.append(
-            checks.Error(
-                "'django_task_safety' is not in INSTALLED_APPS.",
-                hint="Add it and run migrate; safe tasks keep their operations in its table.",
-                id="task_safety.E002",
-            )
-        )
+        text = "'django_task_safety' is not in INSTALLED_APPS."
+        hint = "Add it and run migrate; safe tasks keep their operations in its table."
+        problems.append(checks.Error(text, hint=hint, id="task_safety.E002"))
     return problems
 
 
@@ -112,14 +107,11 @@ def check_database(databases: Any = None, **kwargs: Any) -> list[checks.CheckMes
     if not databases or alias not in databases:
         return []
     connection = connections[alias]
-    oldest = _OLDEST.get(connection.vendor)
     try:
-        mariadb = getattr(connection, "mysql_is_mariadb", False)
+        oldest = _OLDEST.get("mariadb" if getattr(connection, "mysql_is_mariadb", False) else connection.vendor)
         version = connection.get_database_version()
     except DatabaseError:
         return []
-    if mariadb:
-        oldest = _OLDEST_MARIADB
     if oldest is not None and version >= oldest and connection.features.supports_transactions:
         return list(_check_isolation(connection))
     return [

@@ -20,37 +20,34 @@ def check_policies(**kwargs: Any) -> list[checks.CheckMessage]:
 
     Looks at the annotation of the parameter that is the object, where there is one.
     """
+    problems: list[checks.CheckMessage] = []
+    for task in _safe_tasks():
+        if (model := _model_of(task)) is not None:
+            problems += _check_policy(task, model)
+    return problems
+
+
+def _check_policy(task: Any, model: type[models.Model]) -> Iterator[checks.CheckMessage]:
     from model_utils.models import SoftDeletableModel  # it has models, which need the apps
 
-    with contextlib.suppress(Exception):  # W003 says so, where it matters more
-        import_tasks()
-    problems: list[checks.CheckMessage] = []
-    for task, model in _tasks():
-        if task.on_delete == KEEP and not issubclass(model, SoftDeletableModel):
-            problems.append(
-                checks.Warning(
-                    f"Task {task.name} has on_delete=KEEP, but a {model._meta.label} that is deleted is gone: the "
-                    "task is cancelled all the same.",
-                    hint=f"Derive {model.__name__} from SoftDeleteModel, or use another on_delete.",
-                    id="task_safety.W005",
-                )
-            )
-        if task.on_delete == PROTECT and not is_watched(model):
-            problems.append(
-                checks.Warning(
-                    f"Task {task.name} has on_delete=PROTECT, but deleting a {model._meta.label} looks at no "
-                    "operations, so its calls are refused.",
-                    hint=f"Derive {model.__name__} from PendingOperationsModel, or call watch({model.__name__}).",
-                    id="task_safety.W006",
-                )
-            )
-    return problems
+    if task.on_delete == KEEP and not issubclass(model, SoftDeletableModel):
+        yield checks.Warning(
+            f"Task {task.name} has on_delete=KEEP, but a {model._meta.label} that is deleted is gone: the "
+            "task is cancelled all the same.",
+            hint=f"Derive {model.__name__} from SoftDeleteModel, or use another on_delete.",
+            id="task_safety.W005",
+        )
+    if task.on_delete == PROTECT and not is_watched(model):
+        yield checks.Warning(
+            f"Task {task.name} has on_delete=PROTECT, but deleting a {model._meta.label} looks at no "
+            "operations, so its calls are refused.",
+            hint=f"Derive {model.__name__} from PendingOperationsModel, or call watch({model.__name__}).",
+            id="task_safety.W006",
+        )
 
 
 def check_keys(**kwargs: Any) -> list[checks.CheckMessage]:
     """Tasks with ``match`` or ``version`` say what their key is (W009)."""
-    with contextlib.suppress(Exception):
-        import_tasks()
     return [
         checks.Warning(
             f"Task {task.name} has {option}={getattr(task, option)!r}, but all its arguments are the key, so that it "
@@ -64,20 +61,16 @@ def check_keys(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
-def _tasks() -> Iterator[tuple[Any, type[models.Model]]]:
-    """Yield the safe tasks that say of which model their object is."""
-    for task in _safe_tasks():
-        if (model := _model_of(task)) is not None:
-            yield task, model
-
-
 def _safe_tasks() -> Iterator[Any]:
+    with contextlib.suppress(Exception):  # W003 says so, where it matters more
+        import_tasks()
     for _, task in sorted(current_app.tasks.items()):
         if isinstance(task, TaskOptions):
             yield task
 
 
 def _model_of(task: Any) -> type[models.Model] | None:
+    """Return the model of the task's object, where an annotation says so."""
     try:
         hints = typing.get_type_hints(task.run)
     except Exception:  # an annotation that only a type checker can resolve

@@ -29,12 +29,8 @@ LONGEST_TRANSACTION = 3600.0
 #: second is for a lock that was freed meanwhile, and, on MariaDB, for an object's row that is just being written.
 _PATIENCE = (0, 1)
 
+#: The ids of the operations that hold locks for the code that runs here.
 HELD: ContextVar[frozenset[uuid.UUID]] = ContextVar("django_task_safety_locks", default=frozenset())
-
-
-def held_here() -> frozenset[uuid.UUID]:
-    """Return the ids of the operations that hold locks for the code that runs here."""
-    return HELD.get()
 
 
 def take(obj: models.Model, name: str, lease: float) -> AbstractOperation:
@@ -98,8 +94,8 @@ def locks_on(model: type[models.Model], pks: Sequence[Any], database: str, name:
     """Return the pending operations that hold a lock on one of the rows of a model, by code or by tasks."""
     root = root_model(model)
     texts = [pk_text(root, pk) for pk in pks]
-    found = table.about(root._meta.label_lower, texts, database)
-    found = found.filter(lock_slot__isnull=False).pending().exclude(conflicts.LAPSED)
+    found = table.about(root._meta.label_lower, texts, database).pending().exclude(conflicts.LAPSED)
+    found = found.filter(lock_slot__isnull=False)
     return found if name is None else found.filter(lock=name)
 
 
@@ -119,7 +115,7 @@ def unlocked(model: type[models.Model], pks: Sequence[Any], using: str) -> Itera
 
 
 def _refuse(model: type[models.Model], pks: Sequence[Any], using: str) -> None:
-    mine = set(held_here())
+    mine = set(HELD.get())
     if running := current_operation():
         mine.add(running.pk)
     if others := list(locks_on(model, pks, using).exclude(pk__in=mine)[: conflicts.LISTED]):

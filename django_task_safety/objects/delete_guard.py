@@ -16,6 +16,7 @@ Whoever enqueues holds the object's row meanwhile (`subject_lock`), so that one 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from django.db import connections, models
 
@@ -45,7 +46,7 @@ def collected(objs: Sequence[models.Model], using: str) -> None:
         obj.__dict__[_DELETION] = deletion
 
 
-def before_delete(instance: models.Model) -> None:
+def before_delete(instance: models.Model, **kwargs: Any) -> None:
     """Receiver of ``pre_delete``: once for all that are deleted together, cancel under the rows' locks."""
     deletion: Deletion | None = instance.__dict__.get(_DELETION)
     if deletion is None or deletion.begun:
@@ -57,7 +58,7 @@ def before_delete(instance: models.Model) -> None:
     deletion.cancel()
 
 
-def after_delete(instance: models.Model) -> None:
+def after_delete(instance: models.Model, **kwargs: Any) -> None:
     """Receiver of ``post_delete``: the rows are locked now, so look again.
 
     Raises:
@@ -100,11 +101,7 @@ def lock(objs: Sequence[models.Model], using: str, before_waiting: Callable[[], 
 
 
 def cancel(objs: Sequence[models.Model], using: str, *, removed: bool) -> None:
-    """Cancel the pending operations that end with the objects, which are of one model.
-
-    Args:
-        removed: Whether the objects are only soft-deleted, so that those with KEEP go on.
-    """
+    """Cancel the pending operations that end with objects of one model; those with KEEP go on if it is ``removed``."""
     deletion = Deletion.of(objs, using, removed=removed)
     deletion.policies = {CANCEL, KEEP}
     deletion.cancel()

@@ -73,11 +73,8 @@ class Deletion:
     def lock(self, before_waiting: Callable[[], object] = lambda: None) -> None:
         """Lock the objects' rows and look; where something protects them, without waiting for whoever has a row.
 
-        Args:
-            before_waiting: What else may refuse.
-
         Raises:
-            ObjectLocked: Likewise.
+            ObjectLocked: If a pending operation protects them, or ``before_waiting`` refuses.
         """
         features = connections[self.using].features
         if not self.here or not features.has_select_for_update:
@@ -136,8 +133,7 @@ class Deletion:
         running = current_operation()
         for root, pks in self._rows():
             texts = [pk_text(root, pk) for pk in pks]
-            found = table.about(root._meta.label_lower, texts, self.database)
-            found = found.pending().exclude(conflicts.LAPSED)
+            found = table.about(root._meta.label_lower, texts, self.database).pending().exclude(conflicts.LAPSED)
             yield found if running is None else found.exclude(pk=running.pk)
 
     def _rows(self) -> Iterator[tuple[type[models.Model], list[Any]]]:

@@ -1,18 +1,13 @@
 """The mixin that makes an object know its operations."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core import checks
 
 from django_task_safety.errors import InvalidArguments
-from django_task_safety.objects.relation import NAME, OperationsRelation, is_watched
+from django_task_safety.objects.relation import NAME, OperationsRelation, SubjectManager, is_watched
 from django_task_safety.objects.saving import SavedModel
 from django_task_safety.values.identity import check_identity
-
-if TYPE_CHECKING:
-    from django_task_safety.objects.relation import SubjectManager
 
 
 class PendingOperationsModel(SavedModel):
@@ -36,13 +31,7 @@ class PendingOperationsModel(SavedModel):
         except InvalidArguments as exc:
             problems.append(checks.Error(str(exc), obj=cls, id="task_safety.E004"))
         if not is_watched(cls):
-            problems.append(
-                checks.Error(
-                    f"{cls._meta.label} has something else by the name {NAME!r}, so that deleting one looks at no "
-                    "operations.",
-                    hint="Rename it.",
-                    obj=cls,
-                    id="task_safety.E005",
-                )
-            )
+            there = f"{cls._meta.label} has something else by the name {NAME!r}"
+            text = f"{there}, so that deleting one looks at no operations."
+            problems.append(checks.Error(text, hint="Rename it.", obj=cls, id="task_safety.E005"))
         return problems

@@ -18,7 +18,7 @@ from django_task_safety.errors import InvalidArguments
 from django_task_safety.ledger.querysets import OperationManager, OperationQuerySet
 from django_task_safety.objects import delete_guard
 from django_task_safety.record import operation_model
-from django_task_safety.values.identity import Identity, pk_field, root_model
+from django_task_safety.values.identity import Identity, pk_field, pk_of, root_model
 
 NAME = "operations"
 
@@ -38,15 +38,7 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
         to: Any = "django_task_safety.Operation"
         rel = _Operations(self, to, related_name="+", on_delete=models.DO_NOTHING)
         super().__init__(
-            to,
-            models.CASCADE,
-            from_fields=["subject_id"],
-            to_fields=[],
-            rel=rel,
-            null=True,
-            blank=True,
-            editable=False,
-            serialize=False,
+            to, models.CASCADE, ["subject_id"], [], rel, null=True, blank=True, editable=False, serialize=False
         )
 
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = True, **kwargs: Any) -> None:
@@ -58,8 +50,8 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
             assert cls._meta.concrete_model is not None
             attach_relation(cls._meta.concrete_model)
         if not cls._meta.abstract:
-            models.signals.pre_delete.connect(_before_delete, sender=cls, dispatch_uid=NAME)
-            models.signals.post_delete.connect(_after_delete, sender=cls, dispatch_uid=NAME)
+            models.signals.pre_delete.connect(delete_guard.before_delete, sender=cls, dispatch_uid=NAME)
+            models.signals.post_delete.connect(delete_guard.after_delete, sender=cls, dispatch_uid=NAME)
 
     def set_attributes_from_rel(self) -> None:
         """Keep this side's own name and label."""
@@ -102,8 +94,7 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
             WhereNode(work, connector=OR),
         ]
         if alias is not None:
-            assert self.model._meta.pk is not None
-            conditions.append(Exact(pk, _as_text(self.model._meta.pk.get_col(alias))))
+            conditions.append(Exact(pk, _as_text(pk_of(self.model).get_col(alias))))
         return WhereNode(conditions, connector=AND)
 
     def bulk_related_objects(self, objs: Sequence[models.Model], using: str) -> Sequence[models.Model]:
@@ -120,16 +111,8 @@ class _Operations(ForeignObjectRel):
         return cast(list[PathInfo], field.get_path_info(filtered_relation))
 
 
-def _before_delete(instance: models.Model, **kwargs: Any) -> None:
-    delete_guard.before_delete(instance)
-
-
-def _after_delete(instance: models.Model, **kwargs: Any) -> None:
-    delete_guard.after_delete(instance)
-
-
 def _as_text(column: Col) -> Any:
-    """Return the SQL for a primary key as `subjects.pk_text` writes it."""
+    """Return the SQL for a primary key as `identity.pk_text` writes it."""
     field = pk_field(column.target.model)
     if isinstance(field, models.CharField):
         return column

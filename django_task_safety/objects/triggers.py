@@ -1,10 +1,10 @@
 """The triggers that look at an object's operations when its row is deleted, whoever deletes it: the same rules as
 `django_task_safety.objects.delete_guard`, in SQL.
 
-When a trigger runs, the delete has locked the row, for which an enqueue holds a lock of its own (`anchors`): so whoever
-enqueued before has committed, and whoever comes later finds no object. What remains is to read what is committed now,
-not what was when the statement or the transaction began: a query in a PostgreSQL function does that at READ COMMITTED,
-a locking read of InnoDB always, and SQLite has one writer.
+When a trigger runs, the delete has locked the row, for which an enqueue holds a lock of its own (`subject_lock`): so
+whoever enqueued before has committed, and whoever comes later finds no object. What remains is to read what is
+committed now, not what was when the statement or the transaction began: a query in a PostgreSQL function does that at
+READ COMMITTED, a locking read of InnoDB always, and SQLite has one writer.
 
 For a multi-table child, an enqueue holds the row of the root model. There the function locks that row first, and the
 locking read, which waits for an operation that is not committed yet, needs nothing.
@@ -50,28 +50,21 @@ _MINE = {"postgresql": "task_safety.token", "mysql": "@task_safety_token"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trigger:
-    """What a row's going means for the operations of one model.
-
-    Attributes:
-        name: Of the trigger.
-        table: Whose rows are deleted.
-        label: The subject's, that is the root model's.
-        pk: What the subject's primary key is made of.
-        column: Where it stands in the guarded table.
-        root: The table and column where it stands in the root model's table, if that is another one: whoever enqueues
-            holds the row there.
-        guarded: The guarded table, where it is another one whose rows go with the deleted row, but fire no trigger.
-        path: From the guarded table up to the deleted row: pairs of a referring column and the table and column it
-            refers to.
-    """
+    """What a row's going means for the operations of one model."""
 
     name: str
+    #: Whose rows are deleted.
     table: str
+    #: The root model's.
     label: str
+    #: What the subject's primary key is made of, and where it stands in the guarded table.
     pk: models.Field[Any, Any]
     column: str
+    #: The root model's table and column, if that is another one: whoever enqueues holds the row there.
     root: tuple[str, str] | None = None
+    #: The guarded table, where it is another one whose rows go with the deleted row, but fire no trigger.
     guarded: str = ""
+    #: From the guarded table up to the deleted row: a referring column, and the table and column it refers to.
     path: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -209,7 +202,7 @@ def _mysql_going(connection: BaseDatabaseWrapper, trigger: Trigger) -> tuple[str
 
 
 def _without_dashes(pk: models.Field[Any, Any], text: str) -> str:
-    """Return the SQL for a primary key as `subjects.pk_text` writes it."""
+    """Return the SQL for a primary key as `identity.pk_text` writes it."""
     return f"REPLACE({text}, '-', '')" if isinstance(pk, models.UUIDField) else text
 
 

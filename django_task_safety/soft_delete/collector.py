@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import datetime
 from operator import attrgetter
@@ -101,23 +101,22 @@ class SoftCollector(SoftRules):
             Collector.collect(self, self._lock(list(objs)), *args, **kwargs)
 
     def _remove(self, removal: uuid.UUID) -> tuple[int, dict[str, int]]:
-        self._send(signals.pre_delete, self._objects())
+        objs = [obj for found in self.data.values() for obj in found]
+        self._send(signals.pre_delete, objs)
         for (field, value), groups in self.field_updates.items():
             detachment.detach(removal, field, value, groups, self.using)
         values = {"is_removed": True, "removed_at": self._removed_at, "removal": removal}
-        for model, keys in by_holder(self._objects()).items():
+        for model, keys in by_holder(objs).items():
             for chunk in chunks(keys):
                 rows(model, self.using).filter(pk__in=chunk, is_removed=False).update(**values)
-        for obj in self._objects():
+        for obj in objs:
             vars(obj).update(values)
             Snapshot.update(obj, values)
-        for objs in self.data.values():
-            if objs:
-                delete_guard.cancel(list(objs), self.using, removed=True)
-        self._send(signals.post_delete, reversed(list(self._objects())))
+        for found in filter(None, self.data.values()):
+            delete_guard.cancel(list(found), self.using, removed=True)
+        self._send(signals.post_delete, reversed(objs))
         # A proxy's row is counted once, under the name by which it was found first.
-        labels = {(obj._meta.concrete_model, obj.pk): type(obj)._meta.label for obj in reversed(list(self._objects()))}
-        counts = Counter(labels.values())
+        counts = Counter({obj: type(obj)._meta.label for obj in reversed(objs)}.values())
         return sum(counts.values()), dict(counts)
 
     def _lock(self, objs: list[models.Model]) -> list[models.Model]:
@@ -139,10 +138,6 @@ class SoftCollector(SoftRules):
     def _look(self) -> None:
         """Be refused before waiting for whoever writes one of the rows."""
         Collector.collect(SoftRules(self.using, self.origin), self._roots)
-
-    def _objects(self) -> Iterator[models.Model]:
-        for objs in self.data.values():
-            yield from objs
 
     def _send(self, signal: Any, objs: Iterable[models.Model]) -> None:
         for obj in objs:

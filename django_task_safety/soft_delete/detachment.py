@@ -33,26 +33,15 @@ class Detachment(models.Model):
 
 
 def detach(removal: uuid.UUID, field: Any, value: Any, groups: Iterable[Any], using: str) -> None:
-    """Set the foreign key of the children to ``value``, and note what it was.
+    """Set the foreign key of the children, which are querysets or lists, and note what it was.
 
-    Args:
-        removal: The removal that does it.
-        field: The foreign key.
-        value: As Django's on_delete rules give it: a key, an object or None.
-        groups: The children: querysets or lists.
-        using: The database alias.
+    The value is as Django's on_delete rules give it: a key, an object or None.
     """
     new = getattr(value, field.target_field.attname) if isinstance(value, models.Model) else value
     children = {pk: old for group in groups for pk, old in _keys(field, group)}
+    label, text = field.model._meta.label_lower, None if new is None else str(new)
     noted = [
-        Detachment(
-            removal=removal,
-            model=field.model._meta.label_lower,
-            field=field.name,
-            child=str(pk),
-            old=str(old),
-            new=None if new is None else str(new),
-        )
+        Detachment(removal=removal, model=label, field=field.name, child=str(pk), old=str(old), new=text)
         for pk, old in children.items()
     ]
     for chunk in chunks(noted):
@@ -76,12 +65,7 @@ def reconnect(removal: uuid.UUID, restored: Sequence[models.Model], using: str) 
 
 
 def forget(models_there: Iterable[type[models.Model]], using: str) -> None:
-    """Forget what was detached from objects that have been deleted for good since.
-
-    Args:
-        models_there: All soft-deletable models that may have rows there.
-        using: The database alias.
-    """
+    """Forget what was detached from objects that have been deleted for good since; of all models with rows there."""
     lost = Detachment.objects.using(using)
     for model in {holder(model) for model in models_there}:
         lost = lost.exclude(removal__in=rows(model, using).filter(removal__isnull=False).values("removal"))
@@ -96,14 +80,10 @@ def _noted(removal: uuid.UUID, objs: Sequence[models.Model], using: str) -> Iter
             field: Any = apps.get_model(label)._meta.get_field(name)
         except (LookupError, FieldDoesNotExist):
             continue
-        for chunk in chunks(_pointed_to(field, objs)):
+        target = field.remote_field.model._meta.concrete_model
+        values = {str(getattr(obj, field.target_field.attname)) for obj in objs if isinstance(obj, target)}
+        for chunk in chunks(sorted(values)):
             yield field, noted.filter(model=label, field=name, old__in=chunk)
-
-
-def _pointed_to(field: Any, objs: Iterable[models.Model]) -> list[str]:
-    """Return the values by which the foreign key points to these objects."""
-    target = field.remote_field.model._meta.concrete_model
-    return sorted({str(getattr(obj, field.target_field.attname)) for obj in objs if isinstance(obj, target)})
 
 
 def _reconnect(field: Any, noted: Iterable[tuple[str, str, str | None]], using: str) -> None:

@@ -14,18 +14,12 @@ from django_task_safety.soft_delete import restore as restoring
 from django_task_safety.soft_delete import unique_conflicts
 from django_task_safety.soft_delete.collector import SoftCollector
 from django_task_safety.soft_delete.managers import AllManager, RemovedManager, SoftDeleteManager
-
-#: The columns that say that, when and with what a row was removed, as they are in a live one.
-LIVE: dict[str, Any] = {"is_removed": False, "removed_at": None, "removal": None}
-
-
-def _has_the_other_mixins_manager(model: type[models.Model]) -> bool:
-    return issubclass(model, SoftDeleteModel) and type(model._meta.managers_map.get("objects")) is LockableManager
+from django_task_safety.soft_delete.rows import LIVE
 
 
 def _prefer_soft_managers(sender: type[models.Model], **kwargs: Any) -> None:
     """With `LockableModel` before this mixin in the bases, ``objects`` would not know of removed rows."""
-    if _has_the_other_mixins_manager(sender):
+    if issubclass(sender, SoftDeleteModel) and type(sender._meta.managers_map.get("objects")) is LockableManager:
         sender.add_to_class("objects", SoftDeleteManager())
 
 

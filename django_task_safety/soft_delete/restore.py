@@ -11,9 +11,10 @@ from django.db.models.deletion import DO_NOTHING, PROTECT, RESTRICT, get_candida
 from django_task_safety.errors import ObjectGone, RestoreConflict
 from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import detachment
-from django_task_safety.soft_delete.rows import by_holder, cascades, chunks, is_soft, key_in, rows
+from django_task_safety.soft_delete.rows import LIVE, by_holder, cascades, chunks, is_soft, key_in, rows
 
-_LIVE: dict[str, Any] = {"is_removed": False, "removed_at": None, "removal": None}
+#: Django's rules by which nothing goes along, apart from SET() and those of the database.
+_STAY = {models.SET_DEFAULT, PROTECT, RESTRICT, DO_NOTHING}
 
 
 def restore(roots: Sequence[models.Model], using: str) -> tuple[int, dict[str, int]]:
@@ -53,32 +54,28 @@ def _restore(removal: uuid.UUID | None, roots: list[models.Model], using: str) -
     objs = list(_with_parents([*roots, *_went_along(removal, roots, using)]))
     for model, keys in by_holder(objs).items():
         for chunk in chunks(keys):
-            rows(model, using).filter(pk__in=chunk, is_removed=True).update(**_LIVE)
+            rows(model, using).filter(pk__in=chunk, is_removed=True).update(**LIVE)
     if removal is not None:
         detachment.reconnect(removal, objs, using)
     for obj in objs:
-        vars(obj).update(_LIVE)
-        Snapshot.update(obj, _LIVE)
+        vars(obj).update(LIVE)
+        Snapshot.update(obj, LIVE)
     return Counter(type(obj)._meta.label for obj in objs)
 
 
 def _went_along(removal: uuid.UUID | None, roots: list[models.Model], using: str) -> Iterator[models.Model]:
     """Yield what the same removal took along from below the roots, level by level."""
-    seen = {_identity(root) for root in roots}
+    seen = set(roots)
     levels = [roots] if removal else []
     while levels:
         for children in _children(levels.pop(), using):
             # Locked, so that nobody restores and removes them again before this is done.
             found = children.filter(is_removed=True, removal=removal).order_by("pk").select_for_update()
-            new = [obj for obj in found if _identity(obj) not in seen]
-            seen.update(map(_identity, new))
+            new = [obj for obj in found if obj not in seen]
+            seen.update(new)
             yield from new
             if new:
                 levels.append(new)
-
-
-def _identity(obj: models.Model) -> tuple[Any, Any]:
-    return obj._meta.concrete_model, obj.pk
 
 
 def _children(objs: Sequence[models.Model], using: str) -> Iterator[models.QuerySet[Any]]:
@@ -100,23 +97,13 @@ def _may_cascade(on_delete: Any) -> bool:
     """A project's own rule may have cascaded; Django's others have not."""
     if cascades(on_delete):
         return True
-    sets = getattr(on_delete, "lazy_sub_objs", False) or on_delete in {
-        models.SET_DEFAULT,
-        PROTECT,
-        RESTRICT,
-        DO_NOTHING,
-    }
-    return not sets and not hasattr(on_delete, "forced_collector") and not hasattr(on_delete, "deconstruct")
+    stays = getattr(on_delete, "lazy_sub_objs", False) or on_delete in _STAY
+    return not stays and not hasattr(on_delete, "forced_collector") and not hasattr(on_delete, "deconstruct")
 
 
-def _with_parents(objs: Iterable[models.Model]) -> Iterator[models.Model]:
-    """Yield the objects, and their rows in the tables of soft-deletable parents, which Django counts as well."""
-    seen = set()
-    for obj in objs:
-        for one in (obj, *_parents(obj)):
-            if _identity(one) not in seen:
-                seen.add(_identity(one))
-                yield one
+def _with_parents(objs: Iterable[models.Model]) -> Iterable[models.Model]:
+    """Return the objects, and their rows in the tables of soft-deletable parents, which Django counts as well."""
+    return dict.fromkeys(one for obj in objs for one in (obj, *_parents(obj)))
 
 
 def _parents(obj: models.Model) -> Iterator[models.Model]:

@@ -7,8 +7,12 @@ from django.db import models
 from django.db.models.deletion import CASCADE
 from model_utils.models import SoftDeletableModel
 
+from django_task_safety.values.identity import pk_of
+
 T = TypeVar("T")
 
+#: The columns that say that, when and with what a row was removed, as they are in a live one.
+LIVE: dict[str, Any] = {"is_removed": False, "removed_at": None, "removal": None}
 #: How many rows one statement is about: below the 999 parameters of older SQLites.
 CHUNK = 900
 
@@ -46,8 +50,7 @@ def by_holder(objs: Iterable[models.Model]) -> dict[type[models.Model], list[Any
 
 def key_in(model: type[models.Model], obj: models.Model) -> Any:
     """Return the primary key of the object in the table of ``model``, one of its parents or its own."""
-    assert model._meta.pk is not None
-    return getattr(obj, model._meta.pk.attname)
+    return getattr(obj, pk_of(model).attname)
 
 
 def rows(model: type[models.Model], using: str) -> models.QuerySet[Any]:

@@ -26,13 +26,6 @@ def exponential(
     The delay is ``min(maximum, base * 2**retries)``. With jitter it is drawn from its upper half
     ("equal jitter", M. Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog, 2015),
     so that it spreads callers and yet never is zero.
-
-    Args:
-        retries: How many retries came before this one, from 0.
-        base: Seconds before the first retry; fractions count.
-        maximum: The cap, in seconds.
-        jitter: Whether to draw the delay at random.
-        uniform: The source of randomness.
     """
     # Invariant: retries are spread and capped.
     # The exponent is bounded because 2.0**1024 overflows a float.
@@ -73,7 +66,7 @@ def _asked(exc: BaseException, now: datetime | None) -> float | None:
 
 
 def _header(headers: Any) -> str | None:
-    if not isinstance(headers, Mapping) and not hasattr(headers, "get"):
+    if not hasattr(headers, "get"):
         return None
     value = headers.get("Retry-After") or headers.get("retry-after")
     return str(value).strip() if value is not None else None

@@ -40,7 +40,6 @@ def loads(text: str, app: Celery | None = None, *, results: bool = False) -> Any
     """Return the value that `dumps` turned into ``text``.
 
     Args:
-        text: What `dumps` returned.
         app: Whose settings say which serialisers to trust besides JSON.
         results: Whether it is a result, for which another setting may hold.
 

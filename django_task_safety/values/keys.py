@@ -114,11 +114,8 @@ def readable(value: Any) -> str:
         return f"{value.label}:{value.pk}"
     if isinstance(value, str):
         return value
-    return json.dumps(value, default=_readable_default, sort_keys=isinstance(value, dict) and _sortable(value))
-
-
-def _sortable(value: dict[Any, Any]) -> bool:
-    return all(isinstance(key, str) for key in value)
+    sortable = isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    return json.dumps(value, default=_readable_default, sort_keys=sortable)
 
 
 def _readable_default(value: Any) -> str:

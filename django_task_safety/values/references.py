@@ -48,16 +48,14 @@ class Reference:
 
     def dump(self) -> dict[str, Any]:
         """Return the reference as a JSON-able, signed dict."""
-        return {MARK: [self.label, self.pk, self.using, _signature(self)]}
+        parts = [self.label, self.pk, self.using]
+        return {MARK: [*parts, Signer(salt=_SALT).signature(":".join(parts))]}
 
     def load(self, *, removed: bool = True) -> models.Model:
         """Return the object, freshly loaded from where it is written to, as the class that was passed.
 
-        Args:
-            removed: Whether a soft-deleted one will do.
-
         Raises:
-            ObjectGone: If it is not there any more.
+            ObjectGone: If it is not there any more, or is soft-deleted and ``removed`` is False.
         """
         try:
             model = apps.get_model(self.label)
@@ -75,36 +73,28 @@ class Reference:
         return loaded
 
 
-def _signature(reference: Reference) -> str:
-    return Signer(salt=_SALT).signature(f"{reference.label}:{reference.pk}:{reference.using}")
-
-
 def _read(value: dict[Any, Any]) -> Reference | None:
     parts = value.get(MARK)
     if len(value) != 1 or not isinstance(parts, list | tuple) or len(parts) != 4:
         return None
     if not all(isinstance(part, str) for part in parts):
         return None
-    reference = Reference(*parts[:3])
-    signed = f"{reference.label}:{reference.pk}:{reference.using}"
     try:
-        Signer(salt=_SALT).unsign(f"{signed}:{parts[3]}")
+        Signer(salt=_SALT).unsign(":".join(parts))
     except Exception:
         logger.warning(
             "a dict that looks like a reference to %r is not signed with SECRET_KEY or one of SECRET_KEY_FALLBACKS; "
             "it is passed on as it is",
-            reference.label,
+            parts[0],
         )
         return None
-    return reference
+    return Reference(*parts[:3])
 
 
 def dump(value: Any, known: dict[Reference, models.Model] | None = None) -> Any:
     """Return ``value`` with every model instance in it, at any depth of lists, tuples and dicts, made a reference.
 
-    Args:
-        value: Any argument.
-        known: Takes the instances that were met, by reference.
+    ``known`` takes the instances that were met.
     """
 
     def leaf(found: Any) -> Any:
@@ -124,15 +114,12 @@ def parse(value: Any) -> Any:
 
 
 def load(value: Any, known: Mapping[Reference, models.Model] | None = None, *, removed: bool = True) -> Any:
-    """Return ``value``, which came from a message, with every reference in it replaced by the loaded object.
+    """Return ``value``, which came from a message, with every reference in it replaced by the object.
 
-    Args:
-        value: What was parsed from a message, or is to be.
-        known: Objects that need not be loaded.
-        removed: Whether soft-deleted ones will do.
+    Those that are ``known`` are not loaded.
 
     Raises:
-        ObjectGone: If one of them is not there any more.
+        ObjectGone: If one that is loaded is not there any more, or is soft-deleted and ``removed`` is False.
     """
 
     def leaf(found: Any) -> Any:
@@ -181,18 +168,12 @@ def _walk(value: Any, leaf: Callable[[Any], Any], mapping: Callable[[dict[Any, A
         # Only a dict in which something changed is rebuilt: subclasses (signatures) keep their type.
         if all(items[key] is item for key, item in value.items()):
             return value
-        return _rebuilt(value, items)
+        copy = value.copy()
+        copy.update(items)
+        return copy
     if isinstance(value, list | tuple):
         walked = [_walk(item, leaf, mapping) for item in value]
         if all(new is old for new, old in zip(walked, value, strict=True)):
             return value
         return type(value)(*walked) if hasattr(value, "_fields") else type(value)(walked)
     return leaf(value)
-
-
-def _rebuilt(original: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
-    if type(original) is dict:
-        return items
-    copy = original.copy()
-    copy.update(items)
-    return copy
