@@ -17,12 +17,6 @@ def safe_task_names() -> list[str]:
     return [name for name, task in current_app.tasks.items() if isinstance(task, TaskOptions)]
 
 
-def has_compensations(name: str) -> bool:
-    """Return whether compensations are known here for the task of this name."""
-    task = safe_task_named(name)
-    return task is not None and bool(task.compensations)
-
-
 def import_tasks() -> None:
     """Import the project's tasks as a worker does.
 

@@ -114,8 +114,7 @@ def claimable(seen: Seen) -> bool:
     if operation.available_at > now:
         return False
     if operation.state == State.QUEUED:
-        expired = operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= now
-        return not expired
+        return operation.attempt > 0 or operation.expires_at is None or operation.expires_at > now
     due = operation.due_at
     overrun = due is not None and operation.deadline_at is not None and due >= operation.deadline_at
     return operation.state == State.RUNNING and due is not None and due <= now and not overrun

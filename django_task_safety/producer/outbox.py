@@ -30,16 +30,11 @@ from django_task_safety.values.clock import Now
 
 logger = logging.getLogger("django_task_safety")
 
-#: What a message that cannot be made raises; a broker raises none of these.
+#: What a message that cannot be made raises; a broker raises none of these. AMQP raises struct.error for a number that
+#: does not fit into its bytes.
 _BROKEN = (
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    struct.error,  # AMQP's, of a number that does not fit into its bytes
-    SerializationError,
-    SerializerNotInstalled,
-    InvalidPayload,
+    *(LookupError, TypeError, ValueError, AttributeError, struct.error),
+    *(SerializationError, SerializerNotInstalled, InvalidPayload),
 )
 #: The message header that names the row.
 HEADER = "task_safety"

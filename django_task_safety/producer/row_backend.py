@@ -54,9 +54,7 @@ class RowBackend(BaseBackend):
             return dict(real.get_task_meta(task_id))
         return {"status": status, "result": result, "traceback": operation.traceback or None, "task_id": task_id}
 
-    def wait_for_pending(  # type: ignore[override]
-        self, result: Any, on_message: Any = None, **options: Any
-    ) -> Any:
+    def wait_for_pending(self, result: Any, on_message: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """Wait by asking again and again; of messages from the real backend there are none to tell."""
         return super().wait_for_pending(result, **options)
 

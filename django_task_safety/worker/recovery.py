@@ -81,7 +81,7 @@ def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
 
 
 def discard_exhausted(lost: Sequence[AbstractOperation], error: type[OperationError], reason: str) -> int:
-    """Fail operations that cannot be attempted any more, in one transaction; without compensations.
+    """Fail operations that cannot be attempted any more, and that a sweep holds; without compensations.
 
     Where somebody asked for newer work meanwhile, that is queued instead.
 

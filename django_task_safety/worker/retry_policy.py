@@ -62,14 +62,14 @@ def delay_after(task: TaskOptions, operation: AbstractOperation, exc: BaseExcept
     except Exception:
         logger.exception("operation %s: retry_on of %s failed; it is not retried", operation.pk, task.name)
         return None
-    if decision is None or decision is False:
+    if decision is False:
         return None
     if decision is True:
         return delay_with_retry_after(task, operation, exc)
     return decision
 
 
-def _decide(task: TaskOptions, exc: BaseException) -> bool | float | None:
+def _decide(task: TaskOptions, exc: BaseException) -> bool | float:
     """True: retry with the usual backoff; a number: after as many seconds; False: do not."""
     if task.autoretry_for and isinstance(exc, task_options.classes(task.autoretry_for)):
         return True

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import uuid
 from collections.abc import Sequence
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -16,7 +17,7 @@ from django_task_safety.objects.conflicts import LOCK
 from django_task_safety.producer import call_options, outbox
 from django_task_safety.producer.outcome import note_delivered
 from django_task_safety.record import AbstractOperation, OperationRows, State
-from django_task_safety.registry import has_compensations, safe_task_named, safe_task_names
+from django_task_safety.registry import safe_task_named, safe_task_names
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
 from django_task_safety.worker import recovery, result_backend, retry_policy
@@ -28,8 +29,8 @@ logger = logging.getLogger("django_task_safety")
 REPUBLISH_FACTOR_MAX = 16
 #: Seconds for which a lost attempt is left to those processes that know its task; then any of them ends it.
 UNREGISTERED_GRACE = 3600.0
-#: Seconds after which a due operation fails whose task nobody who sweeps knows: thirty days.
-OVERDUE_AFTER = 30 * 86_400.0
+#: After so long a due operation fails whose task nobody who sweeps knows.
+OVERDUE_AFTER = timedelta(days=30)
 
 _Loss = tuple[AbstractOperation, type[OperationError], str]
 
@@ -157,7 +158,7 @@ def _lost(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> list
 def _discard_exhausted(
     lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, work: _Work, total: Swept
 ) -> None:
-    alone = [row for row in lost if has_compensations(row.task)]
+    alone = [row for row in lost if (task := safe_task_named(row.task)) and task.compensations]
     unregistered = [row for row in lost if safe_task_named(row.task) is None and row.task != LOCK]
     work.alone += [(row, error, reason) for row in alone]
     total.failed += recovery.discard_exhausted([row for row in lost if row not in alone + unregistered], error, reason)
@@ -175,13 +176,10 @@ def _expired_or_queued(batch: Sequence[AbstractOperation], total: Swept) -> list
 
 def _not_overdue(queued: Sequence[AbstractOperation], work: _Work, total: Swept) -> list[AbstractOperation]:
     """Fail what waited too long for a process that knows its task, and return the rest."""
-    overdue = [row for row in queued if safe_task_named(row.task) is None and _waited(row) > OVERDUE_AFTER]
-    _discard_exhausted(overdue, Unpublishable, f"It was due for {OVERDUE_AFTER / 86_400:g} days", work, total)
+    late = [row for row in queued if row.__dict__["_now"] - row.available_at > OVERDUE_AFTER]
+    overdue = [row for row in late if safe_task_named(row.task) is None]
+    _discard_exhausted(overdue, Unpublishable, f"It was due for {OVERDUE_AFTER.days} days", work, total)
     return [row for row in queued if row not in overdue]
-
-
-def _waited(row: AbstractOperation) -> float:
-    return float((row.__dict__["_now"] - row.available_at).total_seconds())
 
 
 def _rows_of(found: Sequence[AbstractOperation]) -> OperationRows:
