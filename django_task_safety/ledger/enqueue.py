@@ -21,10 +21,7 @@ enqueued: ContextVar[int] = ContextVar("django_task_safety_enqueued", default=0)
 
 def enqueue(operations: Sequence[AbstractOperation]) -> list[AbstractOperation]:
     """Insert operations; return those whose id, key and lock were new, and whose object, where it matters, is there.
-
-    Raises:
-        ObjectGone: If there are several, and the object of one is gone.
-    """
+    Raises `ObjectGone` if there are several, and the object of one is gone."""
     subject_row = operations[0].subject_row if len(operations) == 1 else None
     if subject_row is None or not subject_row.here:
         subject_lock.lock_rows(operation.subject_row for operation in operations if operation.subject_row)
@@ -53,11 +50,8 @@ def started(worker: str, lease: float, limit: float | None) -> dict[str, Any]:
 
 
 def rerun(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool) -> bool:
-    """Queue an ended operation again for what ``asked`` asks, unless it changed since it was read.
-
-    Raises:
-        ObjectGone: If the object is gone.
-    """
+    """Queue an ended operation again for what ``asked`` asks, unless it changed since it was read. Raises `ObjectGone`
+    if the object is gone."""
     values = {**FRESH, **_asked(seen, asked), "state": State.QUEUED}
     values["generation"] = seen.generation + (1 if new_work else 0)
     return _write_held(seen, asked, values, "enqueued")
@@ -100,11 +94,8 @@ def _write_held(seen: AbstractOperation, asked: AbstractOperation, values: dict[
 
 
 def lock_row(asked: AbstractOperation) -> None:
-    """Hold on to the object that the operation needs, until the end of the transaction.
-
-    Raises:
-        ObjectGone: If it does not exist any more, or is removed.
-    """
+    """Hold on to the object that the operation needs, until the end of the transaction. Raises `ObjectGone` if it does
+    not exist any more, or is removed."""
     subject_lock.lock_rows([asked.subject_row] if asked.subject_row else [])
 
 

@@ -66,11 +66,8 @@ def subject_row_of(operation: AbstractOperation, model: type[models.Model]) -> S
 
 
 def lock_rows(rows: Iterable[SubjectRow]) -> None:
-    """Hold many objects' rows until the end of the transaction: one statement for each model.
-
-    Raises:
-        ObjectGone: If one of them is not there.
-    """
+    """Hold many objects' rows until the end of the transaction: one statement for each model. Raises `ObjectGone` if
+    one of them is not there."""
     by_model: dict[tuple[type[models.Model], str], dict[str, SubjectRow]] = {}
     for subject_row in rows:
         by_model.setdefault((subject_row.model, subject_row.using), {})[subject_row.pk] = subject_row

@@ -101,11 +101,8 @@ def locks_on(model: type[models.Model], pks: Sequence[Any], database: str, name:
 
 @contextmanager
 def unlocked(model: type[models.Model], pks: Sequence[Any], using: str) -> Iterator[None]:
-    """Run the block in a transaction in which nobody else holds a lock on one of the rows, nor takes one.
-
-    Raises:
-        ObjectLocked: If somebody does; without waiting for whoever writes a row.
-    """
+    """Run the block in a transaction in which nobody else holds a lock on one of the rows, nor takes one. Raises
+    `ObjectLocked` if somebody does; without waiting for whoever writes a row."""
     _refuse(model, pks, using)
     with transaction.atomic(using=using):
         rows = model._base_manager.using(using).filter(pk__in=pks)

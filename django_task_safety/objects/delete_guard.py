@@ -31,11 +31,8 @@ _soft_collecting: ContextVar[bool] = ContextVar("django_task_safety_soft_collect
 
 
 def collected(objs: Sequence[models.Model], using: str) -> None:
-    """A collector has found these objects of one model.
-
-    Raises:
-        ObjectLocked: If a pending operation or a held lock protects one of them.
-    """
+    """A collector has found these objects of one model. Raises `ObjectLocked` if a pending operation or a held lock
+    protects one of them."""
     deletion = Deletion.of(objs, using, removed=_soft_collecting.get())
     if deletion.removed or not connections[using].in_atomic_block:
         deletion.look()
@@ -59,11 +56,8 @@ def before_delete(instance: models.Model, **kwargs: Any) -> None:
 
 
 def after_delete(instance: models.Model, **kwargs: Any) -> None:
-    """Receiver of ``post_delete``: the rows are locked now, so look again.
-
-    Raises:
-        ObjectLocked: If something that protects came in before.
-    """
+    """Receiver of ``post_delete``: the rows are locked now, so look again. Raises `ObjectLocked` if something that
+    protects came in before."""
     deletion: Deletion | None = instance.__dict__.pop(_DELETION, None)
     if deletion is None or deletion.ended:
         return

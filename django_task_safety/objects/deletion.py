@@ -56,11 +56,7 @@ class Deletion:
         return self.using == conf().DATABASE
 
     def look(self) -> None:
-        """Note the policies of the pending operations: one statement.
-
-        Raises:
-            ObjectLocked: If one of them protects.
-        """
+        """Note the policies of the pending operations: one statement. Raises `ObjectLocked` if one of them protects."""
         self.policies = set()
         for found in self._pending():
             self.policies.update(found.order_by().values_list("on_delete", flat=True).distinct())
@@ -71,11 +67,8 @@ class Deletion:
                 raise conflicts.locked(protecting, "cannot be deleted")
 
     def lock(self, before_waiting: Callable[[], object] = lambda: None) -> None:
-        """Lock the objects' rows and look; where something protects them, without waiting for whoever has a row.
-
-        Raises:
-            ObjectLocked: If a pending operation protects them, or ``before_waiting`` refuses.
-        """
+        """Lock the objects' rows and look; where something protects them, without waiting for whoever has a row. Raises
+        `ObjectLocked` if a pending operation protects them, or ``before_waiting`` refuses."""
         features = connections[self.using].features
         if not self.here or not features.has_select_for_update:
             self.look()

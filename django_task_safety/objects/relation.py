@@ -144,11 +144,8 @@ def _has_relation(model: type[models.Model]) -> bool:
 
 
 def attach_relation(model: type[models.Model]) -> None:
-    """Give the relation to a model with a table and to all whose rows are rows of it: subclasses, and proxies.
-
-    Raises:
-        InvalidArguments: If one of them has another attribute of that name; then none has got it.
-    """
+    """Give the relation to a model with a table and to all whose rows are rows of it: subclasses, and proxies. Raises
+    `InvalidArguments` if one of them has another attribute of that name; then none has got it."""
     family = [model, *_descendants(model)]
     for member in family:
         if not isinstance(member.__dict__.get(NAME), OperationsDescriptor | None):
@@ -184,11 +181,8 @@ class SubjectManager(OperationManager):
         self.instance, self.model = instance, operation_model()
 
     def get_queryset(self) -> OperationQuerySet:
-        """Those of this object: the prefetched ones where there are.
-
-        Raises:
-            InvalidArguments: If the object was never saved.
-        """
+        """Those of this object: the prefetched ones where there are. Raises `InvalidArguments` if the object was never
+        saved."""
         prefetched: OperationQuerySet | None = getattr(self.instance, "_prefetched_objects_cache", {}).get(NAME)
         return super().get_queryset().for_object(self.instance) if prefetched is None else prefetched
 

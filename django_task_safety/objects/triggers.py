@@ -69,11 +69,8 @@ class Trigger:
 
 
 def create(connection: BaseDatabaseWrapper, trigger: Trigger) -> list[str]:
-    """Return the statements that make the trigger, also where there is one of that name.
-
-    Raises:
-        GuardImpossible: If the database cannot tell the local time that Django stores without ``USE_TZ``.
-    """
+    """Return the statements that make the trigger, also where there is one of that name. Raises `GuardImpossible` if
+    the database cannot tell the local time that Django stores without ``USE_TZ``."""
     make = {"postgresql": _postgresql, "mysql": _mysql, "sqlite": _sqlite}[connection.vendor]
     return [*drop(connection, trigger), *make(connection, trigger)]
 

@@ -40,11 +40,8 @@ _LONGEST_NAME = 255
 
 
 def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iterable[str]) -> None:
-    """Raise for an option that neither Celery, nor the base class, nor this package knows.
-
-    Raises:
-        InvalidOption: Naming the nearest option that exists.
-    """
+    """Raise for an option that neither Celery, nor the base class, nor this package knows. Raises `InvalidOption`
+    naming the nearest option that exists."""
     only_idempotent = set(IDEMPOTENT_OPTIONS) - set(own)
     known = {name for name in dir(base) if not name.startswith("_")} | _CELERY_OPTIONS | set(own)
     known -= only_idempotent
@@ -58,11 +55,8 @@ def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iter
 
 
 def check(task: type[TaskOptions]) -> None:
-    """Validate the options of a task class whose function is known.
-
-    Raises:
-        InvalidOption: Saying which option is wrong and what it takes.
-    """
+    """Validate the options of a task class whose function is known. Raises `InvalidOption` saying which option is wrong
+    and what it takes."""
     _take_retry_kwargs(task)
     _check_durations(task)
     where = f"Task {task.name}"

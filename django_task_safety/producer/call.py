@@ -39,11 +39,8 @@ class Call:
 def make_call(
     task: TaskOptions, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
 ) -> Call:
-    """Return the call, with the operation it asks for, not yet written; for the options see ``apply_async``.
-
-    Raises:
-        TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
-    """
+    """Return the call, with the operation it asks for, not yet written; for the options see ``apply_async``. Raises
+    `TaskSafetyError`: One of its kinds for whatever is wrong with the call. Nothing was written."""
     stored = call_options.stored(task, options)
     pk = _task_id(stored.get("task_id"))
     call_options.freeze_links(stored, pk)

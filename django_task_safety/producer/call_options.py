@@ -64,11 +64,8 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def one_call(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return one of ``enqueue_many``'s calls as args and kwargs.
-
-    Raises:
-        InvalidArguments: If it is neither a sequence of the one nor a mapping of the other.
-    """
+    """Return one of ``enqueue_many``'s calls as args and kwargs. Raises `InvalidArguments` if it is neither a sequence
+    of the one nor a mapping of the other."""
     if isinstance(one, Mapping):
         return (), one
     if isinstance(one, Sequence) and not isinstance(one, str | bytes):
@@ -122,11 +119,8 @@ def _refuse_misspelt(options: Mapping[str, Any]) -> None:
 
 
 def _callbacks(name: str, given: Any) -> list[Any] | None:
-    """Return callbacks as signatures: Celery takes one or several, and the name of a task as well.
-
-    Raises:
-        InvalidOption: For anything else, at which the worker would only stumble when the task has succeeded.
-    """
+    """Return callbacks as signatures: Celery takes one or several, and the name of a task as well. Raises
+    `InvalidOption` for anything else, at which the worker would only stumble when the task has succeeded."""
     named = [Signature(one) if isinstance(one, str) else one for one in maybe_list(given) or ()]
     for one in named:
         if not isinstance(one, Mapping) or not one.get("task"):
@@ -149,11 +143,8 @@ def freeze_links(options: dict[str, Any], pk: uuid.UUID) -> None:
 
 
 def _publishable(task: TaskOptions, options: dict[str, Any]) -> None:
-    """Refuse what no broker could ever take: a queue that nobody declares, an unknown compression, and the like.
-
-    Raises:
-        InvalidOption: Naming the option.
-    """
+    """Refuse what no broker could ever take: a queue that nobody declares, an unknown compression, and the like. Raises
+    `InvalidOption` naming the option."""
     for option in _KINDS.keys() & {name for name, value in options.items() if value is not None}:
         _check_kind(option, options[option])
     for option in ("time_limit", "soft_time_limit"):
@@ -187,11 +178,8 @@ def _check_kind(option: str, value: Any) -> None:
 
 
 def moment(name: str, value: Any) -> datetime | None:
-    """Return an ETA, an expiry, or a number of seconds from now, as an aware datetime.
-
-    Raises:
-        InvalidOption: Saying what the option takes.
-    """
+    """Return an ETA, an expiry, or a number of seconds from now, as an aware datetime. Raises `InvalidOption` saying
+    what the option takes."""
     if value is None:
         return None
     if isinstance(value, str) and name != "countdown":

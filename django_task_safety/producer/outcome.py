@@ -37,22 +37,16 @@ class StoredOutcome:
 
 
 def result_of(operation: AbstractOperation) -> Any:
-    """Return the return value of the successful attempt; None in any other state.
-
-    Raises:
-        InvalidPayload: If the stored text cannot be read any more.
-    """
+    """Return the return value of the successful attempt; None in any other state. Raises `InvalidPayload` if the stored
+    text cannot be read any more."""
     if operation.state != State.SUCCEEDED or not operation.result_payload:
         return None
     return codec.loads(operation.result_payload, current_app, results=True)
 
 
 def stored_outcome(task: TaskOptions, operation: AbstractOperation) -> StoredOutcome:
-    """Return the stored outcome.
-
-    Raises:
-        Ignore: When it was cancelled; the result backend, and a chord, hear of it as a revoked task.
-    """
+    """Return the stored outcome. Raises `Ignore` when it was cancelled; the result backend, and a chord, hear of it as
+    a revoked task."""
     if operation.state == State.SUCCEEDED:
         return StoredOutcome(result_of(operation))
     if operation.state == State.CANCELLED:
@@ -90,11 +84,8 @@ def store_failure(task: TaskOptions, operation: AbstractOperation) -> None:
 
 
 def as_celery(task: TaskOptions, operation: AbstractOperation) -> tuple[str, Any]:
-    """Return the state and the result of an ended operation as Celery's result backends keep them.
-
-    Raises:
-        InvalidPayload: If the stored result cannot be read any more.
-    """
+    """Return the state and the result of an ended operation as Celery's result backends keep them. Raises
+    `InvalidPayload` if the stored result cannot be read any more."""
     if operation.state == State.CANCELLED:
         return states.REVOKED, TaskRevokedError(operation.error or "cancelled")
     if operation.state == State.FAILED:
@@ -116,11 +107,8 @@ def note_delivered(ended: Sequence[AbstractOperation]) -> int:
 
 
 def dump_result(task: TaskOptions, value: Any) -> str:
-    """Return the result as text; what cannot be stored is dropped where the task ignores its result.
-
-    Raises:
-        InvalidPayload: If the result cannot be serialised.
-    """
+    """Return the result as text; what cannot be stored is dropped where the task ignores its result. Raises
+    `InvalidPayload` if the result cannot be serialised."""
     try:
         return codec.dumps(value, task.backend.serializer)  # type: ignore[attr-defined]
     except InvalidPayload:

@@ -48,11 +48,8 @@ def validate(instance: models.Model, exclude: Collection[str]) -> None:
 
 @contextmanager
 def explained(queryset: Any, values: Mapping[str, Any]) -> Iterator[None]:
-    """Creating an object with these values inside the block says so where a removed row is in the way.
-
-    Raises:
-        RemovedExists: Instead of Django's ``IntegrityError``.
-    """
+    """Creating an object with these values inside the block says so where a removed row is in the way. Raises
+    `RemovedExists` instead of Django's ``IntegrityError``."""
     model, using = queryset.model, queryset.db
     unique = _everywhere(model)
     # So that one can look after the refusal, and that an outer block can go on.

@@ -19,11 +19,8 @@ _JSON = "application/json"
 
 
 def dumps(value: Any, serializer: str) -> str:
-    """Return ``value`` as text, encoded by the named kombu serialiser.
-
-    Raises:
-        InvalidPayload: If the serialiser refuses the value.
-    """
+    """Return ``value`` as text, encoded by the named kombu serialiser. Raises `InvalidPayload` if the serialiser
+    refuses the value."""
     try:
         content_type, encoding, data = serialization.dumps(value, serializer=serializer)
     except Exception as exc:

@@ -27,11 +27,8 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, instance: models.Model) -> Identity:
-        """Return that of a saved instance.
-
-        Raises:
-            InvalidArguments: If it is no instance, was never saved, or has a primary key of several columns.
-        """
+        """Return that of a saved instance. Raises `InvalidArguments` if it is no instance, was never saved, or has a
+        primary key of several columns."""
         if not isinstance(instance, models.Model):
             raise InvalidArguments(f"{instance!r:.80} is not a model instance.")
         root, label = root_model(type(instance)), instance._meta.label
@@ -101,11 +98,8 @@ def roots(model: type[models.Model]) -> list[type[models.Model]]:
 
 
 def check_identity(model: type[models.Model]) -> None:
-    """Refuse a primary key whose text could differ between Python and the database.
-
-    Raises:
-        InvalidArguments: Unless it is a whole number, a UUID or a string.
-    """
+    """Refuse a primary key whose text could differ between Python and the database. Raises `InvalidArguments`: Unless
+    it is a whole number, a UUID or a string."""
     field = pk_field(root_model(model))
     if not isinstance(field, models.IntegerField | models.UUIDField | models.CharField):
         raise InvalidArguments(

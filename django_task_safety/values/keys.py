@@ -31,11 +31,8 @@ def bind(signature: inspect.Signature, args: Iterable[Any], kwargs: Mapping[str,
 
 
 def select(option: KeyOption, arguments: Mapping[str, Any]) -> Any:
-    """Return the value that identifies the work: the one that ``option`` picks from the bound arguments.
-
-    Raises:
-        InvalidKey: If the key function fails.
-    """
+    """Return the value that identifies the work: the one that ``option`` picks from the bound arguments. Raises
+    `InvalidKey` if the key function fails."""
     if option is None:
         return dict(arguments)
     if isinstance(option, str):
@@ -51,11 +48,8 @@ def select(option: KeyOption, arguments: Mapping[str, Any]) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """Return ``value`` as nested lists and strings in which everything carries its type.
-
-    Raises:
-        InvalidKey: For a value that has no stable identity (NaN, or a type that no serialiser keeps apart).
-    """
+    """Return ``value`` as nested lists and strings in which everything carries its type. Raises `InvalidKey` for a
+    value that has no stable identity (NaN, or a type that no serialiser keeps apart)."""
     if value is None or isinstance(value, bool):
         return ["b", repr(value)]
     if isinstance(value, Mapping):

@@ -52,11 +52,8 @@ class Reference:
         return {MARK: [*parts, Signer(salt=_SALT).signature(":".join(parts))]}
 
     def load(self, *, removed: bool = True) -> models.Model:
-        """Return the object, freshly loaded from where it is written to, as the class that was passed.
-
-        Raises:
-            ObjectGone: If it is not there any more, or is soft-deleted and ``removed`` is False.
-        """
+        """Return the object, freshly loaded from where it is written to, as the class that was passed. Raises
+        `ObjectGone` if it is not there any more, or is soft-deleted and ``removed`` is False."""
         try:
             model = apps.get_model(self.label)
         except LookupError as exc:
@@ -131,11 +128,8 @@ def load(value: Any, known: Mapping[Reference, models.Model] | None = None, *, r
 
 
 def pick_subject(name: str | None, arguments: Mapping[str, Any]) -> Reference | None:
-    """Return the argument that is the task's object: the named one, or else the first model instance.
-
-    Raises:
-        InvalidArguments: If the named one is not a model instance.
-    """
+    """Return the argument that is the task's object: the named one, or else the first model instance. Raises
+    `InvalidArguments` if the named one is not a model instance."""
     if name is None:
         return next((value for value in _flat(arguments.values()) if isinstance(value, Reference)), None)
     value = arguments.get(name)

@@ -193,11 +193,8 @@ def _seconds(countdown: Any) -> float:
 
 
 def changed(task: TaskOptions, operation: AbstractOperation, request: RetryRequest) -> dict[str, Any]:
-    """Return the columns of what the next attempt is to do otherwise; none where it repeats this one.
-
-    Raises:
-        TaskSafetyError: As a call with those arguments and options would.
-    """
+    """Return the columns of what the next attempt is to do otherwise; none where it repeats this one. Raises
+    `TaskSafetyError` as a call with those arguments and options would."""
     if request.args is None and request.kwargs is None and not request.options:
         return {}
     args, kwargs = codec.loads(operation.payload, task.app)
