@@ -1,5 +1,7 @@
 """What is refused when a task is defined: unknown options, and values that cannot work."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
