@@ -75,6 +75,7 @@ def test_a_live_unique_constraint_is_written_to_migrations_by_its_public_name():
     assert (args, kwargs) == ((), {"fields": ("slug",), "name": "x"})
 
 
+@pytest.mark.django_db
 def test_django_warns_on_no_database_that_a_live_unique_constraint_is_not_created():
     assert Address.check(databases=["default"]) == []
 

@@ -318,7 +318,12 @@ class MariaDB(Database):
     def _prepare(self) -> None:
         data = f"--datadir={self.directory / 'data'}"
         options = ("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
-        self._run("mariadb-install-db", "--no-defaults", data, *options)
+        self._run("mariadb-install-db", "--no-defaults", data, self._tmpdir, *options)
+
+    @property
+    def _tmpdir(self) -> str:
+        # Its own: one that starts removes the temporary tables of all that share it.
+        return f"--tmpdir={self.directory}"
 
     def _launch(self) -> None:
         self._spawn(
@@ -327,6 +332,7 @@ class MariaDB(Database):
             f"--datadir={self.directory / 'data'}",
             f"--socket={self.directory / 'socket'}",
             f"--pid-file={self.directory / 'pid'}",
+            self._tmpdir,
             f"--bind-address={LOCALHOST}",
             f"--port={self.port}",
             "--skip-name-resolve",
