@@ -68,7 +68,8 @@ def old_snapshots(held: bool) -> Iterator[None]:
 def claim_one(connection, pk) -> None:
     from django_task_safety.ledger import statements
 
-    statements.claim_or_read(connection, pk, uuid.uuid4(), "bench", 3600, None, durable=False)
+    claim = statements.Claim(pk, uuid.uuid4(), "bench", 3600, None, None)
+    statements.claim_or_read(connection, claim, durable=False)
 
 
 def claim_next(connection, ids) -> None:
