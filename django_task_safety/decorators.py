@@ -12,7 +12,7 @@ from celery.local import Proxy
 
 from django_task_safety import options as task_options
 from django_task_safety.errors import InvalidOption
-from django_task_safety.options import CANCEL, Compensation, RetryRule
+from django_task_safety.options import Compensation, RetryRule
 from django_task_safety.tasks import SafeTask
 
 Function = Callable[..., Any]
@@ -30,6 +30,7 @@ class TaskProxy(Proxy):  # type: ignore[type-arg]
         return handler
 
 
+# The defaults are those of `TaskOptions`.
 @overload
 def safe_task(function: Function, /) -> Any: ...
 
@@ -37,13 +38,13 @@ def safe_task(function: Function, /) -> Any: ...
 @overload
 def safe_task(
     *,
-    on_delete: str = CANCEL,
-    subject: str | None = None,
-    lock: str | None = None,
-    retry_on: type[BaseException] | tuple[type[BaseException], ...] | RetryRule | None = None,
-    max_payload: int | None = None,
-    atomic: bool = True,
-    retention: timedelta | float | None = None,
+    on_delete: str = ...,
+    subject: str | None = ...,
+    lock: str | None = ...,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] | RetryRule | None = ...,
+    max_payload: int | None = ...,
+    atomic: bool = ...,
+    retention: timedelta | float | None = ...,
     **celery_options: Any,
 ) -> Decorator: ...
 
@@ -79,13 +80,13 @@ def idempotent_task(function: Function, /) -> Any: ...
 @overload
 def idempotent_task(
     *,
-    key: str | Iterable[str] | Callable[..., Any] | None = None,
-    on_duplicate: str = "return",
-    rerun: str = "failed",
-    match: str | Iterable[str] | None = None,
-    version: str | None = None,
-    period: timedelta | None = None,
-    retention: timedelta | float | None = None,
+    key: str | Iterable[str] | Callable[..., Any] | None = ...,
+    on_duplicate: str = ...,
+    rerun: str = ...,
+    match: str | Iterable[str] | None = ...,
+    version: str | None = ...,
+    period: timedelta | None = ...,
+    retention: timedelta | float | None = ...,
     **options: Any,
 ) -> Decorator: ...
 

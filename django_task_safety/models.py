@@ -31,7 +31,7 @@ class Operation(AbstractOperation):
 
     #: The work: one row per key.
     objects = OperationManager()
-    #: The same and the rows of duplicates that follow one of them, and repeat its outcome under an id of their own.
+    #: The same and the rows of duplicates that wait for one of them, and repeat its outcome under an id of their own.
     all_rows = AllRowsManager()
 
     class Meta(AbstractOperation.Meta):

@@ -124,7 +124,7 @@ class AbstractOperation(models.Model):
     #: False while somebody may still have to hear of the outcome besides by the return of an attempt: callbacks, chain
     #: or chord of the message; or, of what others ended, who waits for the result.
     delivered = models.BooleanField(default=True)
-    #: Handed over to a replacement: which may continue in this row, or has one of its own, which this one follows.
+    #: Handed over to a replacement: which may continue in this row, or has one of its own, for which this one waits.
     replaced = models.BooleanField(default=False)
 
     #: No column: the object that a row to be inserted holds on to, see `django_task_safety.ledger.subject_lock`.
@@ -168,7 +168,11 @@ class AbstractOperation(models.Model):
         """Until when the current attempt owns the operation; None when it is not running."""
         return self.due_at if self.state == self.State.RUNNING else None
 
-    @classmethod
-    def column_names(cls) -> list[str]:
-        """Return the attribute names of all columns, in order."""
-        return [field.attname for field in cls._meta.concrete_fields]
+    @property
+    def overran(self) -> bool:
+        """Whether its running attempt has had its time: a lease is renewed up to the deadline only."""
+        return self.due_at is not None and self.deadline_at is not None and self.due_at >= self.deadline_at
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether it has not started by its ``expires``, if it is queued."""
+        return self.attempt == 0 and self.expires_at is not None and self.expires_at <= now

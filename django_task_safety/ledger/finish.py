@@ -36,11 +36,8 @@ def requeue(
     """Queue the operation again in the name of the attempt that owns it.
 
     Args:
-        operation: The operation, as the attempt knows it.
         delay: Seconds until it may run; newer arguments may have to wait longer.
         values: Further columns: changed arguments, the last error.
-        name: What to announce.
-        reason: For the log.
         newest: Only if nobody asked for newer work meanwhile.
     """
     queued = {**UNOWNED, "state": State.QUEUED, **schedule.queued_again(delay)}
@@ -76,8 +73,16 @@ def cancel(found: OperationRows, reason: str) -> int:
 
 def _cancelled(reason: str) -> dict[str, Any]:
     # Due now, for whoever comes first to tell those who wait.
-    told = {"due_at": Now(), "delivered": False}
-    return {**ENDED, "state": State.CANCELLED, "error": codec.printable(reason), "ended_at": Now(), **told}
+    due = {"due_at": Now(), "delivered": False}
+    return {**ENDED, "state": State.CANCELLED.value, "error": codec.printable(reason), "ended_at": Now(), **due}
+
+
+def cancelled_sql(alias: str, now: str, reason: str) -> str:
+    """Return what `cancel` writes as the assignments of a trigger's UPDATE."""
+    plain: dict[Any, str] = {None: "NULL", False: "FALSE"}
+    values = {name: now if isinstance(value, Now) else value for name, value in _cancelled(f"'{reason}'").items()}
+    values["state"] = f"'{values['state']}'"
+    return ", ".join(f"{alias}{name} = {plain.get(value, value)}" for name, value in values.items())
 
 
 def rescue(found: OperationRows, error: str) -> int:

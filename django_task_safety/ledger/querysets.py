@@ -70,9 +70,9 @@ class AllRowsManager(_OperationManager[Any]):
 
 
 class OperationManager(AllRowsManager):
-    """The operations, without the duplicates' rows, which only follow another one.
+    """The operations, without the duplicates' rows, which only wait for another one.
 
-    One that was replaced by another operation follows that too, but it is what its caller asked for.
+    One that was replaced by another operation waits for that too, but it is what its caller asked for.
     """
 
     def get_queryset(self) -> OperationQuerySet:

@@ -114,10 +114,9 @@ def claimable(seen: Seen) -> bool:
     if operation.available_at > now:
         return False
     if operation.state == State.QUEUED:
-        return operation.attempt > 0 or operation.expires_at is None or operation.expires_at > now
+        return not operation.has_expired(now)
     due = operation.due_at
-    overrun = due is not None and operation.deadline_at is not None and due >= operation.deadline_at
-    return operation.state == State.RUNNING and due is not None and due <= now and not overrun
+    return operation.state == State.RUNNING and due is not None and due <= now and not operation.overran
 
 
 def newer_waits(operation: AbstractOperation) -> bool:

@@ -14,6 +14,8 @@ from django_task_safety.values.identity import Identity
 
 #: The task name of an operation that is no task call but a block of code that holds a lock.
 LOCK = "django_task_safety.lock"
+#: Why operations are cancelled that go with their object.
+DELETED = "its object ({label}) was deleted"
 #: How many operations an error lists.
 LISTED = 100
 

@@ -80,7 +80,7 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
         return [PathInfo(from_opts, opts, (opts.pk,), self, False, False, filtered_relation)]
 
     def get_extra_restriction(self, alias: str | None, related_alias: str) -> WhereNode:
-        """Join on the object's identity, and leave out the rows that only follow another one."""
+        """Join on the object's identity, and leave out the rows that only wait for another one."""
         operation: Any = self.remote_field.model._meta
         names = ("subject_label", "subject_id", "subject_database", "waits_for", "replaced")
         label, pk, database, waits_for, replaced = (operation.get_field(name).get_col(related_alias) for name in names)

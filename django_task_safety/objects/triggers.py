@@ -22,9 +22,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_task_safety import ledger
 from django_task_safety.context import Attempt
 from django_task_safety.errors import GuardImpossible
+from django_task_safety.ledger.finish import cancelled_sql
 from django_task_safety.ledger.statements import table as operations_table
 from django_task_safety.ledger.statements import uuid_param
-from django_task_safety.objects.conflicts import LOCK
+from django_task_safety.objects.conflicts import DELETED, LOCK
 from django_task_safety.record import operation_model
 
 #: What is pending on an object: ``{o}`` is the alias with its dot, ``{same}`` compares the primary key.
@@ -39,10 +40,7 @@ _PROTECTED = (
 _ENDING = _PENDING + " AND ({o}on_delete = 'cancel' OR ({o}on_delete = 'keep' AND {o}state = 'queued'))"
 #: All but the operation whose running attempt said that it deletes its own object.
 _NOT_MINE = " AND NOT COALESCE({o}token = {mine}, FALSE)"
-_CANCELLED = (
-    "{o}state = 'cancelled', {o}token = NULL, {o}deadline_at = NULL, {o}lock_slot = NULL, "
-    "{o}error = 'its object ({label}) was deleted', {o}ended_at = {now}, {o}due_at = {now}, {o}delivered = FALSE"
-)
+_CANCELLED = cancelled_sql("{o}", "{now}", DELETED)
 _REFUSAL = "which cannot be deleted. Wait for it to end, or cancel it."
 #: The transaction's setting, or the session's variable, that holds the token of such an attempt.
 _MINE = {"postgresql": "task_safety.token", "mysql": "@task_safety_token"}

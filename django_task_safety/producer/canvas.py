@@ -7,18 +7,18 @@ from celery.backends.rpc import RPCBackend
 
 from django_task_safety.context import current_attempt
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer.call_options import given
+from django_task_safety.producer import call_options
 
 
 def with_lineage(task: TaskOptions, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with the parent and the caller, which Celery reads when it publishes: that may be later."""
     if isinstance(task.backend, RPCBackend):
-        options = {"reply_to": task.app.thread_oid, **given(options)}
+        options = {"reply_to": task.app.thread_oid, **call_options.given(options)}
     parent = task.app.current_worker_task
     if parent is None or parent.request is None or parent.request.called_directly:
         return options
     root = parent.request.root_id or parent.request.id
-    return {"root_id": root, "parent_id": parent.request.id, **given(options)}
+    return {"root_id": root, "parent_id": parent.request.id, **call_options.given(options)}
 
 
 def note_child(task: TaskOptions, result: Any, options: Mapping[str, Any]) -> None:
@@ -38,7 +38,7 @@ def is_continuation(task: TaskOptions, options: Mapping[str, Any]) -> bool:
 
 def has_canvas(request: Any) -> bool:
     """Return whether the message carries callbacks, errbacks, a chain or a chord."""
-    return bool(request.callbacks or request.errbacks or request.chain or request.chord)
+    return call_options.has_canvas(waiting(request))
 
 
 def waiting(request: Any) -> dict[str, Any]:

@@ -37,12 +37,8 @@ def replaced_by(call: Call) -> Attempt | None:
 
 
 def continue_in_row(attempt: Attempt, task: TaskOptions, call: Call) -> None:
-    """Make the call the continuation of the replaced operation's row.
-
-    Raises:
-        ObjectLocked: If another operation holds the lock that the replacement needs.
-        ObjectGone: If the replacement's object is gone.
-    """
+    """Make the call the continuation of the replaced operation's row. Raises `ObjectLocked` or `ObjectGone` if the
+    replacement cannot have its object."""
     asked = call.operation
     ledger.lock_row(asked)
     conflicts.look(asked)

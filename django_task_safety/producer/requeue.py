@@ -1,5 +1,7 @@
 """``operation.retry()``: queue an ended operation again, as it was asked for."""
 
+import copy
+
 from django.db import transaction
 
 from django_task_safety import ledger
@@ -23,8 +25,7 @@ def retry(operation: AbstractOperation) -> bool:
     seen = table.find(pk=operation.pk)
     if seen is None or seen.is_pending or seen.state == State.SUCCEEDED or seen.task == conflicts.LOCK:
         return False
-    asked = table.find(pk=operation.pk)
-    assert asked is not None
+    asked = copy.copy(seen)
     asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)
     bind_stored_subject(asked)
     asked.delivered = not call_options.has_canvas(call_options.read(asked))

@@ -1,7 +1,7 @@
 """Waiters: duplicates whose caller, callback or canvas waits for the outcome of another call's operation.
 
 A waiter has a row of its own, so that it is as hard to lose as the work: it is published, claimed and swept like an
-operation, but instead of running anything it repeats the outcome of the one it follows, or comes back later.
+operation, but instead of running anything it repeats the outcome of the one it waits for, or comes back later.
 """
 
 import copy
@@ -23,7 +23,7 @@ from django_task_safety.values.clock import After, Now
 
 #: Seconds before a waiter looks again the first time; doubled with each look, up to the second number.
 LOOK, LOOK_MAX = 0.5, 10.0
-#: While the followed operation is not due yet, a waiter waits for that; but it looks as often as this, in seconds,
+#: While the awaited operation is not due yet, a waiter waits for that; but it looks as often as this, in seconds,
 #: for the operation may be cancelled or brought forward.
 LOOK_AHEAD = 600.0
 
@@ -70,13 +70,8 @@ def in_place_of_replaced(call: Call, answer: AbstractOperation) -> Call:
 def wait_for(task: TaskOptions, call: Call, awaited: AbstractOperation) -> StoredOutcome | None:
     """Write a waiter for a duplicate call that a worker holds, and answer for it as `answer` does.
 
-    The followed row is taken as it was just read: whatever becomes of it meanwhile, that was its outcome.
-
-    Returns:
-        The outcome; None where the waiter is there already.
-
-    Raises:
-        Ignore: When there is no outcome yet, and the waiter comes back.
+    The awaited row is taken as it was just read: whatever becomes of it meanwhile, that was its outcome. None where the
+    waiter is there already.
     """
     waiter_row = _of(call, awaited)
     row = waiter_row.operation
@@ -88,7 +83,7 @@ def wait_for(task: TaskOptions, call: Call, awaited: AbstractOperation) -> Store
         return None
     delayed = dataclasses.replace(waiter_row, options={**waiter_row.options, "countdown": LOOK})
     outbox.publish_calls(task, [(delayed, row)])
-    raise Ignore(f"It follows a pending operation and comes back in {LOOK:g} s.")
+    raise Ignore(f"It waits for a pending operation and comes back in {LOOK:g} s.")
 
 
 def _of(call: Call, awaited: AbstractOperation) -> Call:
@@ -96,7 +91,7 @@ def _of(call: Call, awaited: AbstractOperation) -> Call:
     row = copy.copy(call.operation)
     row.key, row.key_digest, row.match_digest, row.waits_for = "", None, "", awaited.pk
     row.version, row.max_attempts, row.expires_at = None, None, None
-    # It runs nothing, so it neither needs the object nor takes the lock, which the followed one may hold.
+    # It runs nothing, so it neither needs the object nor takes the lock, which the awaited one may hold.
     row.lock, row.lock_slot, row.subject_row = "", None, None
     row.available_at, row.due_at, row.created_at = Now(), After(conf().REPUBLISH_AFTER), Now()
     options = {name: value for name, value in call.options.items() if name not in ("eta", "expires")}
@@ -104,12 +99,8 @@ def _of(call: Call, awaited: AbstractOperation) -> Call:
 
 
 def answer(task: TaskOptions, waiter_row: AbstractOperation) -> StoredOutcome:
-    """Repeat the outcome of the operation that a claimed waiter follows.
-
-    Raises:
-        Ignore: When that is still pending, and the waiter comes back; or was cancelled.
-        Exception: The stored one, when it failed.
-    """
+    """Repeat the outcome of the operation that a claimed waiter waits for. Raises `Ignore` when that is still pending,
+    and the waiter comes back; or was cancelled."""
     assert waiter_row.waits_for is not None
     seen = table.read(waiter_row.waits_for)
     if seen is not None and seen.operation.is_pending:
@@ -125,7 +116,7 @@ def _redeliver_later(waiter_row: AbstractOperation, seen: table.Seen) -> None:
         delay = max(delay, min(wait, LOOK_AHEAD))
     if ledger.requeue(waiter_row, delay, name="requeued") and delay <= conf().MAX_BROKER_DELAY:
         outbox.publish_rows(table.by_id(waiter_row.pk))
-    raise Ignore(f"It follows a pending operation and comes back in {delay:g} s.")
+    raise Ignore(f"It waits for a pending operation and comes back in {delay:g} s.")
 
 
 def _outcome(task: TaskOptions, waiter_row: AbstractOperation, awaited: AbstractOperation) -> StoredOutcome:
@@ -142,4 +133,4 @@ def _repeat(waiter_row: AbstractOperation, awaited: AbstractOperation) -> bool:
 
 
 def _gone(pk: uuid.UUID) -> AbstractOperation:
-    return new_operation(id=pk, state=State.CANCELLED, error="The operation that this duplicate followed is gone.")
+    return new_operation(id=pk, state=State.CANCELLED, error="The operation that this duplicate waited for is gone.")

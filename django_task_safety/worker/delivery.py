@@ -118,7 +118,7 @@ def _wait_or_expire(task: TaskOptions, message: Message, seen: table.Seen) -> No
         raise Ignore("It waits in the database.")
     if wait > 0:
         raise _redeliver_later(task, message, wait)
-    if operation.attempt == 0 and operation.expires_at is not None and operation.expires_at <= seen.now:
+    if operation.has_expired(seen.now):
         cancellation.expire(operation)
 
 

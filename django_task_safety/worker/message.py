@@ -7,9 +7,10 @@ from typing import Any, Self
 
 from django_task_safety.conf import conf
 from django_task_safety.ids import message_id, uuid_of
+from django_task_safety.ledger.statements import columns
 from django_task_safety.options import TaskOptions, is_count
 from django_task_safety.producer import canvas, outbox
-from django_task_safety.record import AbstractOperation, State, operation_model, read_operation
+from django_task_safety.record import AbstractOperation, State, read_operation
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Message:
             **{"waits_for": uuid_of(self.header.get("waits_for")), "generation": self.header.get("gen", 0)},
             **{"version": self.header.get("ver"), "max_attempts": self.header.get("max")},
         }
-        names = [name for name in operation_model().column_names() if name in known]
+        names = [field.attname for field in columns() if field.attname in known]
         return read_operation(conf().DATABASE, names, [known[name] for name in names])
 
     def calling_options(self, request: Any) -> dict[str, Any]:

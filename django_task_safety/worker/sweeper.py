@@ -144,7 +144,7 @@ def _has_canvas(row: AbstractOperation) -> bool:
 def _lost(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> list[AbstractOperation]:
     """Running operations whose lease ran out: queued again, or failed where the attempts or the time are spent."""
     lost = [row for row in batch if row.state == State.RUNNING]
-    hung = [row for row in lost if row.due_at and row.deadline_at and row.due_at >= row.deadline_at]
+    hung = [row for row in lost if row.overran]
     spent = [row for row in lost if row not in hung and retry_policy.exhausted(row)]
     again = [row for row in lost if row not in hung and row not in spent]
     _discard_exhausted(hung, TimeLimitPassed, "It ran longer than its hard time limit", work, total)
@@ -168,7 +168,7 @@ def _discard_exhausted(
 
 def _expired_or_queued(batch: Sequence[AbstractOperation], total: Swept) -> list[AbstractOperation]:
     queued = [row for row in batch if row.state == State.QUEUED]
-    late = [row for row in queued if row.attempt == 0 and row.expires_at and row.expires_at <= row.__dict__["_now"]]
+    late = [row for row in queued if row.has_expired(row.__dict__["_now"])]
     if late:
         total.cancelled += cancellation.cancel_all(_rows_of(late), cancellation.EXPIRED)
     return [row for row in queued if row not in late]
