@@ -77,6 +77,11 @@ class AbstractOperation(models.Model):
     subject_id = ExactCharField(max_length=255, blank=True)
     subject_database = ExactCharField(max_length=255, blank=True)
     on_delete = models.CharField(max_length=10, blank=True)
+    #: The same of newer arguments that wait for the end of a running attempt, which stays tied to its own object.
+    newer_subject_label = ExactCharField(max_length=255, null=True)
+    newer_subject_id = ExactCharField(max_length=255, null=True)
+    newer_subject_database = ExactCharField(max_length=255, null=True)
+    newer_on_delete = models.CharField(max_length=10, null=True)  # noqa: DJ001
     #: The name of the lock on the object that it holds while it is pending; `lock_slot` is what decides.
     lock = ExactCharField(max_length=255, blank=True)
     lock_slot = models.CharField(max_length=64, null=True)  # noqa: DJ001

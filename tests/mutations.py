@@ -67,8 +67,8 @@ MUTATIONS = (
     Mutation(
         "one owner",
         "ledger/statements.py",
-        "WHEN {state} = 'running' THEN due_at <= {now} AND (deadline_at IS NULL OR due_at < deadline_at)",
-        "WHEN {state} = 'running' THEN TRUE",
+        "THEN due_at <= {now} AND newer_subject_label IS NULL AND (deadline_at IS NULL OR due_at < deadline_at)",
+        "THEN TRUE",
         ("tests/worker/test_delivery.py::test_a_copy_of_a_running_message_is_dropped",),
         "postgresql",
     ),
@@ -82,8 +82,8 @@ MUTATIONS = (
     Mutation(
         "nothing ended comes back",
         "ledger/finish.py",
-        "lambda: found.filter(state__in=AbstractOperation.PENDING).update(**_cancelled(reason))",
-        "lambda: found.update(**_cancelled(reason))",
+        "lambda: found.filter(state__in=AbstractOperation.PENDING).update(**cancelled(reason))",
+        "lambda: found.update(**cancelled(reason))",
         ("tests/ledger/test_cancellation.py::test_a_stale_instance_does_not_cancel_what_has_ended",),
     ),
     Mutation(
@@ -164,6 +164,20 @@ MUTATIONS = (
         (
             "tests/producer/test_duplicates.py::test_on_duplicate_replace_of_what_runs_runs_the_newest_arguments_once_more",
         ),
+    ),
+    Mutation(
+        "the newest arguments run",
+        "ledger/finish.py",
+        "return owned.filter(revision=operation.revision) if newest else owned",
+        "return owned",
+        ("tests/worker/test_newer_work_is_kept.py",),
+    ),
+    Mutation(
+        "the newest arguments run",
+        "ledger/object_gone.py",
+        "return Q(newer_subject_label__isnull=False) & ~same",
+        "return Q(newer_subject_label__isnull=False) & same & ~same",
+        ("tests/worker/test_newer_work_is_kept.py",),
     ),
     Mutation(
         "every pending row is looked at",

@@ -8,6 +8,7 @@
     requeue            RUNNING          -> QUEUED      the token is mine: a retry, newer arguments, a replacement
     finish             RUNNING          -> FAILED, CANCELLED, SUCCEEDED (replaced)   the token is mine
     cancel             QUEUED, RUNNING  -> CANCELLED
+    cancel_with_object  QUEUED, RUNNING -> CANCELLED, QUEUED   queued where newer arguments about another object wait
     rescue             RUNNING          -> QUEUED      its lease ran out, its worker is known to be lost, or its time
                                                        is over and newer arguments wait
     discard_exhausted  QUEUED, RUNNING  -> FAILED      likewise, with its attempts spent
@@ -19,6 +20,7 @@ from django_task_safety.ledger.claim import claim
 from django_task_safety.ledger.columns import SUBJECT_COLUMNS, Failure
 from django_task_safety.ledger.enqueue import enqueue, lock_row, replace_arguments, rerun, started
 from django_task_safety.ledger.finish import (
+    allow_delete,
     cancel,
     discard_exhausted,
     finish,
@@ -28,13 +30,14 @@ from django_task_safety.ledger.finish import (
     rescue,
     settle,
 )
-from django_task_safety.ledger.subject import allow_delete, rebind_subject
+from django_task_safety.ledger.object_gone import cancel_with_object
 
 __all__ = [
     "SUBJECT_COLUMNS",
     "Failure",
     "allow_delete",
     "cancel",
+    "cancel_with_object",
     "claim",
     "discard_exhausted",
     "enqueue",
@@ -42,7 +45,6 @@ __all__ = [
     "lock_row",
     "note_error",
     "prune",
-    "rebind_subject",
     "replace_arguments",
     "requeue",
     "rerun",

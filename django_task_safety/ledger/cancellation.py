@@ -4,14 +4,16 @@ Nobody else is told here. Who waits for the outcome hears of it from a worker: o
 message, or of the next that sweeps.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q, Value
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.ledger import notifications, table
+from django_task_safety.ledger import notifications, object_gone, table
 from django_task_safety.record import AbstractOperation, OperationRows, State, read_operation
 from django_task_safety.values.clock import Now
 
@@ -51,18 +53,33 @@ def cancel_all(found: OperationRows, reason: str) -> int:
     if found.query.is_sliced:
         found = table.rows().filter(pk__in=list(found.values_list("pk", flat=True)))
     pending = found.order_by().pending()
+    return _cancel_all(pending, partial(ledger.cancel, pending, reason), reason)
+
+
+def cancel_with_object(found: OperationRows, reason: str) -> None:
+    """Cancel the pending ones among those found, whose object goes; those that have other work go on with that."""
+    pending = found.order_by().pending()
+    _cancel_all(
+        pending, partial(ledger.cancel_with_object, pending, reason), reason, spared=object_gone.newer_elsewhere()
+    )
+
+
+def _cancel_all(pending: OperationRows, cancel_now: Callable[[], int], reason: str, spared: Q | None = None) -> int:
     if not notifications.heard("cancelled"):
-        return ledger.cancel(pending, reason)
-    rows, cancelled = table.retry_on_deadlock(partial(_cancel_locked, pending, reason))
+        return cancel_now()
+    rows, cancelled = table.retry_on_deadlock(partial(_cancel_locked, pending, cancel_now, spared))
     transaction.on_commit(partial(_announce, rows, reason), using=conf().DATABASE, robust=True)
     return cancelled
 
 
-def _cancel_locked(pending: OperationRows, reason: str) -> tuple[list[tuple[Any, ...]], int]:
+def _cancel_locked(
+    pending: OperationRows, cancel_now: Callable[[], int], spared: Q | None
+) -> tuple[list[tuple[Any, ...]], int]:
     with transaction.atomic(using=conf().DATABASE):
         # Locked first, so that exactly those are announced that are cancelled.
-        rows = list(pending.select_for_update().order_by("pk").values_list(*_ANNOUNCED))
-        return rows, ledger.cancel(pending, reason) if rows else 0
+        locked = pending.select_for_update().order_by("pk").annotate(_spared=spared or Value(False))
+        rows = list(locked.values_list(*_ANNOUNCED, "_spared"))
+        return [row[:-1] for row in rows if not row[-1]], cancel_now() if rows else 0
 
 
 def _announce(rows: list[tuple[Any, ...]], reason: str) -> None:

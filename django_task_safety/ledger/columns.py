@@ -3,14 +3,30 @@
 import dataclasses
 from typing import Any
 
+from django.db.models import F
+from django.db.models.functions import Coalesce
+
 from django_task_safety.ledger import notifications, table
 from django_task_safety.record import AbstractOperation, OperationRows
 from django_task_safety.values.clock import After, Now
 
 #: What a row looks like when no attempt owns it.
 UNOWNED: dict[str, Any] = {"token": None, "deadline_at": None}
-#: And what one looks like that has ended: its lock is free.
-ENDED: dict[str, Any] = {**UNOWNED, "lock_slot": None}
+#: Where a running row keeps what newer arguments are about, until they become the row's: all None, or none of them.
+NEWER = {
+    **{"subject_label": "newer_subject_label", "subject_id": "newer_subject_id"},
+    **{"subject_database": "newer_subject_database", "on_delete": "newer_on_delete"},
+}
+_NO_NEWER: dict[str, Any] = dict.fromkeys(NEWER.values())
+#: What a running row becomes that is queued again: it is about what its arguments are about. MySQL assigns from left to
+#: right.
+QUEUED_AGAIN: dict[str, Any] = {
+    **UNOWNED,
+    **{column: Coalesce(F(newer), F(column)) for column, newer in NEWER.items()},
+    **_NO_NEWER,
+}
+#: And what a row looks like that has ended: its lock is free, and nothing waits.
+ENDED: dict[str, Any] = {**UNOWNED, **_NO_NEWER, "lock_slot": None}
 #: What ties a row to its object.
 SUBJECT_COLUMNS = ("subject_label", "subject_id", "subject_database", "on_delete", "lock", "lock_slot")
 #: What a fresh run starts from.

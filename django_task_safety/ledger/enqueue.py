@@ -11,7 +11,7 @@ from django.db.models import F
 from django_task_safety.conf import conf
 from django_task_safety.ledger import insert as inserting
 from django_task_safety.ledger import notifications, subject_lock, table
-from django_task_safety.ledger.columns import FRESH, SUBJECT_COLUMNS, forget_expressions, write
+from django_task_safety.ledger.columns import FRESH, NEWER, SUBJECT_COLUMNS, forget_expressions, write
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values.clock import After, Now
 
@@ -65,12 +65,11 @@ def replace_arguments(seen: AbstractOperation, asked: AbstractOperation) -> bool
     values = _asked(seen, asked)
     if seen.state == State.RUNNING:
         # The attempt's lease stays; settle finds the newer revision, and when it is to start. Where the attempt is
-        # lost, the newer work has attempts of its own. It stays tied to its object.
-        values = {name: values[name] for name in values.keys() - {"due_at", *SUBJECT_COLUMNS}}
+        # lost, the newer work has attempts of its own. The row stays tied to the attempt's object.
+        newer = {newer: values[column] for column, newer in NEWER.items()}
+        values = {name: values[name] for name in values.keys() - {"due_at", *SUBJECT_COLUMNS}} | newer
         if asked.max_attempts is not None:
             values["max_attempts"] = F("attempt") + asked.max_attempts
-        # After the attempt began, also for a database that counts milliseconds: see `table.newer_waits`.
-        values["available_at"] = After(max(getattr(asked.available_at, "seconds", 0.0), 0.001))
     else:
         values["attempt"] = 0
     values["generation"] = seen.generation + 1

@@ -1,11 +1,13 @@
 """An attempt, or somebody on its behalf, gives an operation back or ends it."""
 
 import dataclasses
+import uuid
 from typing import Any
 
 from django_task_safety.conf import conf
 from django_task_safety.ledger import notifications, schedule, statements, table
-from django_task_safety.ledger.columns import ENDED, UNOWNED, Failure, write
+from django_task_safety.ledger.columns import ENDED, QUEUED_AGAIN, Failure, write
+from django_task_safety.options import KEEP
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values import codec
 from django_task_safety.values.clock import Now
@@ -40,7 +42,7 @@ def requeue(
         values: Further columns: changed arguments, the last error.
         newest: Only if nobody asked for newer work meanwhile.
     """
-    queued = {**UNOWNED, "state": State.QUEUED, **schedule.queued_again(delay)}
+    queued = {**QUEUED_AGAIN, "state": State.QUEUED, **schedule.queued_again(delay)}
     done = write(_owned(operation, newest), operation, {**queued, "republished": 0, **(values or {})})
     if done:
         notifications.transition(name, operation, reason, **({"delay": delay} if name == "retried" else {}))
@@ -58,7 +60,7 @@ def finish(
 
 
 def _owned(operation: AbstractOperation, newest: bool) -> OperationRows:
-    # Invariant: fence.
+    # Invariant: fence. Invariant: the newest arguments run.
     owned = table.rows().filter(pk=operation.pk, token=operation.token, state=State.RUNNING)
     return owned.filter(revision=operation.revision) if newest else owned
 
@@ -67,22 +69,15 @@ def cancel(found: OperationRows, reason: str) -> int:
     """Cancel what is pending among the rows found."""
     # Invariant: nothing ended comes back.
     return table.retry_on_deadlock(
-        lambda: found.filter(state__in=AbstractOperation.PENDING).update(**_cancelled(reason))
+        lambda: found.filter(state__in=AbstractOperation.PENDING).update(**cancelled(reason))
     )
 
 
-def _cancelled(reason: str) -> dict[str, Any]:
+def cancelled(reason: str) -> dict[str, Any]:
+    """Return the columns of an operation that somebody cancels."""
     # Due now, for whoever comes first to tell those who wait.
     due = {"due_at": Now(), "delivered": False}
     return {**ENDED, "state": State.CANCELLED.value, "error": codec.printable(reason), "ended_at": Now(), **due}
-
-
-def cancelled_sql(alias: str, now: str, reason: str) -> str:
-    """Return what `cancel` writes as the assignments of a trigger's UPDATE."""
-    plain: dict[Any, str] = {None: "NULL", False: "FALSE"}
-    values = {name: now if isinstance(value, Now) else value for name, value in _cancelled(f"'{reason}'").items()}
-    values["state"] = f"'{values['state']}'"
-    return ", ".join(f"{alias}{name} = {plain.get(value, value)}" for name, value in values.items())
 
 
 def rescue(found: OperationRows, error: str) -> int:
@@ -90,7 +85,7 @@ def rescue(found: OperationRows, error: str) -> int:
     lost = found.filter(state=State.RUNNING)
     times = schedule.queued_again()
     return table.retry_on_deadlock(
-        lambda: lost.update(**UNOWNED, **times, state=State.QUEUED, error=codec.printable(error))
+        lambda: lost.update(**QUEUED_AGAIN, **times, state=State.QUEUED, error=codec.printable(error))
     )
 
 
@@ -104,6 +99,11 @@ def discard_exhausted(found: OperationRows, failure: Failure, *, delivered: bool
     ended = {**ENDED, **dataclasses.asdict(failure), "state": State.FAILED, "ended_at": Now()}
     ended.update(due_at=due, delivered=delivered)
     return table.retry_on_deadlock(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**ended))
+
+
+def allow_delete(pk: uuid.UUID, token: uuid.UUID) -> int:
+    """Note that a running attempt deletes its own object, so that nothing on it is to be cancelled or protected."""
+    return table.rows().filter(pk=pk, token=token).update(on_delete=KEEP)
 
 
 def note_error(operation: AbstractOperation, error: str) -> None:

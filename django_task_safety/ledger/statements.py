@@ -22,14 +22,15 @@ _READ = {
     *("waits_for", "replaced", "attempt", "max_attempts", "available_at", "expires_at", "ended_at", "delivered"),
 }
 
-#: May this attempt run it now? Queued and due, or running under a lease that ran out (where newer arguments that came
-#: meanwhile need not wait).
+#: May this attempt run it now? Queued and due, or running under a lease that ran out; where newer arguments came
+#: meanwhile, that is for the sweeper, which queues it with them.
 #: Invariant: one owner. Invariant: attempts are bounded. Invariant: expired never starts.
 #: Invariant: nothing ended comes back.
 _CLAIMABLE = """CASE
         WHEN available_at > {now} OR attempt >= max_attempts THEN FALSE
         WHEN {state} = 'queued' THEN attempt > 0 OR expires_at IS NULL OR expires_at > {now}
-        WHEN {state} = 'running' THEN due_at <= {now} AND (deadline_at IS NULL OR due_at < deadline_at)
+        WHEN {state} = 'running'
+            THEN due_at <= {now} AND newer_subject_label IS NULL AND (deadline_at IS NULL OR due_at < deadline_at)
         ELSE FALSE
     END"""
 

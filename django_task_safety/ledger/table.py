@@ -115,12 +115,10 @@ def claimable(seen: Seen) -> bool:
         return False
     if operation.state == State.QUEUED:
         return not operation.has_expired(now)
-    due = operation.due_at
-    return operation.state == State.RUNNING and due is not None and due <= now and not operation.overran
+    due, overran = operation.due_at, operation.overran or newer_waits(operation)
+    return operation.state == State.RUNNING and due is not None and due <= now and not overran
 
 
 def newer_waits(operation: AbstractOperation) -> bool:
     """Return whether a running operation, as it was read, was given newer arguments since its attempt began."""
-    # An attempt begins when it is due; only newer arguments are due after it began.
-    began = operation.started_at
-    return operation.state == State.RUNNING and began is not None and operation.available_at > began
+    return operation.newer_subject_label is not None

@@ -109,7 +109,9 @@ class Deletion:
             # A running one has its object already; one that waits would not find it.
             going |= Q(on_delete=KEEP, state=State.QUEUED)
         for found in self._pending():
-            cancellation.cancel_all(found.filter(going), conflicts.DELETED.format(label=self.model._meta.label_lower))
+            cancellation.cancel_with_object(
+                found.filter(going), conflicts.DELETED.format(label=self.model._meta.label_lower)
+            )
 
     def exempt(self) -> None:
         """Where the task that runs here deletes its own object, have the database's triggers spare it too."""

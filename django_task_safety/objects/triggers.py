@@ -22,7 +22,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_task_safety import ledger
 from django_task_safety.context import Attempt
 from django_task_safety.errors import GuardImpossible
-from django_task_safety.ledger.finish import cancelled_sql
+from django_task_safety.ledger.object_gone import cancelled_sql
 from django_task_safety.ledger.statements import table as operations_table
 from django_task_safety.ledger.statements import uuid_param
 from django_task_safety.objects.conflicts import DELETED, LOCK

@@ -114,13 +114,6 @@ def _operation(
     return operation
 
 
-def subject_in(task: TaskOptions, payload: str) -> Identity:
-    """Return the identity of the object that serialised arguments are about."""
-    arguments = keys.bind(signature_of(task), *references.parse(codec.loads(payload, task.app)))
-    subject = references.pick_subject(task.subject, arguments)
-    return subject.identity if subject else Identity()
-
-
 def _bind_subject(task: TaskOptions, operation: AbstractOperation, subject: references.Reference | None) -> None:
     """Tie the operation to its object: by the hold on its row, and by the lock."""
     if subject is None:

@@ -98,15 +98,17 @@ def _settle(attempt: Attempt, value: Any) -> None:
 
 def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
     operation = attempt.operation
-    if not attempt.replaced:
-        if not ledger.finish(operation, State.CANCELLED, ledger.Failure(codec.printable(f"Ignored: {exc}"))):
-            raise OwnershipLost
-        notifications.transition("cancelled", operation, str(exc))
-    elif attempt.replacement is not None:
-        went = ledger.requeue(operation, 0.0, attempt.replacement, name="enqueued", newest=True)
-        if not went and not requeue_for_newer_arguments(attempt.task, operation):
-            raise OwnershipLost
-    elif ledger.finish(operation, State.SUCCEEDED, replaced=True, result_payload="null", progress=1.0, delivered=True):
-        notifications.transition("succeeded", operation, "replaced")
+    if attempt.replacement is not None:
+        done, name = ledger.requeue(operation, 0.0, attempt.replacement, name="enqueued", newest=True), ""
+    elif attempt.replaced:
+        values: dict[str, Any] = {"result_payload": "null", "progress": 1.0, "delivered": True}
+        done = ledger.finish(operation, State.SUCCEEDED, newest=True, replaced=True, **values)
+        name, reason = "succeeded", "replaced"
     else:
+        failure = ledger.Failure(codec.printable(f"Ignored: {exc}"))
+        done = ledger.finish(operation, State.CANCELLED, failure, newest=True)
+        name, reason = "cancelled", str(exc)
+    if done and name:
+        notifications.transition(name, operation, reason)
+    elif not done and not requeue_for_newer_arguments(attempt.task, operation):
         raise OwnershipLost

@@ -33,7 +33,7 @@ from django_task_safety.record import State
 from django_task_safety.values import codec
 from django_task_safety.worker import connection, retry_policy
 from django_task_safety.worker.compensation import fail
-from django_task_safety.worker.requeue import OwnershipLost, publish_after_commit, rebind_subject, requeue
+from django_task_safety.worker.requeue import OwnershipLost, publish_after_commit, requeue, requeue_for_newer_arguments
 
 logger = logging.getLogger("django_task_safety")
 
@@ -67,9 +67,11 @@ def _superseded(attempt: Attempt, exc: BaseException) -> Any:
 def _cancelled(attempt: Attempt, exc: BaseException) -> Any:
     """End the operation as cancelled from inside; where it was cancelled from outside, answer with that."""
     operation, reason = attempt.operation, str(getattr(exc, "message", exc))
-    if ledger.finish(operation, State.CANCELLED, ledger.Failure(codec.printable(reason))):
+    if ledger.finish(operation, State.CANCELLED, ledger.Failure(codec.printable(reason)), newest=True):
         notifications.transition("cancelled", operation, reason)
         return stored_outcome(attempt.task, operation).get()
+    if requeue_for_newer_arguments(attempt.task, operation):
+        raise Ignore("Newer arguments waited; the operation goes on with them.")
     return _answer_from_row(attempt)
 
 
@@ -121,7 +123,6 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
         elif retry_policy.exhausted(operation):
             fail(attempt.task, operation, exc)
         elif ledger.requeue(operation, 0.0, {"error": why}, name="requeued", reason=why):
-            rebind_subject(operation.pk)
             publish_after_commit(operation)
     raise exc
 
@@ -146,8 +147,11 @@ def _answer_from_row(attempt: Attempt, *, own_cancel: bool = False, problem: Bas
         own_cancel: Whether it may have been cancelled inside the body's own transaction, which was rolled back.
     """
     operation, reason = attempt.operation, "cancelled in its own transaction"
-    if own_cancel and ledger.finish(operation, State.CANCELLED, ledger.Failure(reason)):
-        notifications.transition("cancelled", operation, reason)
+    if own_cancel:
+        if ledger.finish(operation, State.CANCELLED, ledger.Failure(reason), newest=True):
+            notifications.transition("cancelled", operation, reason)
+        else:
+            requeue_for_newer_arguments(attempt.task, operation)
     seen = table.read(operation.pk)
     if seen is not None and seen.operation.state == State.SUCCEEDED and problem is not None:
         logger.error("operation %s succeeded, but a hook after its commit failed", operation.pk, exc_info=problem)

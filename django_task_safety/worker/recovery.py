@@ -17,7 +17,6 @@ from django_task_safety.registry import safe_task_named
 from django_task_safety.values import codec
 from django_task_safety.worker import result_backend, retry_policy
 from django_task_safety.worker.compensation import compensated
-from django_task_safety.worker.requeue import rebind_subject
 
 
 class LossOutcome(enum.Enum):
@@ -44,7 +43,6 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> LossOutcome:
         return LossOutcome.NOT_OURS
     operation.state = State.QUEUED
     notifications.transition("requeued", operation, reason)
-    rebind_subject(pk)
     outbox.publish_rows(table.by_id(pk))
     return LossOutcome.QUEUED_AGAIN
 
@@ -73,8 +71,6 @@ def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
         return 0
     queued = ledger.rescue(table.by_id(*(row.pk for row in lost)), reason)
     for row in lost:
-        if table.newer_waits(row):
-            rebind_subject(row.pk)
         row.state = State.QUEUED
         notifications.transition("requeued", row, reason)
     return queued

@@ -1,6 +1,5 @@
 """Queue an operation again: a retry, or newer arguments that waited for the end of an attempt."""
 
-import uuid
 from typing import Any
 
 from django.db import transaction
@@ -11,11 +10,8 @@ from django_task_safety.context import Attempt, RetryRequest
 from django_task_safety.ledger import table
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import outbox
-from django_task_safety.producer.call import subject_in
 from django_task_safety.record import AbstractOperation
-from django_task_safety.registry import safe_task_named
 from django_task_safety.values import codec
-from django_task_safety.values.identity import Identity
 from django_task_safety.worker import retry_policy
 
 
@@ -39,8 +35,6 @@ def requeue(attempt: Attempt, request: RetryRequest) -> None:
         done = ledger.requeue(operation, request.delay, values, **announced)
     if not done:
         raise OwnershipLost
-    if changed or task.on_duplicate == "replace" or task.version is not None:
-        rebind_subject(operation.pk)
     if request.delay <= conf().MAX_BROKER_DELAY and not task.request.is_eager:
         publish_after_commit(operation)
 
@@ -51,24 +45,9 @@ def requeue_for_newer_arguments(task: TaskOptions, operation: AbstractOperation,
     fresh = {"attempt": 0, "max_attempts": attempts, "result_payload": "", "started_at": None, "progress": None}
     if not ledger.requeue(operation, 0.0, {**fresh, "error": "", **values}, name="enqueued"):
         return False
-    rebind_subject(operation.pk)
     if not task.app.conf.task_always_eager:
         publish_after_commit(operation)
     return True
-
-
-def rebind_subject(pk: uuid.UUID) -> None:
-    """Tie a queued row to the object of the arguments that wait in it; while an attempt ran, it was tied to its own.
-
-    One that holds a lock stays tied to what it locks: newer arguments that need another lock were refused.
-    """
-    row = table.find(pk=pk)
-    task = safe_task_named(row.task) if row is not None else None
-    if row is None or task is None or not row.subject_label or row.lock_slot is not None:
-        return
-    identity = subject_in(task, row.payload)
-    if identity != Identity.stored(row):
-        ledger.rebind_subject(row, identity)
 
 
 def publish_after_commit(operation: AbstractOperation) -> None:

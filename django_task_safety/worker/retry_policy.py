@@ -13,6 +13,7 @@ from django_task_safety import options as task_options
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.context import Attempt, RetryRequest
 from django_task_safety.errors import InvalidOption, ObjectGone, OperationCancelled
+from django_task_safety.ledger.columns import NEWER
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import call_options
 from django_task_safety.producer.call import make_call
@@ -201,5 +202,7 @@ def changed(task: TaskOptions, operation: AbstractOperation, request: RetryReque
     args = args if request.args is None else request.args
     kwargs = kwargs if request.kwargs is None else request.kwargs
     asked = make_call(task, args, kwargs, {**call_options.read(operation), **request.options}).operation
-    columns = {name: asked.__dict__[name] for name in ("payload", "options", "delivered")}
+    # One that holds a lock stays tied to what it locks.
+    about = () if operation.lock_slot is not None else NEWER
+    columns = {name: asked.__dict__[name] for name in ("payload", "options", "delivered", *about)}
     return {**columns, "revision": operation.revision + 1}
