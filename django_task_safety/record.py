@@ -95,6 +95,8 @@ class AbstractOperation(models.Model):
     generation = models.IntegerField(default=0)
     #: How often the sweeper published it again.
     republished = models.IntegerField(default=0)
+    #: How often a sweep failed over it.
+    failed_sweeps = models.IntegerField(default=0)
     #: Set on a waiter: a duplicate whose caller, callback or canvas waits for that operation's outcome.
     waits_for = models.UUIDField(null=True, editable=False)
 

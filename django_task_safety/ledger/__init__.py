@@ -12,6 +12,7 @@
     rescue             RUNNING          -> QUEUED      its lease ran out, its worker is known to be lost, or its time
                                                        is over and newer arguments wait
     discard_exhausted  QUEUED, RUNNING  -> FAILED      likewise, with its attempts spent
+    give_up            QUEUED, RUNNING  -> FAILED      nothing else can be done of it
 
 The caller owns the transaction; announcements wait for its commit.
 """
@@ -24,6 +25,7 @@ from django_task_safety.ledger.finish import (
     cancel,
     discard_exhausted,
     finish,
+    give_up,
     note_error,
     prune,
     requeue,
@@ -42,6 +44,7 @@ __all__ = [
     "discard_exhausted",
     "enqueue",
     "finish",
+    "give_up",
     "lock_row",
     "note_error",
     "prune",

@@ -32,7 +32,7 @@ SUBJECT_COLUMNS = ("subject_label", "subject_id", "subject_database", "on_delete
 #: What a fresh run starts from.
 FRESH: dict[str, Any] = {
     **UNOWNED,
-    **{"attempt": 0, "republished": 0, "started_at": None, "ended_at": None},
+    **{"attempt": 0, "republished": 0, "failed_sweeps": 0, "started_at": None, "ended_at": None},
     **{"progress": None, "progress_message": "", "result_payload": "", "error": "", "traceback": "", "exception": ""},
 }
 

@@ -101,6 +101,13 @@ def discard_exhausted(found: OperationRows, failure: Failure, *, delivered: bool
     return table.retry_on_deadlock(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**ended))
 
 
+def give_up(found: OperationRows, failure: Failure) -> int:
+    """Fail pending operations of which nothing else can be done, or recorded; nobody looks at them any more."""
+    # The fewest columns, none of them computed of another one: any of those may be what nobody can cope with.
+    ended = {**ENDED, "state": State.FAILED, "error": failure.error, "ended_at": Now(), "due_at": None}
+    return found.filter(state__in=AbstractOperation.PENDING).update(**ended)
+
+
 def allow_delete(pk: uuid.UUID, token: uuid.UUID) -> int:
     """Note that a running attempt deletes its own object, so that nothing on it is to be cancelled or protected."""
     return table.rows().filter(pk=pk, token=token).update(on_delete=KEEP)

@@ -67,6 +67,12 @@ def reschedule(found: OperationRows, seconds: float | None = None, **values: Any
     return found.update(due_at=due, **values)
 
 
+def set_back(pk: uuid.UUID, seconds: float | None) -> int:
+    """Note that a sweep failed over the row, at which the next looks in ``seconds``; None: nobody does any more."""
+    due = None if seconds is None else After(seconds)
+    return table.by_id(pk).update(due_at=due, failed_sweeps=F("failed_sweeps") + 1)
+
+
 def mark_delivered(pk: uuid.UUID, **seen: Any) -> int:
     """Note that whoever waits for the outcome has heard of it; where the row is as it was seen."""
     return reschedule(table.rows().filter(pk=pk, delivered=False, **seen), delivered=True)

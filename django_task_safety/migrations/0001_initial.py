@@ -71,6 +71,7 @@ class Migration(migrations.Migration):
                 ("revision", models.IntegerField(default=0)),
                 ("generation", models.IntegerField(default=0)),
                 ("republished", models.IntegerField(default=0)),
+                ("failed_sweeps", models.IntegerField(default=0)),
                 ("waits_for", models.UUIDField(editable=False, null=True)),
                 ("attempt", models.IntegerField(default=0)),
                 ("max_attempts", models.IntegerField(null=True)),

@@ -22,6 +22,8 @@ class BrokerConnection:
     pid: int
     pool: ProducerPool
     broker_errors: tuple[type[BaseException], ...]
+    #: Those of them that are about what was sent rather than about the broker.
+    refusals: tuple[type[BaseException], ...]
     paused_until: float = 0.0
 
 
@@ -34,9 +36,16 @@ def broker_connection(app: Celery) -> BrokerConnection:
     found = _connections.get(app.amqp)
     if found is None or found.pid != os.getpid():
         pool = new_pool(app)
-        errors = pool.connections.connection.connection_errors + pool.connections.connection.channel_errors
-        found = _connections[app.amqp] = BrokerConnection(os.getpid(), pool, (OSError, OperationalError, *errors))
+        connection: Any = pool.connections.connection
+        found = _connections[app.amqp] = BrokerConnection(
+            os.getpid(), pool, errors(connection), connection.channel_errors
+        )
     return found
+
+
+def errors(connection: Any) -> tuple[type[BaseException], ...]:
+    """Return the exceptions that are the broker's, and not of what is published."""
+    return (OSError, OperationalError, *connection.connection_errors, *connection.channel_errors)
 
 
 def new_pool(app: Celery) -> ProducerPool:

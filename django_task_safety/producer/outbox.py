@@ -8,7 +8,8 @@ import dataclasses
 import logging
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,6 +41,8 @@ _BROKEN = (
 HEADER = "task_safety"
 #: Seconds for which a process does not try the broker again after it failed.
 PAUSE = 2.0
+#: So many messages may be refused before the others are not tried: the broker may refuse all.
+_REFUSALS = 3
 
 
 def publish_calls(task: TaskOptions, made: Sequence[tuple[Call, AbstractOperation]]) -> None:
@@ -51,7 +54,9 @@ def publish_calls(task: TaskOptions, made: Sequence[tuple[Call, AbstractOperatio
         for call, operation in made:
             _send(task, producer, operation, call.args, call.kwargs, call.options)
 
-    _guarded([operation for _, operation in made], send)
+    operations = [operation for _, operation in made]
+    if _guarded(operations, send):
+        _leave_to_sweeper(operations, "the broker refused one of them")
 
 
 def publish_again(task: TaskOptions, request: Any, header: Mapping[str, Any], delay: float) -> bool:
@@ -78,22 +83,35 @@ class Published:
     sent: list[AbstractOperation] = dataclasses.field(default_factory=list)
     #: Rows of which no message can be made, and why.
     broken: list[tuple[AbstractOperation, Exception]] = dataclasses.field(default_factory=list)
+    #: Rows over which the project's own code failed, which has a say in publishing.
+    failed: list[tuple[AbstractOperation, Exception]] = dataclasses.field(default_factory=list)
+    #: Rows whose message the broker did not take, while it took others: a queue that is declared otherwise, say.
+    refused: list[AbstractOperation] = dataclasses.field(default_factory=list)
 
 
 def publish_rows(operations: Iterable[AbstractOperation]) -> Published:
-    """Publish rows as they are stored. Never raises."""
-    found, published = list(operations), Published()
+    """Publish rows as they are stored, one that fails no less than the others. Never raises."""
+    left, published = deque(operations), Published()
 
     def send(producer: Producer) -> None:
-        for operation in found:
+        broker_errors = broker.errors(producer.connection)
+        while left:
             try:
-                if _send_row(producer, operation):
-                    published.sent.append(operation)
+                if _send_row(producer, left[0]):
+                    published.sent.append(left[0])
             except _BROKEN as exc:
-                published.broken.append((operation, exc))
+                published.broken.append((left[0], exc))
+            except broker_errors:
+                raise
+            except Exception as exc:
+                published.failed.append((left[0], exc))
+            left.popleft()
 
-    if found:
-        _guarded(found, send)
+    while left and _guarded(left, send):
+        published.refused.append(left.popleft())
+        if len(published.refused) == _REFUSALS:
+            _leave_to_sweeper(left, "the broker refused others")
+            break
     return published
 
 
@@ -162,31 +180,40 @@ def _message(
     task.app.send_task(task.name, list(args), dict(kwargs), **{**options, **addressed})
 
 
-def _guarded(operations: Sequence[AbstractOperation], send: Callable[[Producer], None]) -> None:
-    """Call ``send`` with a producer; where that fails leave the operations to the sweeper."""
+def _guarded(operations: Collection[AbstractOperation], send: Callable[[Producer], None]) -> bool:
+    """Call ``send`` with a producer; where that fails leave the operations to the sweeper.
+
+    Returns:
+        Whether the broker refused one message, and may take the others: this is left to the caller.
+    """
     app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
     try:
         connection = broker.broker_connection(app)
     except Exception as exc:  # the transport's library is not there
         logger.exception("publishing failed")
         _leave_to_sweeper(operations, f"publishing failed: {exc!r}")
-        return
+        return False
     if time.monotonic() < connection.paused_until:
         _leave_to_sweeper(operations, "the broker failed a moment ago", logging.DEBUG)
-        return
+        return False
     try:
         with connection.pool.acquire(block=True, timeout=conf().PUBLISH_TIMEOUT) as producer:
             send(producer)
     except connection.broker_errors as exc:
-        connection.paused_until = time.monotonic() + PAUSE
         connection.pool = broker.new_pool(app)
+        # Celery wraps what it says.
+        if isinstance(exc.__cause__ or exc, connection.refusals):
+            logger.warning("the broker refused a message: %r", exc)
+            return True
+        connection.paused_until = time.monotonic() + PAUSE
         _leave_to_sweeper(operations, f"the broker failed: {exc!r}")
     except Exception as exc:
         logger.exception("publishing failed")
         _leave_to_sweeper(operations, f"publishing failed: {exc!r}")
+    return False
 
 
-def _leave_to_sweeper(operations: Sequence[AbstractOperation], why: str, level: int = logging.WARNING) -> None:
+def _leave_to_sweeper(operations: Collection[AbstractOperation], why: str, level: int = logging.WARNING) -> None:
     ids = [operation.pk for operation in operations]
     logger.log(level, "%d operation(s) wait for the sweeper: %s", len(ids), why)
     try:

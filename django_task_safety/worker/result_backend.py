@@ -4,7 +4,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded
@@ -78,11 +77,11 @@ class Notifier:
             connections.close_all()  # there are backends in Django's databases
 
     def _notify(self, operation: AbstractOperation) -> bool:
-        task, options = safe_task_named(operation.task), call_options.read(operation)
-        if task is None or options.get("ignore_result", task.ignore_result):
-            return True
-        backend: Any = None
+        task, backend = safe_task_named(operation.task), None
         try:
+            options = call_options.read(operation)
+            if task is None or options.get("ignore_result", task.ignore_result):
+                return True
             backend = task.backend
             if self._failures[type(backend)] >= _FAILURES:
                 return False

@@ -20,7 +20,7 @@ from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.registry import safe_task_named, safe_task_names
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
-from django_task_safety.worker import recovery, result_backend, retry_policy
+from django_task_safety.worker import poison, recovery, result_backend, retry_policy
 
 logger = logging.getLogger("django_task_safety")
 
@@ -45,15 +45,23 @@ class Swept:
     cancelled: int = 0
     notified: int = 0
     pruned: int = 0
+    #: Rows over which it failed; they are looked at again later.
+    set_back: int = 0
 
     def __bool__(self) -> bool:
         return any(dataclasses.astuple(self))
 
+    def add(self, other: "Swept") -> None:
+        """Count what another one counted."""
+        for name, number in dataclasses.asdict(other).items():
+            setattr(self, name, getattr(self, name) + number)
+
 
 @dataclasses.dataclass(slots=True)
 class _Work:
-    """What is left to do when a batch is committed."""
+    """What was done in a transaction, and is left to do when that is committed."""
 
+    done: Swept = dataclasses.field(default_factory=Swept)
     publish: list[AbstractOperation] = dataclasses.field(default_factory=list)
     #: Ended ones of which only the result backend has to hear.
     notify: list[AbstractOperation] = dataclasses.field(default_factory=list)
@@ -68,12 +76,12 @@ def sweep() -> Swept:
     """
     total, notifier = Swept(), result_backend.Notifier()
     while due := _due():
-        before = dataclasses.replace(total)
-        work = _sweep_batch(due, notifier, total)
+        done, notify = _sweep_batch(due, notifier)
+        total.add(done)
         # What was ended is due at once: who waits for it is to hear of it.
-        ended = total.failed + total.cancelled > before.failed + before.cancelled
+        ended = done.failed + done.cancelled > 0
         # A broker that takes nothing stops this, a result backend does not.
-        stuck = total == before and not work.notify
+        stuck = not done and not notify
         if stuck or (len(due) < conf().SWEEP_BATCH and not ended):
             break
     return total
@@ -89,26 +97,49 @@ def _due() -> list[uuid.UUID]:
     return list(found.values_list("pk", flat=True)[: conf().SWEEP_BATCH])
 
 
-def _sweep_batch(pks: Sequence[uuid.UUID], notifier: result_backend.Notifier, total: Swept) -> _Work:
-    """Handle one batch in one transaction, a statement for each kind; publish after it, then compensate and notify."""
+def _sweep_batch(pks: Sequence[uuid.UUID], notifier: result_backend.Notifier) -> tuple[Swept, bool]:
+    """Handle one batch; where that fails, its rows one by one. Return what was done, and whether any is to be told."""
+    done, works = Swept(), list[_Work]()
+    try:
+        works.append(_sweep_together(pks))
+    except Exception as exc:
+        if poison.is_outage(exc):
+            raise
+        done.set_back += poison.each_apart(pks, lambda pk: works.append(_sweep_together([pk])))
+    for work in works:
+        done.add(work.done)
+        for row, error, reason in work.alone:
+            _discard_one(row, error, reason, done)
+    notify = [row for work in works for row in work.notify]
+    _note_delivered(notifier.notify(notify), done)
+    return done, bool(notify)
+
+
+def _sweep_together(pks: Sequence[uuid.UUID]) -> _Work:
+    """Handle rows in one transaction, a statement for each kind, and publish after it."""
     work = _Work()
     try:
         with transaction.atomic(using=conf().DATABASE):
-            _handle(_locked(pks), work, total)
+            _handle(_locked(pks), work, work.done)
     finally:
         # Also where a hook failed after the commit; a message too many does no harm.
-        _publish(work.publish, total)
-    for one in work.alone:
-        _discard_one(*one, total)
-    total.notified += note_delivered(notifier.notify(work.notify))
+        _publish(work.publish, work.done)
     return work
 
 
-def _discard_one(row: AbstractOperation, error: type[OperationError], reason: str, total: Swept) -> None:
+def _note_delivered(told: Sequence[AbstractOperation], done: Swept) -> None:
     try:
-        total.failed += recovery.discard_one(row, error, reason, notified=False)
+        done.notified += note_delivered(told)
     except Exception:
-        logger.exception("operation %s: it could not be failed now; the next sweep tries again", row.pk)
+        by_pk = {row.pk: row for row in told}
+        done.set_back += poison.each_apart(list(by_pk), lambda pk: note_delivered([by_pk[pk]]))
+
+
+def _discard_one(row: AbstractOperation, error: type[OperationError], reason: str, done: Swept) -> None:
+    def discard(pk: uuid.UUID) -> None:
+        done.failed += recovery.discard_one(row, error, reason, notified=False)
+
+    done.set_back += poison.each_apart([row.pk], discard)
 
 
 def _locked(pks: Sequence[uuid.UUID]) -> list[AbstractOperation]:
@@ -201,8 +232,10 @@ def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:
     total.published += len(published.sent)
     for row, exc in published.broken:
         _discard_one(row, Unpublishable, f"It cannot be published: {codec.describe(exc)}", total)
+    total.set_back += sum(poison.set_back(row.pk, exc) for row, exc in published.failed)
     # A task that is not registered here may be elsewhere: such a row keeps its backoff.
-    settled = {row.pk for row in published.sent} | {row.pk for row, _ in published.broken}
+    settled = {row.pk for row in published.sent + published.refused}
+    settled |= {row.pk for row, _ in published.broken + published.failed}
     unsent = [row for row in found if row.pk not in settled and safe_task_named(row.task) is not None]
     if unsent:
         # Not their fault: they come first when the broker is back, and no backoff is counted against them.
@@ -212,4 +245,4 @@ def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:
 def _is_old(row: AbstractOperation) -> bool:
     """Return whether an outcome has been kept for its time, whether anybody took it or not."""
     now = row.__dict__["_now"]
-    return row.delivered or bool(row.retention is not None and row.ended_at and row.ended_at + row.retention <= now)
+    return row.delivered or bool(row.retention is not None and row.ended_at and now - row.ended_at >= row.retention)

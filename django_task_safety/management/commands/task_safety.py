@@ -43,7 +43,8 @@ class Command(BaseCommand):
         swept = sweeper.sweep()
         self.stdout.write(
             f"published {swept.published}, queued again {swept.requeued}, failed {swept.failed}, "
-            f"cancelled {swept.cancelled}, notified {swept.notified}, pruned {swept.pruned}"
+            f"cancelled {swept.cancelled}, notified {swept.notified}, pruned {swept.pruned}, "
+            f"set back {swept.set_back}"
         )
 
     def _purge(self, older_than: float, model: list[str] | None, batch: int, dry_run: bool, **options: Any) -> None:

@@ -1,0 +1,67 @@
+"""Rows over which a sweep fails: each is handled apart, set back, and ended, so that none holds up others."""
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+
+from django.db import InterfaceError, OperationalError
+
+from django_task_safety import ledger
+from django_task_safety.conf import conf
+from django_task_safety.errors import Unpublishable
+from django_task_safety.ledger import schedule, table
+from django_task_safety.values import codec
+from django_task_safety.worker import recovery
+
+logger = logging.getLogger("django_task_safety")
+
+#: A row over which a sweep fails is looked at again after REPUBLISH_AFTER times 1, 2, 4, … up to this.
+_FACTOR_MAX = 16
+#: So often a sweep may fail over one row.
+_TRIES = 10
+
+
+def is_outage(exc: Exception) -> bool:
+    """Return whether the database does not answer, so that nothing is said of any row."""
+    return isinstance(exc, OperationalError | InterfaceError) and not table.connection().is_usable()
+
+
+def each_apart(pks: Sequence[uuid.UUID], handle: Callable[[uuid.UUID], object]) -> int:
+    """Handle rows one by one, and set back those with which that fails; return how many those were."""
+    failed = 0
+    for pk in pks:
+        try:
+            handle(pk)
+        except Exception as exc:
+            if is_outage(exc):
+                raise
+            failed += set_back(pk, exc)
+    return failed
+
+
+def set_back(pk: uuid.UUID, exc: Exception) -> int:
+    """Leave a row alone for a growing time, since a sweep failed over it; after some tries end its operation.
+
+    Returns:
+        1, or 0 where the row is gone.
+    """
+    failed = table.by_id(pk).values_list("failed_sweeps", flat=True).first()
+    if failed is None:
+        return 0
+    logger.error("operation %s: a sweep failed over it (%d of %d times)", pk, failed + 1, _TRIES, exc_info=exc)
+    if failed + 1 < _TRIES:
+        return schedule.set_back(pk, conf().REPUBLISH_AFTER * min(2**failed, _FACTOR_MAX))
+    _end(pk, f"It could not be swept: {codec.describe(exc)}")
+    return 1
+
+
+def _end(pk: uuid.UUID, reason: str) -> None:
+    """End an operation as one that cannot be published, with its compensations, if that can be done; or by itself."""
+    try:
+        row = table.find(pk=pk)
+        if row is not None and row.is_pending and recovery.discard_one(row, Unpublishable, reason, notified=False):
+            return
+    except Exception:
+        logger.exception("operation %s: nothing compensates for it", pk)
+    if not ledger.give_up(table.by_id(pk), ledger.Failure(codec.printable(f"Unpublishable: {reason}"))):
+        schedule.set_back(pk, None)
