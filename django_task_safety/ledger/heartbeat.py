@@ -8,10 +8,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import connections
-
 from django_task_safety.conf import conf
 from django_task_safety.ledger import schedule, table, worker_id
+from django_task_safety.ledger.own_connections import own_connections
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
 
@@ -91,6 +90,7 @@ def _in_memory() -> bool:
     return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
 
 
+@own_connections()
 def renew(pks: list[uuid.UUID], lease: float) -> list[uuid.UUID]:
     """Renew the leases of this process's operations; log what prevents it. Leaves no connection open.
 
@@ -105,8 +105,6 @@ def renew(pks: list[uuid.UUID], lease: float) -> list[uuid.UUID]:
     except Exception as exc:
         logger.warning("%d lease(s) could not be renewed: %s", len(pks), codec.describe(exc))
         return []
-    finally:
-        connections.close_all()
 
 
 heartbeat = Heartbeat()

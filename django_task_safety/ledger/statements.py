@@ -188,13 +188,32 @@ def owned(connection: BaseDatabaseWrapper, pk: UUID, token: UUID | None) -> bool
     return first_row(connection, f"SELECT 1 FROM {table(connection)} WHERE {_mine(connection)}", ids) is not None
 
 
-def report(connection: BaseDatabaseWrapper, pk: UUID, token: UUID | None, progress: float | None, message: str) -> bool:
-    """Write an attempt's progress; return whether it still owns the operation."""
+def report(
+    connection: BaseDatabaseWrapper,
+    pk: UUID,
+    token: UUID | None,
+    progress: float | None,
+    message: str,
+    *,
+    wait: bool = True,
+) -> bool:
+    """Write an attempt's progress; return whether it could: it owns the operation still and, unless it is to ``wait``
+    for whoever holds the row, nobody does."""
     if token is None:
         return False
+    quoted, mine = table(connection), _mine(connection)
+    if not wait:
+        # MySQL updates no table that it also reads, except from a table made of it.
+        mine = f"id = (SELECT id FROM (SELECT id FROM {quoted} WHERE {mine} {_if_free(connection)}) AS free)"
     params = [progress, message, uuid_param(connection, pk), uuid_param(connection, token)]
-    assignments = "SET progress = %s, progress_message = %s"
-    return bool(execute(connection, f"UPDATE {table(connection)} {assignments} WHERE {_mine(connection)}", params))
+    return bool(execute(connection, f"UPDATE {quoted} SET progress = %s, progress_message = %s WHERE {mine}", params))
+
+
+def _if_free(connection: BaseDatabaseWrapper) -> str:
+    """Return the lock that this UPDATE takes anyway, for rows that nobody holds."""
+    strength = "FOR NO KEY UPDATE" if connection.vendor == "postgresql" else "FOR UPDATE"
+    # MariaDB before 10.6 refuses the statement instead.
+    return f"{strength} SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else f"{strength} NOWAIT"
 
 
 def outcome(connection: BaseDatabaseWrapper, pk: UUID) -> Row | None:

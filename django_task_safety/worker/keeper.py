@@ -1,7 +1,8 @@
 """Each worker's keeper: two threads of the worker's main process, one renews leases, one sweeps.
 
-They hold no database connection between two ticks, so that children forked meanwhile inherit none, and forks wait for
-the end of a tick. Whatever fails in them is logged and tried again; they never take the worker down.
+They hold no database connection between two ticks, and never open a pool, so that children forked meanwhile inherit
+neither, and forks wait for the end of a tick. Whatever fails in them is logged and tried again; they never take the
+worker down.
 """
 
 import logging
@@ -11,11 +12,11 @@ import uuid
 from collections.abc import Callable
 
 from celery.worker import state
-from django.db import connections
 
 from django_task_safety.conf import conf
 from django_task_safety.ids import message_id
 from django_task_safety.ledger import heartbeat
+from django_task_safety.ledger.own_connections import own_connections
 from django_task_safety.options import TaskOptions
 from django_task_safety.values import codec
 from django_task_safety.worker import sweeper
@@ -48,12 +49,11 @@ class _Loop:
         while not self._stopped.wait(self._interval()):
             with self._ticking:
                 try:
-                    self._tick()
+                    with own_connections():
+                        self._tick()
                     self._failure = ""
                 except Exception as exc:
                     self._log(codec.describe(exc))
-                finally:
-                    connections.close_all()
 
     def _log(self, failure: str) -> None:
         # A database that is down would fill the log with the same traceback.

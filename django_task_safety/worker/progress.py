@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The server cannot see that a connection of ours waits for another one of the same thread.
-_LOCK_WAIT = {"postgresql": "SET lock_timeout = '1s'", "mysql": "SET SESSION innodb_lock_wait_timeout = 1"}
-
 #: `track` reports at most once in this many seconds.
 INTERVAL = 1.0
 
@@ -60,14 +57,17 @@ def _record(operation: AbstractOperation, fraction: float | None, message: str) 
 
     text = codec.printable(message, 255)
     operation.progress, operation.progress_message = fraction, text
+    connection, attempt = _connection(), current_attempt()
+    side = None if attempt is None else attempt.side
     try:
-        mine = statements.report(_connection(), operation.pk, operation.token, fraction, text)
+        written = statements.report(connection, operation.pk, operation.token, fraction, text, wait=side is None)
     except OperationalError:
-        attempt = current_attempt()
-        if attempt is None or attempt.side is None:
+        if side is None:
             raise
-        return  # the body's own transaction holds the row: nobody else can change it now, nor see progress
-    if not mine:
+        side.close()  # the next report connects anew; progress is not worth a failed attempt
+        return
+    # Who else holds the row, the body's own transaction it may be, lets nobody see progress now.
+    if not written and not statements.owned(connection, operation.pk, operation.token):
         _stop(operation)
 
 
@@ -98,9 +98,7 @@ def _stop(operation: AbstractOperation) -> None:
 
 def _connection() -> BaseDatabaseWrapper:
     """Return a connection outside the body's transaction, where there is one and the database allows it."""
-    from django.db import connections
-
-    from django_task_safety.ledger import table
+    from django_task_safety.ledger import own_connections, table
 
     attempt = current_attempt()
     main = table.connection()
@@ -108,8 +106,6 @@ def _connection() -> BaseDatabaseWrapper:
         # SQLite has one writer: a second connection would wait for the body's own transaction.
         return main
     if attempt.side is None:
-        attempt.side = connections.create_connection(main.alias)
-        with attempt.side.cursor() as cursor:
-            cursor.execute(_LOCK_WAIT[main.vendor])
+        attempt.side = own_connections.outside_pool(main.alias)
     side: BaseDatabaseWrapper = attempt.side
     return side

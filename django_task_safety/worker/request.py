@@ -12,9 +12,9 @@ from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker import state
 from celery.worker.request import Request
-from django.db import connections
 
 from django_task_safety.ids import message_id
+from django_task_safety.ledger.own_connections import own_connections
 from django_task_safety.worker import keeper, recovery
 from django_task_safety.worker.recovery import LossOutcome
 
@@ -22,10 +22,14 @@ logger = logging.getLogger("django_task_safety")
 
 
 class SafeRequest(Request):
-    """Settles what the child process could not: lost workers, hard time limits, revoked and expired messages."""
+    """Settles what the child process could not: lost workers, hard time limits, revoked and expired messages.
+
+    In the pool's parent, which must not keep a connection for later children to inherit, nor open a pool.
+    """
 
     _timed_out = False
 
+    @own_connections()
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Queue the operation again when its worker was lost, as long as it has attempts left."""
         exc = exc_info.exception
@@ -36,7 +40,7 @@ class SafeRequest(Request):
         if lost and self._timed_out:
             return None  # the pool killed it for its time limit, and all has been said
         if lost and not state.should_terminate:
-            with _database("its worker was lost"):
+            with _logged("its worker was lost"):
                 outcome = self._loss_outcome(exc)
                 if outcome in (LossOutcome.QUEUED_AGAIN, LossOutcome.NOT_OURS):
                     state.task_ready(self)
@@ -54,6 +58,7 @@ class SafeRequest(Request):
         taken_over = keeper.running_ids().count(self._operation_id()) > 1
         return LossOutcome.NOT_OURS if taken_over else recovery.worker_lost(self._operation_id(), exc)
 
+    @own_connections()
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Fail the operation when the pool killed it at its hard time limit."""
         super().on_timeout(soft, timeout)
@@ -63,30 +68,27 @@ class SafeRequest(Request):
             settle = partial(_settle_time_limit, self._operation_id(), timeout)
             threading.Thread(target=settle, name="task-safety-time-limit", daemon=True).start()
 
+    @own_connections()
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
         # The row remembers; in the worker's memory the id would also stop a later rerun of the operation.
         state.revoked.discard(self.id)
-        with _database("it was revoked"):
+        with _logged("it was revoked"):
             recovery.revoked(self._operation_id(), reason, terminated=terminated, expired=expired)
 
     def _operation_id(self) -> uuid.UUID:
         return message_id(self.id)
 
 
+@own_connections()
 def _settle_time_limit(pk: uuid.UUID, timeout: float) -> None:
-    with _database("it passed its hard time limit"):
+    with _logged("it passed its hard time limit"):
         recovery.time_limit_passed(pk, TimeLimitExceeded(timeout))
 
 
 @contextmanager
-def _database(what: str) -> Iterator[None]:
-    """Use the database from the pool's parent, which must not keep a connection for later children to inherit."""
+def _logged(what: str) -> Iterator[None]:
     try:
         yield
     except Exception:
         logger.exception("an operation's row could not be told that %s; its lease will run out", what)
-    finally:
-        for connection in connections.all(initialized_only=True):
-            if not connection.in_atomic_block:
-                connection.close()

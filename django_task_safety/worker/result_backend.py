@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import connections
 
 from django_task_safety.conf import conf
+from django_task_safety.ledger.own_connections import own_connections
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import call_options
 from django_task_safety.producer.outcome import as_celery
@@ -64,17 +64,15 @@ class Notifier:
         late.set()
         return list(notified)
 
+    @own_connections()  # there are backends in Django's databases
     def _notify_each(
         self, ended: Sequence[AbstractOperation], notified: list[AbstractOperation], late: threading.Event
     ) -> None:
-        try:
-            for operation in ended:
-                if late.is_set():
-                    return
-                if self._notify(operation):
-                    notified.append(operation)
-        finally:
-            connections.close_all()  # there are backends in Django's databases
+        for operation in ended:
+            if late.is_set():
+                return
+            if self._notify(operation):
+                notified.append(operation)
 
     def _notify(self, operation: AbstractOperation) -> bool:
         task, backend = safe_task_named(operation.task), None

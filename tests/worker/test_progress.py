@@ -1,9 +1,10 @@
 """Progress, seen from outside while the task runs."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from django_task_safety import OperationCancelled, OperationSuperseded, current_operation, ledger, safe_task, track
 from django_task_safety.models import Operation
@@ -86,6 +87,77 @@ def test_a_report_of_progress_is_one_statement(run):
         return len(about_operations(found))
 
     assert run(body).result <= 1
+
+
+@pytest.mark.skipif("config.getoption('db') == 'sqlite'", reason="one connection writes at a time")
+def test_who_holds_the_row_keeps_no_body_waiting_and_hides_its_progress(worker, in_thread, monkeypatch):
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            assert len(Operation.objects.select_for_update()) == 1
+            held.set()
+            assert go_on.wait(30)
+
+    def body() -> list[object]:
+        holding = in_thread(hold)
+        assert held.wait(30)
+        current_operation().report(1, 2, "hidden")
+        hidden = seen()[1]
+        assert not holding.done()
+        go_on.set()
+        assert holding.result() is None
+        current_operation().report(2, 2, "shown")
+        return [hidden, seen()[1]]
+
+    monkeypatch.setattr("tests.worker.test_progress.DO", [body])
+    does.delay()
+    worker.deliver_one()
+    operation = Operation.objects.get()
+    assert (operation.state, operation.result) == (State.SUCCEEDED, ["", "shown"])
+
+
+@pytest.mark.skipif("config.getoption('db') == 'sqlite'", reason="there the body reports in its own transaction")
+def test_a_body_that_holds_its_own_row_goes_on(worker, monkeypatch):
+    def body() -> None:
+        assert len(Operation.objects.select_for_update()) == 1
+        current_operation().report(1, 2, "hidden")
+        current_operation().check_cancelled()
+
+    monkeypatch.setattr("tests.worker.test_progress.DO", [body])
+    does.delay()
+    worker.deliver_one()
+    operation = Operation.objects.get()
+    assert (operation.state, operation.error) == (State.SUCCEEDED, "")
+
+
+@pytest.mark.skipif("config.getoption('db') == 'sqlite'", reason="one connection writes at a time")
+def test_a_body_is_stopped_by_a_cancel_that_holds_the_row_until_it_is_committed(worker, in_thread, monkeypatch):
+    held, go_on, stopped = threading.Event(), threading.Event(), []
+
+    def cancel() -> None:
+        with transaction.atomic():
+            Operation.objects.get().cancel("enough")
+            held.set()
+            assert go_on.wait(30)
+
+    def body() -> None:
+        cancelling = in_thread(cancel)
+        assert held.wait(30)
+        current_operation().report(1, 2)
+        go_on.set()
+        assert cancelling.result() is None
+        try:
+            current_operation().report(2, 2)
+        except OperationCancelled as exc:
+            stopped.append(exc.message)
+            raise
+
+    monkeypatch.setattr("tests.worker.test_progress.DO", [body])
+    does.delay()
+    worker.deliver_one()
+    assert stopped == ["enough"]
+    assert (Operation.objects.get().state, Effect.objects.count()) == (State.CANCELLED, 0)
 
 
 def test_track_yields_the_items_and_reports_the_first(run):

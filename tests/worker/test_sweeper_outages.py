@@ -199,7 +199,6 @@ def test_the_keeper_says_why_it_failed_each_time_and_shows_where_once(monkeypatc
         elif outcome:
             raise OperationalError(outcome)
 
-    monkeypatch.setattr(keeper.connections, "close_all", lambda: None)
     loop = keeper._Loop("the sweeper", lambda: 0.0, tick)
     monkeypatch.setattr(loop, "stop", loop._stopped.set)
     loop.thread.start()
