@@ -35,6 +35,8 @@ class Attempt:
     eager_value: Any = None
     #: Whether the body runs inside a transaction that this attempt opened.
     own_transaction: bool = False
+    #: The connection on which the database's triggers know the attempt until it is over.
+    exempt: Any = None
     #: A second connection, outside the body's transaction, for progress and cancellation.
     side: Any = None
     last_report: float = 0.0

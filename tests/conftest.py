@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 import pytest
 from django.core.management import call_command
 from django.db import connection, connections
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
 from tests.support.delivering import LocalWorker, local_worker
 from tests.support.servers import Database, MariaDB, PostgreSQL, RabbitMQ, Redis, Server
+from tests.support.sessions import SessionWatch
 
 pytest.register_assert_rewrite("tests.support.deleting", "tests.support.racing")
 
@@ -142,6 +144,22 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TASK_SAFETY_TEST_DATABASE", json.dumps(connections["default"].settings_dict))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def session_watch() -> Iterator[SessionWatch]:
+    """Look at all that is sent to a database by this process."""
+    watch = SessionWatch()
+    connection_created.connect(watch.connected)
+    yield watch
+    connection_created.disconnect(watch.connected)
+
+
+@pytest.fixture(autouse=True)
+def _sessions_are_left_as_they_were(session_watch: SessionWatch) -> Iterator[None]:
+    """The package's statements change nothing that outlives their transaction: poolers give the session to others."""
+    yield
+    assert session_watch.take() == []
 
 
 @pytest.fixture

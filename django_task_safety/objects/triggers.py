@@ -13,10 +13,11 @@ locking read, which waits for an operation that is not committed yet, needs noth
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import DatabaseError, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety import ledger
@@ -90,11 +91,19 @@ def exempt(connection: BaseDatabaseWrapper, attempt: Attempt) -> None:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT set_config(%s, %s, true)", [_MINE["postgresql"], str(token)])
         elif connection.vendor == "mysql":
-            # It outlasts the transaction, but names nobody once the attempt is over.
+            # It would outlast the transaction, see `end_exemption`.
             cursor.execute(f"SET {_MINE['mysql']} = %s", [str(token)])
+            attempt.exempt = connection
         else:
             # There are no variables, but here the delete keeps everybody else from writing anyway.
             ledger.allow_delete(attempt.operation.pk, attempt.token)
+
+
+def end_exemption(attempt: Attempt) -> None:
+    """Take back, when the attempt's transaction is over, what `exempt` told where variables belong to the session."""
+    if attempt.exempt is not None:
+        with suppress(DatabaseError), attempt.exempt.cursor() as cursor:
+            cursor.execute(f"SET {_MINE['mysql']} = NULL")
 
 
 def _postgresql(connection: BaseDatabaseWrapper, trigger: Trigger) -> list[str]:

@@ -20,6 +20,7 @@ from django_task_safety.conf import conf
 from django_task_safety.context import Attempt, running
 from django_task_safety.ledger import notifications, table, worker_id
 from django_task_safety.ledger.heartbeat import heartbeat
+from django_task_safety.objects import triggers
 from django_task_safety.options import KEEP, TaskOptions
 from django_task_safety.producer import canvas
 from django_task_safety.producer.outcome import dump_result
@@ -54,6 +55,7 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any
     if arguments is None:
         arguments = codec.loads(attempt.operation.payload, task.app)
     with contextlib.ExitStack() as stack:
+        stack.callback(triggers.end_exemption, attempt)
         _open_transaction(attempt, stack)
         # What is kept was asked for whether its object is removed or not.
         args, kwargs = references.load(arguments, removed=task.on_delete == KEEP)
