@@ -89,8 +89,8 @@ MUTATIONS = (
     Mutation(
         "no effect without its claim",
         "ledger/statements.py",
-        '"1" if durable or not connection.get_autocommit() else _WITHOUT_FLUSH',
-        '"1" if durable else _WITHOUT_FLUSH',
+        'returned = _WITHOUT_FLUSH if alone and not durable else "1"',
+        'returned = _WITHOUT_FLUSH if not durable else "1"',
         ("tests/ledger/test_claims_without_flush.py::test_inside_a_transaction_the_callers_commit_stays_durable",),
         "postgresql",
     ),

@@ -1,8 +1,10 @@
 """An attempt becomes the owner of an operation, or finds out that it cannot."""
 
+import dataclasses
 import uuid
 from collections.abc import Callable
 
+from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
@@ -39,11 +41,17 @@ def claim(
         None where there is no such row.
     """
     db, wanted = table.connection(), Claim(pk, uuid.uuid4(), worker, lease, limit, task)
-    if db.vendor == "postgresql":
-        row = statements.claim_or_read(db, wanted, durable=durable)
-        seen = _from_row(db, row, wanted) if row else None
-    else:
-        seen = _claim_in_two(db, wanted, hint())
+    try:
+        if db.vendor == "postgresql":
+            row = statements.claim_or_read(db, wanted, durable=durable)
+            seen = _from_row(db, row, wanted) if row else None
+        else:
+            seen = _claim_in_two(db, wanted, hint())
+    except OperationalError as exc:
+        if not db.get_autocommit() or not table.is_lock_timeout(exc):
+            raise
+        seen = table.read(pk)
+        return seen and dataclasses.replace(seen, held=True)
     if seen and seen.claimed:
         notifications.transition("started", seen.operation)
     return seen

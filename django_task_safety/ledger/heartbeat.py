@@ -1,5 +1,6 @@
 """Renew the leases of what this process runs, from a thread of its own that exists only while there is something."""
 
+import dataclasses
 import logging
 import os
 import threading
@@ -11,10 +12,13 @@ from contextlib import contextmanager
 from django_task_safety.conf import conf
 from django_task_safety.ledger import schedule, table, worker_id
 from django_task_safety.ledger.own_connections import own_connections
-from django_task_safety.record import AbstractOperation, State
+from django_task_safety.record import AbstractOperation
 from django_task_safety.values import codec
 
 logger = logging.getLogger("django_task_safety")
+
+#: Seconds until the next try where a lease could not be renewed.
+_SOON = 1.0
 
 
 class Heartbeat:
@@ -77,11 +81,12 @@ class Heartbeat:
                     continue
                 due = {pk: lease for pk, lease in self._held.items() if renewed[pk] + lease / 3 <= now}
             for lease in set(due.values()):
-                ended = renew([pk for pk, one in due.items() if one == lease], lease)
+                those = [pk for pk, one in due.items() if one == lease]
+                result = renew(those, lease)
                 with self._changed:
-                    for pk in ended:
+                    for pk in result.ended:
                         self._held.pop(pk, None)
-            renewed.update(dict.fromkeys(due, time.monotonic()))
+                renewed.update(dict.fromkeys(those, time.monotonic() - lease / 3 + result.next_in))
 
 
 def _in_memory() -> bool:
@@ -90,21 +95,30 @@ def _in_memory() -> bool:
     return connection.vendor == "sqlite" and connection.is_in_memory_db()  # type: ignore[attr-defined]
 
 
-@own_connections()
-def renew(pks: list[uuid.UUID], lease: float) -> list[uuid.UUID]:
-    """Renew the leases of this process's operations; log what prevents it. Leaves no connection open.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Renewal:
+    """What became of leases that were to be renewed."""
 
-    Returns:
-        Those that do not run any more.
-    """
+    #: Seconds until they are to be renewed again.
+    next_in: float
+    #: Those that do not run any more.
+    ended: tuple[uuid.UUID, ...] = ()
+
+
+@own_connections()
+def renew(pks: list[uuid.UUID], lease: float) -> Renewal:
+    """Renew the leases of this process's operations; log what prevents it. Leaves no connection open."""
+    usual, soon = lease / 3, min(lease / 3, _SOON)
     try:
-        if schedule.renew(pks, worker_id.me(), lease) == len(pks):
-            return []
-        running = table.rows().filter(pk__in=pks, state=State.RUNNING).values_list("pk", flat=True)
-        return list(set(pks) - set(running))
+        renewed = schedule.renew(pks, worker_id.me(), lease)
+        if renewed == len(pks):
+            return Renewal(usual)
+        running = set(table.run_by(worker_id.me(), *pks).values_list("pk", flat=True))
     except Exception as exc:
         logger.warning("%d lease(s) could not be renewed: %s", len(pks), codec.describe(exc))
-        return []
+        return Renewal(soon)
+    # Those that somebody has locked are to be renewed as soon as that is over.
+    return Renewal(usual if renewed >= len(running) else soon, tuple(set(pks) - running))
 
 
 heartbeat = Heartbeat()

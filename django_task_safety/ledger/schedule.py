@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
@@ -56,9 +56,15 @@ def retained() -> Any:
 
 
 def renew(pks: Sequence[uuid.UUID], worker: str, lease: float) -> int:
-    """Extend the leases of what ``worker`` runs, but never past the deadline of an attempt."""
-    running = table.run_by(worker, *pks)
-    return running.update(due_at=Least(After(lease), Coalesce(F("deadline_at"), After(lease))))
+    """Extend the leases of what ``worker`` runs, but never past the deadline of an attempt; return how many.
+
+    What somebody else has locked is left out: that is not waited for while the other leases run out.
+    """
+    running, connection = table.run_by(worker, *pks), table.connection()
+    with transaction.atomic(using=connection.alias):
+        if connection.features.has_select_for_update:
+            running = table.by_id(*[row.pk for row in table.locked(running.only("pk"))])
+        return running.update(due_at=Least(After(lease), Coalesce(F("deadline_at"), After(lease))))
 
 
 def reschedule(found: OperationRows, seconds: float | None = None, **values: Any) -> int:

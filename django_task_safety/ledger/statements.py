@@ -45,6 +45,13 @@ _WITHOUT_FLUSH = """set_config('synchronous_commit', CASE
     END, TRUE)"""
 
 
+#: Seconds that a claim waits for somebody who holds the row; then the worker's slot is given free. MySQL waits for its
+#: own ``innodb_lock_wait_timeout``.
+CLAIM_WAIT = 1
+#: The same in PostgreSQL's words: evaluated for the row that is found, before it is locked, and for this statement.
+_PATIENCE = f"set_config('lock_timeout', '{CLAIM_WAIT}s', TRUE) IS NOT NULL"
+
+
 @lru_cache(maxsize=1)
 def columns() -> tuple[models.Field[Any, Any], ...]:
     """Return the fields of all columns, in the model's order."""
@@ -120,11 +127,13 @@ def claim_or_read(connection: BaseDatabaseWrapper, claim: Claim, *, durable: boo
     quoted, now = table(connection), now_sql(connection)
     assignments, params = _claiming(connection, claim)
     of_task, names = _of_task(connection, claim.task)
-    # Inside a caller's transaction the setting would hold for the caller's commit.
-    returned = "1" if durable or not connection.get_autocommit() else _WITHOUT_FLUSH
+    # Inside a caller's transaction the settings would hold for the rest of that.
+    alone = connection.get_autocommit()
+    returned = _WITHOUT_FLUSH if alone and not durable else "1"
+    patience = f" AND {_PATIENCE}" if alone else ""
     sql = (
-        f"WITH claimed AS (UPDATE {quoted} SET {assignments} WHERE id = %s{of_task} AND {_claimable(connection)} "
-        f"RETURNING {returned}) "
+        f"WITH claimed AS (UPDATE {quoted} SET {assignments} "
+        f"WHERE id = %s{of_task} AND {_claimable(connection)}{patience} RETURNING {returned}) "
         f"SELECT EXISTS(TABLE claimed), {now}, {', '.join(read_columns())} FROM {quoted} WHERE id = %s"
     )
     return first_row(connection, sql, [*params, claim.pk, *names, claim.pk])
@@ -134,8 +143,10 @@ def claim_seen(connection: BaseDatabaseWrapper, claim: Claim, seen: tuple[int, i
     """Claim the operation if its (attempt, revision) are still the ones seen: one statement, every database."""
     assignments, params = _claiming(connection, claim)
     of_task, names = _of_task(connection, claim.task)
+    alone = connection.get_autocommit() and getattr(connection, "mysql_is_mariadb", False)
+    patience = f"SET STATEMENT innodb_lock_wait_timeout={CLAIM_WAIT} FOR " if alone else ""
     sql = f"""
-        UPDATE {table(connection)} SET {assignments}
+        {patience}UPDATE {table(connection)} SET {assignments}
         WHERE id = %s{of_task} AND attempt = %s AND revision = %s AND {_claimable(connection)}"""
     return bool(execute(connection, sql, [*params, uuid_param(connection, claim.pk), *names, *seen]))
 

@@ -28,6 +28,8 @@ class Seen:
     operation: AbstractOperation
     claimed: bool
     now: datetime
+    #: Whether it was not claimed because somebody holds the row, in a transaction that goes on.
+    held: bool = False
 
 
 def connection() -> BaseDatabaseWrapper:
@@ -68,6 +70,13 @@ def is_deadlock(exc: OperationalError) -> bool:
     return postgresql or (getattr(cause, "args", None) or (None,))[0] == 1213
 
 
+def is_lock_timeout(exc: OperationalError) -> bool:
+    """Return whether PostgreSQL (55P03), MariaDB or MySQL (1205) gave up waiting for somebody who holds the row."""
+    cause = exc.__cause__
+    postgresql = getattr(cause, "sqlstate", getattr(cause, "pgcode", None)) == "55P03"
+    return postgresql or (getattr(cause, "args", None) or (None,))[0] == 1205
+
+
 def rows() -> OperationRows:
     """Return all rows, waiters included."""
     found: OperationRows = operation_model().all_rows.get_queryset()
@@ -82,6 +91,12 @@ def by_id(*pks: uuid.UUID) -> OperationRows:
 def about(label: str, pks: Collection[str], database: str) -> OperationRows:
     """Return the rows whose objects are of that root model, and have these primary keys in that database."""
     return rows().filter(subject_label=label, subject_id__in=pks, subject_database=database)
+
+
+def locked(found: OperationRows, *, wait: bool = False) -> list[AbstractOperation]:
+    """Lock rows in the current transaction and return them; unless it is to ``wait``, those that nobody else has."""
+    skip = not wait and connection().features.has_select_for_update_skip_locked
+    return list(found.order_by("pk").select_for_update(skip_locked=skip))
 
 
 def run_by(worker: str, *pks: uuid.UUID) -> OperationRows:

@@ -42,6 +42,8 @@ logger = logging.getLogger("django_task_safety")
 OUTAGE_PAUSE = 5.0
 #: Seconds that a message without a row is held before it goes back to a broker that takes nothing.
 REJECT_PAUSE = 1.0
+#: Seconds before a message comes back whose row somebody holds in a transaction that goes on.
+HELD_PAUSE = 5.0
 #: Seconds before a message comes back whose row changed faster than it could be read.
 CONTENTION_PAUSE = 0.5
 
@@ -82,6 +84,8 @@ def _claim(task: TaskOptions, message: Message) -> AbstractOperation | StoredOut
         if seen is None:
             logger.warning("message %s: its operation is gone (pruned or deleted); dropped", message.id)
             raise Ignore("The operation is gone.")
+        if seen.held:
+            raise _redeliver_later(task, message, HELD_PAUSE)
         if seen.claimed:
             return seen.operation if seen.operation.waits_for is None else waiter.answer(task, seen.operation)
         answer = _answer_unclaimable(task, message, seen)

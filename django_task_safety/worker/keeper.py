@@ -80,9 +80,16 @@ class Keeper:
     """
 
     def __init__(self) -> None:
-        self._loops = [_Loop("task-safety-leases", lambda: conf().LEASE / 3, renew_running)]
+        self._loops = [_Loop("task-safety-leases", self._until_renewal, self._renew)]
+        self._next_renewal: float | None = None
         if conf().KEEPER:
             self._loops.append(_Loop("task-safety-sweeper", lambda: conf().SWEEP_INTERVAL, _sweep))
+
+    def _until_renewal(self) -> float:
+        return conf().LEASE / 3 if self._next_renewal is None else self._next_renewal
+
+    def _renew(self) -> None:
+        self._next_renewal = renew_running()
 
     def start(self) -> None:
         """Start the threads; once."""
@@ -100,10 +107,10 @@ def _sweep() -> None:
         logger.info("swept: %s", swept)
 
 
-def renew_running() -> None:
-    """Renew the leases of the operations that this worker's pool runs now."""
-    if pks := running_ids():
-        heartbeat.renew(pks, conf().LEASE)
+def renew_running() -> float | None:
+    """Renew the leases of the operations that this worker's pool runs now; return the seconds until the next time."""
+    pks = running_ids()
+    return heartbeat.renew(pks, conf().LEASE).next_in if pks else None
 
 
 def running_ids() -> list[uuid.UUID]:

@@ -31,7 +31,10 @@ class LossOutcome(enum.Enum):
 
 
 def worker_lost(pk: uuid.UUID, exc: BaseException) -> LossOutcome:
-    """A child of this worker's pool died in the middle of the operation."""
+    """A child of this worker's pool died in the middle of the operation.
+
+    The worker's main loop waits for this. So where somebody else has locked the row, its lease is left to run out.
+    """
     mine = table.run_by(worker_id.me(), pk)
     operation = mine.first()
     if operation is None:
@@ -39,8 +42,10 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> LossOutcome:
     reason = f"The worker process was lost: {exc}"
     if retry_policy.exhausted(operation):
         return LossOutcome.FAILED if discard_one(operation, WorkerLost, reason, notified=True) else LossOutcome.NOT_OURS
-    if not ledger.rescue(mine.filter(token=operation.token), reason):
-        return LossOutcome.NOT_OURS
+    with transaction.atomic(using=conf().DATABASE):
+        free = table.locked(mine.filter(token=operation.token))
+        if not free or not ledger.rescue(table.by_id(pk), reason):
+            return LossOutcome.NOT_OURS
     operation.state = State.QUEUED
     notifications.transition("requeued", operation, reason)
     outbox.publish_rows(table.by_id(pk))
@@ -51,18 +56,29 @@ def time_limit_passed(pk: uuid.UUID, exc: BaseException) -> None:
     """The pool killed the attempt at its hard time limit."""
     operation = table.run_by(worker_id.me(), pk).first()
     if operation is not None:
-        discard_one(operation, TimeLimitPassed, f"The hard time limit passed: {exc}", notified=True)
+        # The child may hold the row until it is killed, which is soon.
+        discard_one(operation, TimeLimitPassed, f"The hard time limit passed: {exc}", notified=True, wait=True)
 
 
-def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool) -> None:
-    """Celery dropped the message: revoked by hand, or past its ``expires``. A revoke of the operation is a cancel."""
-    operation = table.find(pk=pk)
-    if operation is None:
-        return
-    if expired:
-        cancellation.expire(operation)
-    elif operation.state == State.QUEUED or (terminated and operation.worker == worker_id.me()):
-        cancellation.cancel(operation, f"revoked ({reason})")
+def revoked(pk: uuid.UUID, reason: str, *, terminated: bool, expired: bool, wait: bool) -> bool:
+    """Celery dropped the message: revoked by hand, or past its ``expires``. A revoke of the operation is a cancel.
+
+    Args:
+        wait: Whether to wait for somebody who has locked the row.
+
+    Returns:
+        False where somebody has, so that nothing was done.
+    """
+    with transaction.atomic(using=conf().DATABASE):
+        found = table.locked(table.by_id(pk), wait=wait)
+        if not found:
+            return not table.by_id(pk).exists()
+        (operation,) = found
+        if expired:
+            cancellation.expire(operation)
+        elif operation.state == State.QUEUED or (terminated and operation.worker == worker_id.me()):
+            cancellation.cancel(operation, f"revoked ({reason})")
+        return True
 
 
 def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
@@ -90,29 +106,35 @@ def discard_exhausted(lost: Sequence[AbstractOperation], error: type[OperationEr
         return len(_fail(lost, error, reason, notified=False))
 
 
-def discard_one(operation: AbstractOperation, error: type[OperationError], reason: str, *, notified: bool) -> bool:
+def discard_one(
+    operation: AbstractOperation, error: type[OperationError], reason: str, *, notified: bool, wait: bool = False
+) -> bool:
     """Fail one operation and call its compensations, in a transaction of its own; return whether this did it.
 
     Args:
-        notified: Whether Celery itself tells the result backend, callbacks and chord. Else a sweep does this, which
-            leaves the operation to whoever holds its row now.
+        notified: Whether Celery itself tells the result backend, callbacks and chord; else a sweep does.
+        wait: Whether to wait for somebody who has locked the row, instead of leaving the operation alone.
     """
 
     def finish() -> AbstractOperation | None:
-        failed = _fail([operation], error, reason, notified=notified)
+        failed = _fail([operation], error, reason, notified=notified, wait=wait)
         return failed[0] if failed else None
 
     return compensated(safe_task_named(operation.task), error(reason, operation), finish)
 
 
 def _fail(
-    lost: Sequence[AbstractOperation], error: type[OperationError], reason: str, *, notified: bool
+    lost: Sequence[AbstractOperation],
+    error: type[OperationError],
+    reason: str,
+    *,
+    notified: bool,
+    wait: bool = False,
 ) -> list[AbstractOperation]:
     failure = ledger.Failure(f"{error.__name__}: {codec.printable(reason)}")
     seen = {operation.pk: operation.token for operation in lost}
-    skip = not notified and table.connection().features.has_select_for_update_skip_locked
     # The lock holds what was seen until the statement that ends it.
-    still = table.by_id(*seen).order_by("pk").select_for_update(skip_locked=skip)
+    still = table.locked(table.by_id(*seen), wait=wait)
     same = [row for row in still if row.is_pending and row.token == seen[row.pk]]
     overtaken = [row for row in same if table.newer_waits(row)]
     _requeue_for_newer_arguments(overtaken, failure.error, notified=notified)

@@ -73,11 +73,21 @@ class SafeRequest(Request):
         super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
         # The row remembers; in the worker's memory the id would also stop a later rerun of the operation.
         state.revoked.discard(self.id)
-        with _logged("it was revoked"):
-            recovery.revoked(self._operation_id(), reason, terminated=terminated, expired=expired)
+        settle = partial(_settle_revoke, self._operation_id(), reason, terminated=terminated, expired=expired)
+        if not settle(wait=False):
+            # The worker's main loop must not wait until somebody is done with the row.
+            threading.Thread(target=settle, kwargs={"wait": True}, name="task-safety-revoke", daemon=True).start()
 
     def _operation_id(self) -> uuid.UUID:
         return message_id(self.id)
+
+
+@own_connections()
+def _settle_revoke(pk: uuid.UUID, reason: str, **how: bool) -> bool:
+    done = True
+    with _logged("it was revoked"):
+        done = recovery.revoked(pk, reason, **how)
+    return done
 
 
 @own_connections()

@@ -120,7 +120,8 @@ def _sweep_together(pks: Sequence[uuid.UUID]) -> _Work:
     work = _Work()
     try:
         with transaction.atomic(using=conf().DATABASE):
-            _handle(_locked(pks), work, work.done)
+            still_due = table.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
+            _handle(table.locked(still_due), work, work.done)
     finally:
         # Also where a hook failed after the commit; a message too many does no harm.
         _publish(work.publish, work.done)
@@ -129,7 +130,9 @@ def _sweep_together(pks: Sequence[uuid.UUID]) -> _Work:
 
 def _note_delivered(told: Sequence[AbstractOperation], done: Swept) -> None:
     try:
-        done.notified += note_delivered(told)
+        with transaction.atomic(using=conf().DATABASE):
+            free = {row.pk for row in table.locked(_rows_of(told))} if told else set()
+            done.notified += note_delivered([row for row in told if row.pk in free])
     except Exception:
         by_pk = {row.pk: row for row in told}
         done.set_back += poison.each_apart(list(by_pk), lambda pk: note_delivered([by_pk[pk]]))
@@ -140,12 +143,6 @@ def _discard_one(row: AbstractOperation, error: type[OperationError], reason: st
         done.failed += recovery.discard_one(row, error, reason, notified=False)
 
     done.set_back += poison.each_apart([row.pk], discard)
-
-
-def _locked(pks: Sequence[uuid.UUID]) -> list[AbstractOperation]:
-    skip = table.connection().features.has_select_for_update_skip_locked
-    due = table.rows().filter(pk__in=pks, due_at__lte=Now()).annotate(_now=Now())
-    return list(due.order_by("pk").select_for_update(skip_locked=skip))
 
 
 def _handle(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> None:
@@ -239,7 +236,9 @@ def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:
     unsent = [row for row in found if row.pk not in settled and safe_task_named(row.task) is not None]
     if unsent:
         # Not their fault: they come first when the broker is back, and no backoff is counted against them.
-        schedule.reschedule(_rows_of(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
+        with transaction.atomic(using=conf().DATABASE):
+            free = table.locked(_rows_of(unsent))
+            schedule.reschedule(_rows_of(free), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
 
 
 def _is_old(row: AbstractOperation) -> bool:

@@ -139,7 +139,7 @@ def test_an_operation_rescued_from_a_lost_worker_is_published_once(worker):
 def test_an_operation_run_in_place_by_a_workers_task_keeps_its_lease(worker, settings, monkeypatch):
     settings.TASK_SAFETY = {"LEASE": 0.6}
     monkeypatch.setattr(worker_id, "_worker", "a worker")
-    monkeypatch.setattr(heartbeat, "renew", lambda pks, lease: renewed.extend(pks) or [])
+    monkeypatch.setattr(heartbeat, "renew", lambda pks, lease: renewed.extend(pks) or heartbeat.Renewal(lease / 3))
     # The one of this process may still wait as long as the usual lease says.
     monkeypatch.setattr(attempts, "heartbeat", heartbeat.Heartbeat())
     operation = runs_another_in_place.enqueue()

@@ -1,0 +1,178 @@
+"""Somebody's open transaction holds an operation's row: neither a worker nor the leases of others wait for its end."""
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from django.db import connection, transaction
+
+from django_task_safety import idempotent_task, ledger, safe_task
+from django_task_safety.ledger import heartbeat, schedule, table, worker_id
+from django_task_safety.models import Operation
+from django_task_safety.worker import recovery, sweeper
+from django_task_safety.worker.recovery import LossOutcome
+from django_task_safety.worker.request import SafeRequest, _settle_time_limit
+from tests.support.operations import state
+from tests.support.racing import open_transaction
+from tests.support.workers import until
+from tests.testapp.tasks import record
+
+State = Operation.State
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif("sqlite" in connection.vendor, reason="SQLite has one writer, and no locks of rows"),
+]
+
+
+@idempotent_task(key="key")
+def once(key: str) -> str:
+    return key
+
+
+@safe_task(max_retries=0)
+def only_once() -> None:
+    pass
+
+
+def by_cancel(operation: Operation) -> None:
+    Operation.objects.get(pk=operation.pk).cancel()
+
+
+def by_duplicate(operation: Operation) -> None:
+    """On MariaDB a mere duplicate locks the row."""
+    once.enqueue(operation.key.strip("'\""))
+
+
+def by_lock(operation: Operation) -> None:
+    assert table.locked(table.by_id(operation.pk))
+
+
+#: How a stranger holds a row.
+HOLDS: list[Callable[[Operation], None]] = [by_cancel, by_duplicate, by_lock]
+
+
+def running(operation: Operation, lease: float = 30.0) -> Operation:
+    seen = ledger.claim(operation.pk, worker_id.me(), lease, None)
+    assert seen is not None
+    assert seen.claimed
+    return Operation.objects.get(pk=operation.pk)
+
+
+def ends(operation: Operation):
+    return Operation.objects.get(pk=operation.pk).lease_expires_at
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+def test_a_held_row_costs_no_other_operation_its_lease(worker, hold):
+    held, innocent = running(once.enqueue("held")), running(once.enqueue("innocent"))
+    with open_transaction(partial(hold, held), commit=False):
+        renewal = heartbeat.renew([held.pk, innocent.pk], 300.0)
+        assert renewal.ended == ()
+        assert ends(innocent) > innocent.lease_expires_at
+        if hold is not by_duplicate or connection.vendor == "mysql":
+            assert ends(held) == held.lease_expires_at
+            # It is tried again soon.
+            assert renewal.next_in == 1.0
+    assert heartbeat.renew([held.pk, innocent.pk], 300.0).next_in == 100.0
+    assert ends(held) > held.lease_expires_at
+
+
+def test_a_lease_is_renewed_that_ran_out_while_its_row_was_held(worker):
+    held = running(once.enqueue("held"))
+    with open_transaction(partial(by_lock, held)):
+        assert heartbeat.renew([held.pk], 30.0).next_in == 1.0
+        # The sweeper leaves it alone as well.
+        assert not sweeper.sweep()
+    worker.pass_time(60)
+    assert schedule.renew([held.pk], worker_id.me(), 30.0) == 1
+    assert not sweeper.sweep()
+    assert state(held) == State.RUNNING
+
+
+def test_what_does_not_run_any_more_is_not_renewed_again(worker):
+    ended, runs = running(once.enqueue("ended")), running(once.enqueue("runs"))
+    by_cancel(ended)
+    renewal = heartbeat.renew([ended.pk, runs.pk], 30.0)
+    assert (renewal.ended, renewal.next_in) == ((ended.pk,), 10.0)
+
+
+def test_a_message_whose_row_is_held_comes_back_and_frees_its_slot(worker):
+    operation = record.enqueue("a")
+    message = worker.take_one()
+    with open_transaction(partial(by_lock, operation)):
+        began = time.monotonic()
+        assert worker.deliver(message).state == "IGNORED"
+        waited = time.monotonic() - began
+        comes_back = worker.take_one()
+    # The statement gave up by itself, and not at the end of the stranger's transaction.
+    assert waited < 20
+    assert comes_back.headers["eta"] is not None
+    worker.deliver(comes_back)
+    assert state(operation) == State.SUCCEEDED
+    assert Operation.objects.get(pk=operation.pk).attempt == 1
+
+
+def test_a_claim_in_a_callers_transaction_leaves_it_its_own_patience(worker):
+    operation = record.enqueue("a")
+    setting = "lock_timeout" if connection.vendor == "postgresql" else "innodb_lock_wait_timeout"
+    show = f"SHOW {setting}" if connection.vendor == "postgresql" else f"SELECT @@{setting}"
+
+    def patience():
+        with connection.cursor() as cursor:
+            cursor.execute(show)
+            return cursor.fetchone()[0]
+
+    before = patience()
+    with transaction.atomic():
+        assert ledger.claim(operation.pk, "eager", 30.0, None).claimed
+        assert patience() == before
+    assert patience() == before
+    other = record.enqueue("b")
+    assert ledger.claim(other.pk, "worker", 30.0, None).claimed
+    assert patience() == before
+
+
+@pytest.mark.parametrize("task", [record, only_once], ids=["with attempts left", "in its last attempt"])
+def test_the_main_loop_does_not_wait_for_the_row_of_a_child_that_died(worker, task):
+    operation = running(task.enqueue(*(["a"] if task is record else [])))
+    worker.take()
+    with open_transaction(partial(by_lock, operation)):
+        assert recovery.worker_lost(operation.pk, RuntimeError("killed")) is LossOutcome.NOT_OURS
+        assert state(operation) == State.RUNNING
+    # Its lease runs out, and then it is as if nobody had noticed.
+    worker.pass_time(60)
+    sweeper.sweep()
+    assert state(operation) == (State.QUEUED if task is record else State.FAILED)
+
+
+def test_the_main_loop_does_not_wait_to_note_a_revoke_and_does_not_forget_it(worker):
+    operation = record.enqueue("a")
+    message = worker.take_one()
+    with open_transaction(partial(by_lock, operation)):
+        request = SafeRequest(
+            message, app=worker.app, task=record, body=message.body, headers=message.headers, hostname="w@tests"
+        )
+        request._announce_revoked("revoked", False, None, False)
+        assert state(operation) == State.QUEUED
+    until(lambda: state(operation) == State.CANCELLED)
+
+
+def test_a_hard_time_limit_is_noted_when_the_killed_child_lets_go_of_the_row(worker):
+    operation = running(only_once.enqueue())
+    with open_transaction(partial(by_lock, operation), commit=False):
+        noted = threading.Thread(target=_settle_time_limit, args=(operation.pk, 1.0))
+        noted.start()
+        assert state(operation) == State.RUNNING
+    noted.join(30)
+    assert state(operation) == State.FAILED
+
+
+def test_a_sweep_does_not_wait_for_an_ended_row_that_somebody_holds(worker):
+    held, free = record.enqueue("a"), record.enqueue("b")
+    for operation in (held, free):
+        by_cancel(operation)
+    with open_transaction(partial(by_lock, held)):
+        assert sweeper.sweep().notified == 1
+    assert sweeper.sweep().notified == 1
