@@ -7,12 +7,12 @@ finds no row, that is the answer. Signals, ``update_fields`` and what an INSERT 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import connections, models, router, transaction
+from django.db import DatabaseError, connections, models, router, transaction
 
 from django_task_safety.errors import ObjectGone
 from django_task_safety.objects.snapshot import Snapshot, columns, is_expression, key_fields, same
@@ -21,6 +21,11 @@ from django_task_safety.objects.snapshot import Snapshot, columns, is_expression
 _POSITIONAL = ("force_insert", "force_update", "using", "update_fields")
 #: Field, model, value: what Django is about to write.
 Values = Iterable[tuple[Any, Any, Any]]
+
+
+def save_options(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call of ``save()`` by their names."""
+    return {**dict(zip(_POSITIONAL, args, strict=False)), **kwargs}
 
 
 class _Save:
@@ -45,6 +50,8 @@ class _Save:
         self.written: dict[str, Any] = {}
         #: Refused by itself, so that nothing was written.
         self.refused = False
+        #: The row is there, but not as somebody else's `_do_update` asks for.
+        self.overruled = False
 
     def refuse(self) -> ObjectGone:
         """Return the error that says that the row is gone."""
@@ -87,8 +94,7 @@ class SavedModel(models.Model):
         Raises:
             ObjectGone: If the row was deleted since. Nothing was written, and an outer atomic block can go on.
         """
-        options = dict(zip(_POSITIONAL, args, strict=False)) | kwargs
-        call = _Save(self, options, resurrect)
+        call = _Save(self, save_options(args, kwargs), resurrect)
         token = _saving.set(call)
         try:
             self._save_in_savepoint(call.using, args, kwargs)
@@ -113,7 +119,9 @@ class SavedModel(models.Model):
     def refresh_from_db(self, using: Any = None, fields: Any = None, from_queryset: Any = None) -> None:
         names = None if fields is None else set(fields)
         before, noted, database = dict(self.__dict__), Snapshot.of(self), self._state.db
-        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+        # Mixins from before Django 5.1 do not know the third.
+        options = {} if from_queryset is None else {"from_queryset": from_queryset}
+        super().refresh_from_db(using=using, fields=fields, **options)
         fresh, keys = {}, key_fields(self)
         for field in self._meta.concrete_fields:
             asked = names is None or bool(names & {field.attname, field.name}) or field in keys
@@ -168,42 +176,57 @@ class SavedModel(models.Model):
         call = _saving.get()
         return call if call is not None and call.instance is self else None
 
-    def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *rest: Any) -> Any:
+    # Mixins of other packages override it too, to add a condition to `base_qs`, and call it by position or by name.
+    def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any, **named: Any) -> Any:
         call = self._call()
         if call is None:
-            return super()._do_update(base_qs, using, pk_val, values, update_fields, *rest)
+            return super()._do_update(base_qs, using, pk_val, values, *rest, **named)
         if call.guarded:
             loaded = Snapshot.of(self)
             values = values if call.explicit else _changed(values, loaded)
-            results = self._update_what_is_there(call, base_qs, using, pk_val, values, update_fields, *rest)
+            results = self._update_what_is_there(call, base_qs, using, pk_val, values, *rest, **named)
             if not results and not (loaded and loaded.insert_rolled_back):
-                # Invariant: gone stays gone.
-                raise call.refuse()
+                call.overruled = self._is_there(base_qs.model, using, pk_val)
+                if not call.overruled:
+                    # Invariant: gone stays gone.
+                    raise call.refuse()
         else:
             if not call.resurrects:
                 # A row that is no business of this instance is not brought back either: its primary key is taken.
                 base_qs = base_qs.filter(**self._save_condition(base_qs.model, None))
-            results = super()._do_update(base_qs, using, pk_val, values, update_fields, *rest)
+            results = super()._do_update(base_qs, using, pk_val, values, *rest, **named)
         call.written = {field.attname: value for field, _, value in values} if results else {}
         return results
 
+    def _is_there(self, model: type[models.Model], using: str, pk_val: Any) -> bool:
+        rows = model._base_manager.using(using).filter(pk=pk_val, **self._save_condition(model, Snapshot.of(self)))
+        if connections[using].in_atomic_block:
+            # As the UPDATE did: not what was there when the transaction began.
+            rows = rows.select_for_update()
+        return rows.exists()
+
     def _update_what_is_there(
-        self, call: _Save, base_qs: Any, using: Any, pk_val: Any, values: Any, update_fields: Any, *rest: Any
+        self, call: _Save, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any, **named: Any
     ) -> Any:
         condition = self._save_condition(base_qs.model, Snapshot.of(self))
         rows = base_qs.filter(**condition)
-        if values or (call.explicit and not condition):
-            return super()._do_update(rows, using, pk_val, values, update_fields, *rest)
-        if condition and _tables_above(self):
+        if not values and condition and _tables_above(self):
             # The condition is for what is written to the other tables next, too.
             rows = rows.select_for_update()
-        generated: Sequence[Any] = rest[1] if len(rest) > 1 else ()
+        # New in Django 6.0, the last one.
+        generated: Sequence[Any] = named.get("returning_fields", rest[2] if len(rest) > 2 else ())
+        if values or not (generated or call.explicit) or (call.explicit and not condition):
+            return super()._do_update(rows, using, pk_val, values, *rest, **named)
         names = [field.attname for field in generated]
         return list(rows.filter(pk=pk_val).order_by().values_list(*(names or ["pk"])))
 
     def _do_insert(self, manager: Any, using: Any, fields: Any, returning_fields: Any, raw: Any) -> Any:
+        call = self._call()
+        if call is not None and call.overruled:
+            # Nor is a row brought back that has gone since.
+            raise DatabaseError(f"{self._meta.label} {self.pk} was not written: its row is not as save() asks for.")
         results = super()._do_insert(manager, using, fields, returning_fields, raw)  # type: ignore[misc]
-        if call := self._call():
+        if call is not None:
             call.written = {field.attname: self.__dict__.get(field.attname) for field in fields}
         return results
 
