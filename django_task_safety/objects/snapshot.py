@@ -39,8 +39,9 @@ class Snapshot(NamedTuple):
     pending: frozenset[str] = frozenset()
     written: frozenset[str] = frozenset()
     transaction: OpenTransaction | None = None
-    #: The transaction in which the instance inserted its row.
+    #: Those in which the instance inserted its row, and in which its `save` removed that or brought it back.
     inserted: OpenTransaction | None = None
+    marked: OpenTransaction | None = None
 
     @classmethod
     def of(cls, instance: models.Model) -> Snapshot | None:
@@ -62,7 +63,8 @@ class Snapshot(NamedTuple):
         """Note some columns that were just read; ``anew`` where what is known may be about another row."""
         known, at = cls({}) if anew else cls._lasting(instance), OpenTransaction.of_a_read(using)
         # The one that is known may learn of the commit.
-        known._with(values, at and (known.transaction or at), known.written - values.keys())._keep(instance)
+        new = known._with(values, at and (known.transaction or at), known.written - values.keys())
+        new._replace(marked=None)._keep(instance)
 
     @classmethod
     def wrote(
@@ -78,7 +80,12 @@ class Snapshot(NamedTuple):
         """Note some columns, whatever becomes of the transaction."""
         known = cls._lasting(instance)
         new = known._with(values, known.transaction, known.written - values.keys())
-        new._replace(pending=new.pending - values.keys())._keep(instance)
+        new._replace(pending=new.pending - values.keys(), marked=None)._keep(instance)
+
+    @classmethod
+    def wrote_mark(cls, instance: models.Model, using: str) -> None:
+        """Note that `save` has just removed the row, or brought it back."""
+        cls._lasting(instance)._replace(marked=OpenTransaction.of_a_write(using))._keep(instance)
 
     @classmethod
     def forget(cls, instance: models.Model, names: Iterable[str]) -> None:
@@ -92,14 +99,15 @@ class Snapshot(NamedTuple):
         known = cls.of(instance) or cls({})
         if known.transaction is not None and known.transaction.is_open:
             return known
-        return cls(known.values, known.doubtful, inserted=known.inserted)
+        return cls(known.values, known.doubtful, inserted=known.inserted, marked=known.marked)
 
     def _with(self, values: dict[str, Any], at: OpenTransaction | None, written: frozenset[str]) -> Snapshot:
         all_values = {**self.values, **{name: frozen(value) for name, value in values.items()}}
         lost = self.lost - values.keys()
+        pending = self.pending | values.keys()
         if at is None:
-            return Snapshot(all_values, lost, inserted=self.inserted)
-        return Snapshot(all_values, lost, self.pending | values.keys(), written, at, self.inserted)
+            pending = written = frozenset()
+        return Snapshot(all_values, lost, pending, written, at, self.inserted, self.marked)
 
     def _keep(self, instance: models.Model) -> None:
         instance._state.__dict__[_NAME] = self
@@ -121,6 +129,11 @@ class Snapshot(NamedTuple):
     def insert_rolled_back(self) -> bool:
         """Whether the instance's own INSERT of the row was rolled back."""
         return self.inserted is not None and self.inserted.rolled_back
+
+    @property
+    def mark_rolled_back(self) -> bool:
+        """Whether the row is as it was before `save` removed it, or brought it back."""
+        return self.marked is not None and self.marked.rolled_back
 
     def describes(self, instance: models.Model) -> bool:
         """Return whether this is about the instance's row: the same primary key, in each table."""

@@ -1,14 +1,17 @@
 """Models whose rows are removed without being deleted, and can be brought back with what went with them."""
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from asgiref.sync import sync_to_async
-from django.db import models, router
+from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 from model_utils.models import SoftDeletableModel
 
 from django_task_safety.locking.lockable import LockableManager
 from django_task_safety.objects.pending import PendingOperationsModel
+from django_task_safety.objects.saving import save_options
 from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import restore as restoring
 from django_task_safety.soft_delete import unique_conflicts
@@ -26,6 +29,12 @@ def _prefer_soft_managers(sender: type[models.Model], **kwargs: Any) -> None:
 models.signals.class_prepared.connect(_prefer_soft_managers, dispatch_uid="django_task_safety.soft_delete")
 
 
+def _is_known_as_removed(instance: models.Model) -> bool:
+    """Return whether the row was removed when it was read or written last."""
+    known = Snapshot.of(instance)
+    return known is not None and bool(known.values.get("is_removed", False)) != known.mark_rolled_back
+
+
 class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
     """A model whose ``delete()`` only marks the row as removed.
 
@@ -33,6 +42,8 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
     removed ones. A foreign key of another object still leads to a removed one.
     """
 
+    #: Whether it is removed: not for forms and serializers, since removing takes more than a mark.
+    is_removed = models.BooleanField(default=False, editable=False)
     #: When it was removed, by the database's clock.
     removed_at = models.DateTimeField(_("removed at"), null=True, blank=True, editable=False)
     #: What was removed together has the same.
@@ -112,7 +123,7 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
     arestore.alters_data = True  # type: ignore[attr-defined]
 
     def save(self, *args: Any, resurrect: bool = False, **kwargs: Any) -> None:
-        """Save what changed; ``is_removed`` takes ``removed_at`` and ``removal`` along.
+        """Save what changed. Where ``is_removed`` was set by hand, remove the row as `delete` does, or bring it back.
 
         Args:
             *args: As Django's.
@@ -121,14 +132,23 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
 
         Raises:
             ObjectGone: If the row was deleted or removed since it was loaded. Nothing was written.
+            ObjectLocked: If a pending operation or a held lock protects what it is to remove. Nothing was written.
+            ProtectedError: If a foreign key does. Also Django's ``RestrictedError``.
         """
-        known = Snapshot.of(self)
-        was_removed = known is not None and known.values.get("is_removed", False)
-        if resurrect or (was_removed and not self.is_removed):
+        options = save_options(args, kwargs)
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
+        revives = _is_known_as_removed(self) and (resurrect or not self.is_removed)
+        if resurrect or revives:
             vars(self).update(LIVE)
             if kwargs.get("update_fields") is not None:
                 kwargs["update_fields"] = {*kwargs["update_fields"], *LIVE}
-        super().save(*args, resurrect=resurrect, **kwargs)
+        with transaction.atomic(using=using) if self._is_to_be_removed(options) else nullcontext():
+            super().save(*args, resurrect=resurrect, **kwargs)
+            # Again, since a receiver of pre_save may have set it.
+            if removes := self._is_to_be_removed(options):
+                SoftCollector(using, origin=self).remove([self])
+        if removes or revives:
+            Snapshot.wrote_mark(self, using)
 
     save.alters_data = True  # type: ignore[attr-defined]
 
@@ -142,10 +162,26 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
         if not self.is_removed:
             unique_conflicts.validate(self, exclude or ())
 
+    def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any, **named: Any) -> Any:
+        if self._call() is not None and vars(self).get("is_removed"):
+            # Only what follows the rules removes a row, and this one may be removed already.
+            values = [one for one in values if one[0].name != "is_removed"]
+        return super()._do_update(base_qs, using, pk_val, values, *rest, **named)
+
     def _save_condition(self, model: type[models.Model], loaded: Snapshot | None) -> dict[str, Any]:
-        known = self.__dict__ | (loaded.values if loaded else {})
         here = any(field.name == "is_removed" for field in model._meta.local_concrete_fields)
-        return {"is_removed": False} if here and not known.get("is_removed", False) else {}
+        if loaded is None or "is_removed" not in loaded.values:
+            removed = vars(self).get("is_removed", False)
+        else:
+            removed = _is_known_as_removed(self)
+        return {"is_removed": False} if here and not removed else {}
+
+    def _is_to_be_removed(self, options: Mapping[str, Any]) -> bool:
+        """Return whether `save` is told to remove a row that it does not insert."""
+        names = options.get("update_fields")
+        asked = vars(self).get("is_removed", False) and (names is None or "is_removed" in names)
+        inserts = self.pk is None or bool(options.get("force_insert"))
+        return asked and not inserts and not _is_known_as_removed(self)
 
     def _require_pk(self, what: str) -> None:
         if self.pk is None:

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             name="Diary",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
             name="Label",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
             name="Ledger",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -83,7 +83,7 @@ class Migration(migrations.Migration):
             name="Note",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -101,7 +101,7 @@ class Migration(migrations.Migration):
             name="Notebook",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -124,7 +124,7 @@ class Migration(migrations.Migration):
             name="Address",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -186,7 +186,7 @@ class Migration(migrations.Migration):
             name="Copy",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -214,7 +214,7 @@ class Migration(migrations.Migration):
             name="Bookmark",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -271,7 +271,7 @@ class Migration(migrations.Migration):
             name="Clause",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -298,7 +298,7 @@ class Migration(migrations.Migration):
             name="Page",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -346,7 +346,7 @@ class Migration(migrations.Migration):
             name="Signature",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -367,7 +367,7 @@ class Migration(migrations.Migration):
             name="Tag",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                         to="notesapp.topic",
                     ),
                 ),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
