@@ -45,10 +45,13 @@ class Deletion:
 
     @classmethod
     def of(cls, objs: Sequence[models.Model], using: str, *, removed: bool) -> Deletion:
-        """Return what is to be found out of objects of one model."""
-        model = type(objs[0])
-        keys = [(root, [getattr(obj, pk_of(root).attname) for obj in objs]) for root in roots(model)]
-        return cls(model, keys, using, database_of(objs[0], using), removed)
+        """Return what is to be found out of objects of one model, or of its subclasses too."""
+        keys: dict[type[models.Model], list[Any]] = {}
+        above = {model: roots(model) for model in set(map(type, objs))}
+        for obj in objs:
+            for root in above[type(obj)]:
+                keys.setdefault(root, []).append(getattr(obj, pk_of(root).attname))
+        return cls(type(objs[0]), list(keys.items()), using, database_of(objs[0], using), removed)
 
     @property
     def here(self) -> bool:

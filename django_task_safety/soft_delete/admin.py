@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from django_task_safety.errors import RestoreConflict
 from django_task_safety.objects import delete_guard
 from django_task_safety.soft_delete.collector import SoftRules
+from django_task_safety.soft_delete.managers import with_removed
 
 
 class RemovedFilter(admin.SimpleListFilter):
@@ -56,13 +57,13 @@ class SoftDeleteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     _for_good = False
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        """Every row, except where objects are offered to be chosen."""
+        """What the model's default manager and other classes of the admin show, removed rows as well; not these where
+        objects are offered to be chosen."""
         match = request.resolver_match
         if match is not None and match.url_name == "autocomplete":
             return super().get_queryset(request)
-        found: models.QuerySet[Any] = self.model.all_objects.get_queryset()
-        ordering = self.get_ordering(request)
-        return found.order_by(*ordering) if ordering else found
+        with with_removed(self.model):
+            return super().get_queryset(request)
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         return [RemovedFilter, *super().get_list_filter(request)]

@@ -10,19 +10,48 @@ from typing import Any
 
 from django.db import models, transaction
 from django.db.models import signals
-from django.db.models.deletion import Collector
+from django.db.models.deletion import Collector, RestrictedError
 
 from django_task_safety.objects import delete_guard
 from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import detachment
-from django_task_safety.soft_delete.rows import by_holder, cascades, chunks, holder, is_soft, key_in, rows
+from django_task_safety.soft_delete.rows import by_class, by_holder, cascades, chunks, holder, is_soft, key_in, rows
 from django_task_safety.values import clock
 
 #: The removal that is going on.
 _removal: ContextVar[uuid.UUID | None] = ContextVar("django_task_safety_removal", default=None)
 
 
-class SoftRules(Collector):
+class ByClass(Collector):
+    """Django's collector, for objects of several classes as well: of subclasses, as some querysets yield them."""
+
+    def collect(self, objs: Any, *args: Any, fail_on_restricted: bool = True, **kwargs: Any) -> None:
+        classes = {} if self.can_fast_delete(objs) else by_class(objs)
+        if len(classes) < 2:
+            self.collect_class(objs, *args, fail_on_restricted=fail_on_restricted, **kwargs)
+            return
+        for found in classes.values():
+            # What restricts one of them may go with another.
+            self.collect_class(found, *args, fail_on_restricted=False, **kwargs)
+        if fail_on_restricted:
+            self._refuse_restricted()
+
+    def collect_class(self, objs: Any, *args: Any, **kwargs: Any) -> None:
+        """Collect objects of one class, and what goes with them."""
+        super().collect(objs, *args, **kwargs)
+
+    def _refuse_restricted(self) -> None:
+        for model, found in self.data.items():
+            self.clear_restricted_objects_from_set(model, set(found))
+        for queryset in self.fast_deletes:
+            self.clear_restricted_objects_from_queryset(queryset.model, queryset)
+        restricting = {obj for fields in self.restricted_objects.values() for objs in fields.values() for obj in objs}
+        if restricting:
+            names = ", ".join(sorted({obj._meta.label for obj in restricting}))
+            raise RestrictedError(f"They are referenced through restricted foreign keys: {names}.", restricting)
+
+
+class SoftRules(ByClass):
     """Collects what goes with an object that is removed softly.
 
     What differs from Django's: children that are not soft-deletable stay, as their object does; rows that are removed
@@ -41,7 +70,7 @@ class SoftRules(Collector):
         # Whole rows, so that looking at one takes no further statement.
         return True
 
-    def collect(self, objs: Any, *args: Any, **kwargs: Any) -> None:
+    def collect_class(self, objs: Any, *args: Any, **kwargs: Any) -> None:
         queryset = isinstance(objs, models.QuerySet)
         model = objs.model if queryset else type(objs[0]) if objs else None
         if not is_soft(model):
@@ -50,7 +79,7 @@ class SoftRules(Collector):
             objs = objs.filter(is_removed=False)
         elif kwargs.get("collect_related", True):
             objs = [obj for obj in objs if not obj.is_removed]
-        super().collect(objs, *args, **kwargs)
+        super().collect_class(objs, *args, **kwargs)
 
     def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> models.QuerySet[Any]:
         found = super().related_objects(related_model, related_fields, objs)
@@ -94,11 +123,11 @@ class SoftCollector(SoftRules):
             finally:
                 _removal.reset(token)
 
-    def collect(self, objs: Any, *args: Any, **kwargs: Any) -> None:
+    def collect_class(self, objs: Any, *args: Any, **kwargs: Any) -> None:
         # Locked before it is looked what hangs on them, so that this is what is removed: no child of one that somebody
         # else has removed, and all that somebody has restored with one.
         if len(objs) and is_soft(type(objs[0])):
-            Collector.collect(self, self._lock(list(objs)), *args, **kwargs)
+            ByClass.collect_class(self, self._lock(list(objs)), *args, **kwargs)
 
     def _remove(self, removal: uuid.UUID) -> tuple[int, dict[str, int]]:
         objs = [obj for found in self.data.values() for obj in found]
@@ -137,7 +166,9 @@ class SoftCollector(SoftRules):
 
     def _look(self) -> None:
         """Be refused before waiting for whoever writes one of the rows."""
-        Collector.collect(SoftRules(self.using, self.origin), self._roots)
+        rules, classes = SoftRules(self.using, self.origin), by_class(self._roots)
+        for found in classes.values():
+            ByClass.collect_class(rules, found, fail_on_restricted=len(classes) == 1)
 
     def _send(self, signal: Any, objs: Iterable[models.Model]) -> None:
         for obj in objs:

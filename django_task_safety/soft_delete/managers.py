@@ -1,5 +1,8 @@
 """Managers and querysets of soft-deletable models."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -8,9 +11,22 @@ from django.db import models
 from django_task_safety.locking.lockable import LockableQuerySet
 from django_task_safety.soft_delete import restore as restoring
 from django_task_safety.soft_delete import unique_conflicts
-from django_task_safety.soft_delete.collector import SoftCollector
+from django_task_safety.soft_delete.collector import ByClass, SoftCollector
 
 M = TypeVar("M", bound=models.Model)
+
+#: The model of which `SoftDeleteManager` has removed rows as well.
+_with_removed: ContextVar[type[models.Model] | None] = ContextVar("django_task_safety_with_removed", default=None)
+
+
+@contextmanager
+def with_removed(model: type[models.Model]) -> Iterator[None]:
+    """Querysets that are made inside the block have the removed rows of the model too, whatever else they leave out."""
+    token = _with_removed.set(model)
+    try:
+        yield
+    finally:
+        _with_removed.reset(token)
 
 
 # Without django-model-utils' mixins, which are Generic before they are Django's; a project's own may be so the other
@@ -40,7 +56,12 @@ class SoftDeleteQuerySet(LockableQuerySet[M]):
 
     def hard_delete(self) -> tuple[int, dict[str, int]]:
         """Delete these for good, as Django does, and what goes with them, removed or not."""
-        return models.QuerySet.delete(self)
+        chosen = self._chosen("hard_delete")
+        collector = ByClass(chosen.db, origin=self)
+        collector.collect(chosen)
+        deleted: tuple[int, dict[str, int]] = collector.delete()
+        self._result_cache = None
+        return deleted
 
     hard_delete.alters_data = True  # type: ignore[attr-defined]
     hard_delete.queryset_only = True  # type: ignore[attr-defined]
@@ -75,14 +96,14 @@ class SoftDeleteQuerySet(LockableQuerySet[M]):
     arestore.alters_data = True  # type: ignore[attr-defined]
 
     def _chosen(self, what: str) -> Any:
-        """These rows to be written: on the database for writing, in no order, as Django's ``delete()`` does it."""
+        """These rows to be written: on the database for writing and in no order, as Django's ``delete()`` does it, but
+        with what they join, by which some querysets tell subclasses."""
         self._not_support_combined_queries(what)  # type: ignore[attr-defined]
         if self.query.is_sliced or self.query.distinct_fields or self._fields is not None:  # type: ignore[attr-defined]
             raise TypeError(f"Cannot call {what}() after slicing, .distinct(*fields), .values() or .values_list().")
         chosen: Any = self._chain()  # type: ignore[attr-defined]
         chosen._for_write = True
         chosen.query.select_for_update = False
-        chosen.query.select_related = False
         chosen.query.clear_ordering(force=True)
         return chosen
 
@@ -117,7 +138,8 @@ class SoftDeleteManager(AllManager[M]):
     """What is not removed."""
 
     def get_queryset(self) -> Any:
-        return super().get_queryset().filter(is_removed=False)
+        found = super().get_queryset()
+        return found if _with_removed.get() is self.model else found.filter(is_removed=False)
 
 
 class RemovedManager(AllManager[M]):

@@ -8,9 +8,10 @@ from typing import Any
 from django.apps import apps
 from django.db import models, router, transaction
 from django.db.models import ProtectedError, RestrictedError
-from django.db.models.deletion import Collector, get_candidate_relations_to_delete
+from django.db.models.deletion import get_candidate_relations_to_delete
 
 from django_task_safety.soft_delete import detachment
+from django_task_safety.soft_delete.collector import ByClass
 from django_task_safety.soft_delete.model import SoftDeleteModel
 from django_task_safety.soft_delete.rows import is_soft
 from django_task_safety.values import clock
@@ -115,17 +116,17 @@ def _delete(objs: list[Any], using: str) -> dict[str, int]:
     return collector.delete()[1]
 
 
-class _Collector(Collector):
+class _Collector(ByClass):
     """Django's; it notes what is live among what would go, a child that was restored alone for example."""
 
     def __init__(self, using: str, origin: Any) -> None:
         super().__init__(using, origin)
         self.live: set[models.Model] = set()
 
-    def collect(self, objs: Any, source: Any = None, *args: Any, **kwargs: Any) -> None:
+    def collect_class(self, objs: Any, source: Any = None, *args: Any, **kwargs: Any) -> None:
         if is_soft(source):
             self.live.update(obj for obj in objs if is_soft(type(obj)) and not obj.is_removed)
-        super().collect(objs, source, *args, **kwargs)
+        super().collect_class(objs, source, *args, **kwargs)
 
     def can_fast_delete(self, objs: Any, from_field: Any = None) -> bool:
         return not is_soft(getattr(objs, "model", type(objs))) and super().can_fast_delete(objs, from_field)

@@ -11,7 +11,7 @@ from django.db.models.deletion import DO_NOTHING, PROTECT, RESTRICT, get_candida
 from django_task_safety.errors import ObjectGone, RestoreConflict
 from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import detachment
-from django_task_safety.soft_delete.rows import LIVE, by_holder, cascades, chunks, is_soft, key_in, rows
+from django_task_safety.soft_delete.rows import LIVE, by_class, by_holder, cascades, chunks, is_soft, key_in, rows
 
 #: Django's rules by which nothing goes along, apart from SET() and those of the database.
 _STAY = {models.SET_DEFAULT, PROTECT, RESTRICT, DO_NOTHING}
@@ -66,7 +66,7 @@ def _restore(removal: uuid.UUID | None, roots: list[models.Model], using: str) -
 def _went_along(removal: uuid.UUID | None, roots: list[models.Model], using: str) -> Iterator[models.Model]:
     """Yield what the same removal took along from below the roots, level by level."""
     seen = set(roots)
-    levels = [roots] if removal else []
+    levels = list(by_class(roots).values()) if removal else []
     while levels:
         for children in _children(levels.pop(), using):
             # Locked, so that nobody restores and removes them again before this is done.

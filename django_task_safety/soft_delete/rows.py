@@ -39,6 +39,14 @@ def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
+def by_class(objs: Iterable[models.Model]) -> dict[type[models.Model], list[models.Model]]:
+    """Return the objects by their classes, in the order in which they are met."""
+    found: dict[type[models.Model], list[models.Model]] = {}
+    for obj in objs:
+        found.setdefault(type(obj), []).append(obj)
+    return found
+
+
 def by_holder(objs: Iterable[models.Model]) -> dict[type[models.Model], list[Any]]:
     """Return the primary keys in each table that has ``is_removed``: tables and keys in an order that is always so."""
     found: dict[type[models.Model], set[Any]] = {}

@@ -70,6 +70,24 @@ class Report(Note):
     pages = models.IntegerField(default=1)
 
 
+class Appendix(SoftDeleteModel):
+    """Goes with its report, which is a note."""
+
+    report = models.ForeignKey(Report, models.CASCADE, related_name="appendices")
+
+    def __str__(self) -> str:
+        return f"appendix {self.pk}"
+
+
+class Approval(SoftDeleteModel):
+    """Protects its report."""
+
+    report = models.ForeignKey(Report, models.PROTECT, related_name="approvals")
+
+    def __str__(self) -> str:
+        return f"approval {self.pk}"
+
+
 class PinnedNote(Note):
     class Meta:
         proxy = True
