@@ -97,7 +97,7 @@ class SavedModel(models.Model):
         call = _Save(self, save_options(args, kwargs), resurrect)
         token = _saving.set(call)
         try:
-            self._save_in_savepoint(call.using, args, kwargs)
+            self._save_in_savepoint(call, args, kwargs)
         except ObjectGone:
             if call.refused and connections[call.using].in_atomic_block:
                 transaction.set_rollback(False, using=call.using)
@@ -139,10 +139,10 @@ class SavedModel(models.Model):
 
     asave.alters_data = True  # type: ignore[attr-defined]
 
-    def _save_in_savepoint(self, using: str, args: Any, kwargs: Any) -> None:
-        """What has several tables may have written to one when another one refuses."""
-        if _tables_above(self) and connections[using].in_atomic_block:
-            with transaction.atomic(using=using):
+    def _save_in_savepoint(self, call: _Save, args: Any, kwargs: Any) -> None:
+        """What has several tables may have written to one when another one refuses; what is new is refused nothing."""
+        if call.guarded and _tables_above(self) and connections[call.using].in_atomic_block:
+            with transaction.atomic(using=call.using):
                 super().save(*args, **kwargs)
         else:
             super().save(*args, **kwargs)

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_task_safety.objects.snapshot import frozen, same
 from tests.notesapp.drafts import draft, write
-from tests.notesapp.models import Draft, LongDraft, Note
+from tests.notesapp.models import Draft, LongDraft, Note, PlainDraft, PlainLongDraft
 from tests.notesapp.ways import fresh
 from tests.support.ids import label
 
@@ -354,6 +354,16 @@ def test_a_save_that_changes_nothing_is_one_statement():
         note.save()
     assert len(queries) == 1
     assert updates(queries) == []
+
+
+def test_a_new_instance_with_several_tables_is_as_many_statements_as_in_django():
+    def statements(model: Any, **options: Any) -> list[str]:
+        with CaptureQueriesContext(connection) as queries:
+            model(title="a", pages=1).save(**options)
+        return [query["sql"].split()[0] for query in queries]
+
+    assert statements(LongDraft) == statements(PlainLongDraft) == ["INSERT", "INSERT"]
+    assert statements(LongDraft, force_insert=(Draft,)) == statements(PlainLongDraft, force_insert=(PlainDraft,))
 
 
 def test_update_or_create_works():
