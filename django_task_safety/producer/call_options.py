@@ -29,6 +29,8 @@ CANVAS = ("link", "link_error", "chain", "chord")
 GROUP = ("group_id", "group_index")
 #: All that says who waits.
 AWAITED = (*CANVAS, *GROUP, "root_id", "parent_id")
+#: What rows keep of a call besides what is published.
+OURS = ("task_id", "caller")
 #: Of no use once the caller has gone: they are for one publish, now.
 _NOT_STORED = {"producer", "connection", "publisher", "retry", "retry_policy", "router", "result_cls", "add_to_parent"}
 _KINDS: dict[str, type] = {
@@ -50,6 +52,7 @@ _KNOWN = {
     *("delivery_mode", "mandatory", "immediate", "content_type", "content_encoding", "declare", "expiration"),
     *("timeout", "confirm_timeout", "properties", "message_id", "timestamp", "type", "user_id", "app_id", "cluster_id"),
     *("throw", "logfile", "loglevel", "now", "timezone", "delivery_info", "immutable", "subtask_type", "task_name"),
+    *OURS,
 }
 _TAKES = {
     "countdown": "it takes a number of seconds from 0, or a timedelta",

@@ -1,13 +1,24 @@
 """Who waits for a call: the canvas that it is part of, the callbacks of its message, the task that made it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.backends.rpc import RPCBackend
 
 from django_task_safety.context import current_attempt
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import call_options
+
+if TYPE_CHECKING:
+    from django_task_safety.record import AbstractOperation
+
+#: Where a request keeps for which work its callbacks, chain and chord are called.
+_WORK = "task_safety_work"
+#: Precedes the caller of a chord's body: the header, and whichever of its tasks ended last.
+LAST_OF_CHORD = "chord "
+_UNLOCK = "celery.chord_unlock"
 
 
 def with_lineage(task: TaskOptions, options: dict[str, Any]) -> dict[str, Any]:
@@ -17,8 +28,25 @@ def with_lineage(task: TaskOptions, options: dict[str, Any]) -> dict[str, Any]:
     parent = task.app.current_worker_task
     if parent is None or parent.request is None or parent.request.called_directly:
         return options
-    root = parent.request.root_id or parent.request.id
-    return {"root_id": root, "parent_id": parent.request.id, **call_options.given(options)}
+    lineage: dict[str, Any] = {"root_id": parent.request.root_id or parent.request.id, "parent_id": parent.request.id}
+    if task.app.conf.task_inherit_parent_priority:
+        lineage["priority"] = (parent.request.delivery_info or {}).get("priority")
+    if is_continuation(task, options):
+        lineage["caller"] = _caller(parent, options)
+    return {**lineage, **call_options.given(options)}
+
+
+def speaks_for(task: TaskOptions, operation: AbstractOperation) -> None:
+    """Note that what the worker calls after this delivery is called for the work of that operation."""
+    vars(task.request)[_WORK] = operation.idempotency_key
+
+
+def _caller(parent: Any, options: dict[str, Any]) -> str:
+    """Return for which work of the task ``parent`` a worker makes a call for a chain, a callback or a chord."""
+    work = str(vars(parent.request).get(_WORK, parent.request.id))
+    # Celery names the parent to all but the bodies of chords. A task that waits for a chord's header is the only one.
+    by_any = "parent_id" not in options and parent.name != _UNLOCK
+    return f"{LAST_OF_CHORD}{parent.request.group} {work}" if by_any else work
 
 
 def note_child(task: TaskOptions, result: Any, options: Mapping[str, Any]) -> None:

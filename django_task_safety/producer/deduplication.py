@@ -17,7 +17,7 @@ from django_task_safety.errors import DuplicateOperation, InvalidOption, KeyReus
 from django_task_safety.ledger import table
 from django_task_safety.objects import conflicts
 from django_task_safety.options import PROTECT, TaskOptions
-from django_task_safety.producer import call_options, canvas, waiter
+from django_task_safety.producer import application, call_options, canvas, waiter
 from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values.identity import Identity
@@ -41,6 +41,8 @@ class Resolution(enum.Enum):
     RENEWED = enum.auto()
     #: It goes on in the row of an operation that replaced itself by a canvas of which the call is the last.
     CONTINUED = enum.auto()
+    #: It is other work than that whose id it came with, and has an id of its own now.
+    OTHER_WORK = enum.auto()
 
 
 #: A call that is to be published, and the row that it is published for.
@@ -87,9 +89,9 @@ def _answer_who_waits(task: TaskOptions, call: Call) -> Enqueued:
         resolution, operation = Resolution.DUPLICATE, duplicate.operation
     if resolution is Resolution.CONTINUED:
         return Enqueued(operation, resolution, operation.pk)
-    messages = messages_of(call if resolution is Resolution.CREATED else work, resolution, operation)
     if operation.pk == call.operation.pk:
-        return Enqueued(operation, resolution, operation.pk, messages)
+        return Enqueued(operation, resolution, operation.pk, messages_of(call, resolution, operation))
+    messages = messages_of(work, resolution, operation)
     waits = waiter.add_waiter(call, operation)
     return Enqueued(operation, resolution, waits.operation.pk, (*messages, (waits, waits.operation)))
 
@@ -116,20 +118,34 @@ def resolve(
             if ledger.enqueue([new or asked]):
                 return Resolution.CREATED, new or asked
             continue
-        resolution = _by_id(first, asked, sent) if first.pk == asked.pk else decide(task, first, asked)
-        if carry_out(resolution, first, asked):
+        same_id = first.pk == asked.pk
+        resolution = _by_id(task, first, new or asked, sent) if same_id else decide(task, first, asked)
+        if resolution is Resolution.OTHER_WORK:
+            asked.pk = (new or asked).pk
+        elif carry_out(resolution, first, (new or asked) if same_id else asked):
             return resolution, first
-        conflicts.look(asked)
+        else:
+            conflicts.look(asked)
     raise TaskSafetyError(f"The operation with the key {asked.key!r} kept changing; the call was not enqueued.")
 
 
-def _by_id(first: AbstractOperation, asked: AbstractOperation, sent: bool) -> Resolution:
+def _by_id(task: TaskOptions, first: AbstractOperation, asked: AbstractOperation, sent: bool) -> Resolution:
     copied = sent and first.task == asked.task
     if first.replaced and first.waits_for is None and not copied:
         return Resolution.CONTINUED
-    if first.task != asked.task and not sent:
+    if sent:
+        return Resolution.DUPLICATE
+    if first.task != asked.task and first.is_pending:
         raise InvalidOption(f"task_id={asked.pk} belongs to another operation ({first.task}). Leave task_id out.")
-    return Resolution.DUPLICATE
+    other = application.id_of_new_work(first, asked)
+    if other is None:
+        return Resolution.DUPLICATE
+    if task.idempotent and asked.delivered and first.key_digest == asked.key_digest:
+        return decide(task, first, asked)
+    if application.takes_over(first, asked):
+        return Resolution.RENEWED
+    asked.pk = other
+    return Resolution.OTHER_WORK
 
 
 def decide(task: TaskOptions, first: AbstractOperation, second: AbstractOperation) -> Resolution:

@@ -165,7 +165,8 @@ def _message(
     options: Mapping[str, Any],
 ) -> None:
     options = {**task._get_exec_options(), "expires": None, **options}  # type: ignore[attr-defined]
-    options.pop("task_id", None)
+    for name in call_options.OURS:
+        options.pop(name, None)
     said = options.pop("ignore_result", None)
     ignored = task.ignore_result if said is None else said
     if not ignored and isinstance(task.backend, RPCBackend):

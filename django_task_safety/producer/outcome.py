@@ -47,6 +47,7 @@ def result_of(operation: AbstractOperation) -> Any:
 def stored_outcome(task: TaskOptions, operation: AbstractOperation) -> StoredOutcome:
     """Return the stored outcome. Raises `Ignore` when it was cancelled; the result backend, and a chord, hear of it as
     a revoked task."""
+    canvas.speaks_for(task, operation)
     if operation.state == State.SUCCEEDED:
         return StoredOutcome(result_of(operation))
     if operation.state == State.CANCELLED:

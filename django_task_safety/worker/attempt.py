@@ -41,6 +41,7 @@ def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tupl
     """
     attempt = Attempt(task, operation, operation.token)
     task.request.retries = operation.attempt - 1
+    canvas.speaks_for(task, operation)
     with running(attempt), heartbeat.holding(operation, renewed=worker_id.in_worker() and not task.request.is_eager):
         try:
             if operation.revision > 0 and not task.request.is_eager:
