@@ -3,17 +3,16 @@
 import dataclasses
 import uuid
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
-from django.conf import settings
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
 from django_task_safety.conf import conf
 from django_task_safety.record import AbstractOperation, OperationRows, State, operation_model
-from django_task_safety.values.clock import Now, now_sql
+from django_task_safety.values.clock import Now, as_read, now_sql
 
 T = TypeVar("T")
 
@@ -43,9 +42,7 @@ def now() -> datetime:
     with db.cursor() as cursor:
         cursor.execute(f"SELECT {now_sql(db)}", [])
         (found,) = cursor.fetchone()
-    # Text on SQLite, naive on MySQL.
-    moment = datetime.fromisoformat(found) if isinstance(found, str) else found
-    return moment.replace(tzinfo=UTC) if settings.USE_TZ and moment.tzinfo is None else moment
+    return as_read(db, found)
 
 
 def retry_on_deadlock(call: Callable[[], T]) -> T:

@@ -21,7 +21,7 @@ from django_task_safety.options import KEEP, PROTECT, TaskOptions
 from django_task_safety.producer import call_options
 from django_task_safety.record import AbstractOperation, new_operation
 from django_task_safety.values import codec, keys, references
-from django_task_safety.values.clock import After, Now
+from django_task_safety.values.clock import After, Now, as_stored
 from django_task_safety.values.identity import Identity
 
 
@@ -94,7 +94,7 @@ def _operation(
 ) -> AbstractOperation:
     subject = references.pick_subject(task.subject, arguments)
     identity = subject.identity if subject else Identity()
-    wait = call_options.wait(options)
+    wait, expires = call_options.wait(options), options.get("expires")
     operation = new_operation(
         id=pk,
         task=task.name,
@@ -105,9 +105,9 @@ def _operation(
         max_attempts=None if task.max_retries is None else task.max_retries + 1,
         created_at=Now(),
         available_at=After(wait) if wait else Now(),
-        expires_at=options.get("expires"),
+        expires_at=expires and as_stored(expires),
         retention=retention(task),
-        due_at=After(_first_look(wait, options.get("expires"))),
+        due_at=After(_first_look(wait, expires)),
         delivered=not call_options.has_canvas(options),
     )
     _bind_subject(task, operation, subject)

@@ -27,7 +27,7 @@ from django_task_safety.producer.call import Call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.values import codec
-from django_task_safety.values.clock import Now
+from django_task_safety.values.clock import Now, as_aware
 
 logger = logging.getLogger("django_task_safety")
 
@@ -123,7 +123,7 @@ def _send_row(producer: Producer, operation: AbstractOperation) -> bool:
     args, kwargs = codec.loads(operation.payload, task.app)
     options = call_options.read(operation)
     if operation.attempt == 0 and operation.expires_at is not None:
-        options["expires"] = operation.expires_at
+        options["expires"] = as_aware(operation.expires_at)
     wait = (operation.available_at - (operation.__dict__.get("_now") or table.now())).total_seconds()
     if wait > conf().MAX_BROKER_DELAY:
         return False

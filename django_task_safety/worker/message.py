@@ -1,8 +1,10 @@
 """What a message says of itself."""
 
+import contextlib
 import dataclasses
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from django_task_safety.conf import conf
@@ -52,5 +54,12 @@ class Message:
 
     def calling_options(self, request: Any) -> dict[str, Any]:
         """Return the options of a call that would have sent it."""
-        said = {"expires": request.expires, "task_id": self.id}
+        said = {"expires": _moment(request.expires), "task_id": self.id}
         return {**canvas.waiting(request), **said, **canvas.routing(request)}
+
+
+def _moment(said: Any) -> Any:
+    """Return a time in a message as an aware datetime, as Celery reads it: what says no zone is UTC."""
+    with contextlib.suppress(ValueError):
+        said = datetime.fromisoformat(said) if isinstance(said, str) else said
+    return said.replace(tzinfo=UTC) if isinstance(said, datetime) and said.tzinfo is None else said

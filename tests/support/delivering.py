@@ -18,6 +18,7 @@ from kombu.message import Message
 from kombu.utils.imports import symbol_by_name
 
 from django_task_safety.models import Operation
+from django_task_safety.values.clock import as_aware
 from django_task_safety.worker import sweeper
 from tests.celery import app
 
@@ -132,7 +133,7 @@ class LocalWorker:
             look = pending.aggregate(next=Min("due_at"))["next"]
             if look is None:
                 return
-            self.pass_time(max(0.0, (look - datetime.now(UTC)).total_seconds()) + TICK)
+            self.pass_time(max(0.0, (as_aware(look) - datetime.now(UTC)).total_seconds()) + TICK)
             sweeper.sweep()
         raise AssertionError(f"still pending: {list(pending)}")
 
