@@ -24,6 +24,8 @@ class Attempt:
     task: TaskOptions
     operation: AbstractOperation
     token: UUID | None
+    #: What the body is called with.
+    arguments: tuple[Any, Any] = ((), {})
     #: Set by ``self.retry()``: what the next attempt changes, and when it runs.
     retry: RetryRequest | None = None
     #: Set by ``self.replace()``: the columns with which the row continues as another task, if it does.

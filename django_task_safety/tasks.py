@@ -190,7 +190,7 @@ class SafeTask(task_options.TaskOptions):
             return raised
         from django_task_safety.worker import retry_policy
 
-        retry_policy.check_left(attempt, max_retries, exc)
+        retry_policy.check_left(attempt, max_retries, exc, args, kwargs)
         changes = {"args": args, "kwargs": kwargs, "options": call_options.given(options), "max_retries": max_retries}
         signal = retry_policy.request_retry(attempt, exc, eta, countdown, **changes)
         if throw:

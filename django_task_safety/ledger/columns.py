@@ -1,13 +1,17 @@
 """The columns that transitions write together, and the writing of one row."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
+from django.db import DataError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 
+from django_task_safety.conf import conf
 from django_task_safety.ledger import notifications, table
 from django_task_safety.record import AbstractOperation, OperationRows
+from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
 
 #: What a row looks like when no attempt owns it.
@@ -27,6 +31,10 @@ QUEUED_AGAIN: dict[str, Any] = {
 }
 #: And what a row looks like that has ended: its lock is free, and nothing waits.
 ENDED: dict[str, Any] = {**UNOWNED, **_NO_NEWER, "lock_slot": None}
+#: What may hold letters that the database's character set does not have: other people's texts.
+_TEXTS = ("error", "traceback")
+#: MariaDB's and MySQL's numbers of that; PostgreSQL has a class for it.
+_NO_SUCH_LETTER = frozenset({1366, 3988})
 #: What ties a row to its object.
 SUBJECT_COLUMNS = ("subject_label", "subject_id", "subject_database", "on_delete", "lock", "lock_slot")
 #: What a fresh run starts from.
@@ -48,7 +56,7 @@ class Failure:
 
 def write(found: OperationRows, operation: AbstractOperation, values: dict[str, Any], name: str = "") -> bool:
     """Update the one row, and the instance where that succeeded."""
-    if not table.retry_on_deadlock(lambda: found.update(**values)):
+    if not update(found, values):
         return False
     for attname, value in values.items():
         if hasattr(value, "resolve_expression"):
@@ -58,6 +66,28 @@ def write(found: OperationRows, operation: AbstractOperation, values: dict[str, 
     if name:
         notifications.transition(name, operation)
     return True
+
+
+def update(found: OperationRows, values: dict[str, Any]) -> int:
+    """Update rows, return how many. Texts whose letters the database's character set does not have are escaped: what
+    is to be recorded never prevents that it is."""
+    texts = {name: values[name] for name in _TEXTS if isinstance(values.get(name), str)}
+    if all(text.isascii() for text in texts.values()):
+        return table.retry_on_deadlock(lambda: found.update(**values))
+    try:
+        with _savepoint():
+            return table.retry_on_deadlock(lambda: found.update(**values))
+    except (DataError, OperationalError, UnicodeError) as exc:
+        if isinstance(exc, OperationalError) and table.code(exc) not in _NO_SUCH_LETTER:
+            raise
+    escaped = {name: codec.in_ascii(text) for name, text in texts.items()}
+    return table.retry_on_deadlock(lambda: found.update(**{**values, **escaped}))
+
+
+def _savepoint() -> contextlib.AbstractContextManager[Any]:
+    """In a transaction a refused statement would spoil what the caller wrote."""
+    inside = table.connection().in_atomic_block
+    return transaction.atomic(using=conf().DATABASE) if inside else contextlib.nullcontext()
 
 
 def forget_expressions(operation: AbstractOperation) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django_task_safety.conf import conf
 from django_task_safety.ledger import notifications, schedule, statements, table
-from django_task_safety.ledger.columns import ENDED, QUEUED_AGAIN, Failure, write
+from django_task_safety.ledger.columns import ENDED, QUEUED_AGAIN, Failure, update, write
 from django_task_safety.options import KEEP
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values import codec
@@ -45,7 +45,8 @@ def requeue(
     queued = {**QUEUED_AGAIN, "state": State.QUEUED, **schedule.queued_again(delay)}
     done = write(_owned(operation, newest), operation, {**queued, "republished": 0, **(values or {})})
     if done:
-        notifications.transition(name, operation, reason, **({"delay": delay} if name == "retried" else {}))
+        extra: dict[str, Any] = {"delay": delay} if name == "retried" else {}
+        notifications.transition(name, operation, reason, **extra)
     return done
 
 
@@ -68,9 +69,7 @@ def _owned(operation: AbstractOperation, newest: bool) -> OperationRows:
 def cancel(found: OperationRows, reason: str) -> int:
     """Cancel what is pending among the rows found."""
     # Invariant: nothing ended comes back.
-    return table.retry_on_deadlock(
-        lambda: found.filter(state__in=AbstractOperation.PENDING).update(**cancelled(reason))
-    )
+    return update(found.filter(state__in=AbstractOperation.PENDING), cancelled(reason))
 
 
 def cancelled(reason: str) -> dict[str, Any]:
@@ -82,11 +81,8 @@ def cancelled(reason: str) -> dict[str, Any]:
 
 def rescue(found: OperationRows, error: str) -> int:
     """Queue running operations again whose worker is lost; the attempt stays counted."""
-    lost = found.filter(state=State.RUNNING)
-    times = schedule.queued_again()
-    return table.retry_on_deadlock(
-        lambda: lost.update(**QUEUED_AGAIN, **times, state=State.QUEUED, error=codec.printable(error))
-    )
+    queued = {**QUEUED_AGAIN, **schedule.queued_again(), "state": State.QUEUED, "error": codec.printable(error)}
+    return update(found.filter(state=State.RUNNING), queued)
 
 
 def discard_exhausted(found: OperationRows, failure: Failure, *, delivered: bool) -> int:
@@ -98,7 +94,7 @@ def discard_exhausted(found: OperationRows, failure: Failure, *, delivered: bool
     due = schedule.retained() if delivered else Now()
     ended = {**ENDED, **dataclasses.asdict(failure), "state": State.FAILED, "ended_at": Now()}
     ended.update(due_at=due, delivered=delivered)
-    return table.retry_on_deadlock(lambda: found.filter(state__in=AbstractOperation.PENDING).update(**ended))
+    return update(found.filter(state__in=AbstractOperation.PENDING), ended)
 
 
 def give_up(found: OperationRows, failure: Failure) -> int:
@@ -115,7 +111,7 @@ def allow_delete(pk: uuid.UUID, token: uuid.UUID) -> int:
 
 def note_error(operation: AbstractOperation, error: str) -> None:
     """Say more of why an operation failed."""
-    table.by_id(operation.pk).update(error=codec.printable(error))
+    update(table.by_id(operation.pk), {"error": codec.printable(error)})
 
 
 def prune(found: OperationRows) -> int:

@@ -1,4 +1,8 @@
-"""One log line and one Django signal for each transition, after its transaction committed."""
+"""One log line and one Django signal for each transition, after its transaction committed.
+
+A failure that Celery logs, with its traceback, at the level that the task's ``throws`` says, is not logged as an error
+once more; any other is, with its exception.
+"""
 
 import logging
 from functools import partial
@@ -16,23 +20,31 @@ logger = logging.getLogger("django_task_safety")
 _LEVELS = {"failed": logging.ERROR, "retried": logging.WARNING, "requeued": logging.WARNING}
 
 
-def heard(name: str) -> bool:
+def heard(name: str, *, logged: bool = False) -> bool:
     """Return whether anybody hears of this kind of transition: a receiver of its signal, or the log."""
-    return bool(signals.BY_NAME[name].receivers) or logger.isEnabledFor(_level(name))
+    return bool(signals.BY_NAME[name].receivers) or logger.isEnabledFor(_level(name, logged))
 
 
-def transition(name: str, operation: AbstractOperation, reason: str = "", **extra: Any) -> None:
-    """Announce that ``operation`` was enqueued, started, succeeded, … once the current transaction has committed."""
-    if heard(name):
-        transaction.on_commit(partial(now, name, operation, reason, **extra), using=conf().DATABASE, robust=True)
+def transition(
+    name: str, operation: AbstractOperation, reason: str = "", *, logged: bool = False, **extra: Any
+) -> None:
+    """Announce that ``operation`` was enqueued, started, succeeded, … once the current transaction has committed.
+
+    Args:
+        logged: Whether Celery logs the exception with which it failed.
+        extra: What the signal carries besides.
+    """
+    if heard(name, logged=logged):
+        announce = partial(now, name, operation, reason, logged=logged, **extra)
+        transaction.on_commit(announce, using=conf().DATABASE, robust=True)
 
 
-def now(name: str, operation: AbstractOperation, reason: str = "", **extra: Any) -> None:
+def now(name: str, operation: AbstractOperation, reason: str = "", *, logged: bool = False, **extra: Any) -> None:
     """Announce it at once, its transaction having committed."""
     if operation.waits_for is not None:
         return  # a waiter is no work of its own
     logger.log(
-        _level(name),
+        _level(name, logged),
         "operation %s: task=%s key=%s id=%s attempt=%s%s",
         name,
         operation.task,
@@ -40,11 +52,12 @@ def now(name: str, operation: AbstractOperation, reason: str = "", **extra: Any)
         operation.pk,
         operation.attempt,
         f" reason={codec.one_line(reason)}" if reason else "",
+        exc_info=None if logged else extra.get("exc"),
     )
     for receiver, outcome in signals.BY_NAME[name].send_robust(sender=type(operation), operation=operation, **extra):
         if isinstance(outcome, Exception):
             logger.error("receiver %r of operation_%s failed", receiver, name, exc_info=outcome)
 
 
-def _level(name: str) -> int:
-    return _LEVELS.get(name, logging.INFO)
+def _level(name: str, logged: bool = False) -> int:
+    return logging.INFO if logged else _LEVELS.get(name, logging.INFO)

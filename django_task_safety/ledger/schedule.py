@@ -84,6 +84,12 @@ def mark_delivered(pk: uuid.UUID, **seen: Any) -> int:
     return reschedule(table.rows().filter(pk=pk, delivered=False, **seen), delivered=True)
 
 
+def leave_telling(operation: AbstractOperation) -> None:
+    """Have the next sweep tell how an operation ended: its attempt, which would have, does not come to it."""
+    ended = table.by_id(operation.pk).exclude(state__in=AbstractOperation.PENDING)
+    ended.filter(attempt=operation.attempt).update(delivered=False, due_at=Now())
+
+
 def nobody_waits(pk: uuid.UUID) -> None:
     """Note that nobody waits for the outcome of an operation that has not ended."""
     table.by_id(pk).update(delivered=True)

@@ -4,7 +4,7 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -62,16 +62,19 @@ def retry_on_deadlock(call: Callable[[], T]) -> T:
 
 def is_deadlock(exc: OperationalError) -> bool:
     """Return whether PostgreSQL (40P01), MariaDB or MySQL (1213) found a deadlock."""
+    return code(exc) in ("40P01", 1213)
+
+
+def code(exc: BaseException) -> Any:
+    """Return the database's own code of an error: PostgreSQL's as text, MariaDB's and MySQL's as a number."""
     cause = exc.__cause__
-    postgresql = getattr(cause, "sqlstate", getattr(cause, "pgcode", None)) == "40P01"
-    return postgresql or (getattr(cause, "args", None) or (None,))[0] == 1213
+    number = (getattr(cause, "args", None) or (None,))[0]
+    return number if isinstance(number, int) else getattr(cause, "sqlstate", getattr(cause, "pgcode", None))
 
 
 def is_lock_timeout(exc: OperationalError) -> bool:
     """Return whether PostgreSQL (55P03), MariaDB or MySQL (1205) gave up waiting for somebody who holds the row."""
-    cause = exc.__cause__
-    postgresql = getattr(cause, "sqlstate", getattr(cause, "pgcode", None)) == "55P03"
-    return postgresql or (getattr(cause, "args", None) or (None,))[0] == 1205
+    return code(exc) in ("55P03", 1205)
 
 
 def rows() -> OperationRows:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from celery import current_app, states
-from celery.exceptions import Ignore, TaskRevokedError
+from celery.exceptions import Ignore, TaskPredicate, TaskRevokedError
 
 from django_task_safety.errors import InvalidPayload, OperationFailed
 from django_task_safety.ledger import Failure, schedule, table
@@ -81,7 +81,9 @@ def in_delivery(operation: AbstractOperation, now: datetime) -> float:
 def store_failure(task: TaskOptions, operation: AbstractOperation) -> None:
     """Tell the result backend once more, and nobody else, how the operation failed."""
     if not task.request.is_eager and not task.ignore_result:
-        task.backend.store_result(str(task.request.id), exception_of(task, operation), states.FAILURE)
+        task.backend.store_result(
+            str(task.request.id), exception_of(task, operation), states.FAILURE, request=task.request
+        )
 
 
 def as_celery(task: TaskOptions, operation: AbstractOperation) -> tuple[str, Any]:
@@ -119,12 +121,14 @@ def dump_result(task: TaskOptions, value: Any) -> str:
 
 
 def dump_exception(task: TaskOptions, exc: BaseException) -> str:
-    """Return an exception as text, in the form in which Celery's result backends keep it."""
+    """Return an exception as text, in the form in which Celery's result backends keep it; empty where there is none, or
+    it is too long."""
     try:
         prepared = task.backend.prepare_exception(exc, serializer="json")  # type: ignore[arg-type]
-        return codec.dumps(prepared, "json")
+        text = codec.dumps(prepared, "json")
     except Exception:
         return ""
+    return text if len(text) <= codec.LONGEST_TEXT else ""
 
 
 def exception_of(task: TaskOptions, operation: AbstractOperation) -> BaseException:
@@ -132,7 +136,8 @@ def exception_of(task: TaskOptions, operation: AbstractOperation) -> BaseExcepti
     if operation.exception:
         with contextlib.suppress(Exception):
             restored = task.backend.exception_to_python(codec.loads(operation.exception))
-            if isinstance(restored, Exception):
+            # Raised once more, Celery would take a Reject for itself.
+            if isinstance(restored, Exception) and not isinstance(restored, TaskPredicate):
                 return restored
     return OperationFailed(operation.error or "It failed", operation)
 
@@ -143,4 +148,4 @@ def failure_of(task: TaskOptions, exc: BaseException) -> Failure:
         text = "".join(traceback.format_exception(exc))
     except Exception:  # the exception's own __str__ failed
         text = "".join(traceback.format_tb(exc.__traceback__))
-    return Failure(codec.describe(exc), codec.printable(text), dump_exception(task, exc))
+    return Failure(codec.describe(exc), codec.printable(text, codec.LONGEST_TEXT), dump_exception(task, exc))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
 _JSON = "application/json"
+#: Of a longer text the beginning is kept: a statement may be only so large.
+LONGEST_TEXT = 100_000
 
 
 def dumps(value: Any, serializer: str) -> str:
@@ -25,7 +27,8 @@ def dumps(value: Any, serializer: str) -> str:
         content_type, encoding, data = serialization.dumps(value, serializer=serializer)
     except Exception as exc:
         raise InvalidPayload(
-            f"Cannot be serialised as {serializer}: {exc}. Pass ids or plain values, or use another serializer."
+            f"Cannot be serialised as {serializer}: {text_of(exc)}. "
+            "Pass ids or plain values, or use another serializer."
         ) from exc
     if content_type == _JSON and isinstance(data, str) and "\x00" not in data and data.isascii():
         return data
@@ -50,7 +53,7 @@ def loads(text: str, app: Celery | None = None, *, results: bool = False) -> Any
         trusted = _trusted(app, results) | {_JSON}
         return serialization.loads(base64.b64decode(data), content_type, encoding, accept=trusted)
     except Exception as exc:
-        raise InvalidPayload(f"Was serialised but cannot be read back: {exc}") from exc
+        raise InvalidPayload(f"Was serialised but cannot be read back: {text_of(exc)}") from exc
 
 
 def _trusted(app: Celery | None, results: bool) -> set[str]:
@@ -66,14 +69,17 @@ def one_line(text: str) -> str:
 
 
 def describe(exc: BaseException) -> str:
-    """Return ``"ClassName: text"`` of an exception, as `printable` text, whatever its ``__str__`` does."""
-    text = getattr(exc, "message", None)
-    if not isinstance(text, str):
-        try:
-            text = str(exc)
-        except Exception as problem:
-            text = f"<no text: {type(problem).__name__} in __str__>"
-    return printable(f"{type(exc).__name__}: {text}")
+    """Return ``"ClassName: text"`` of an exception, as `printable` text."""
+    return printable(f"{type(exc).__name__}: {text_of(exc)}")
+
+
+def text_of(exc: BaseException) -> str:
+    """Return the text of an exception, as `printable` text, whatever its class does when it is asked for that."""
+    try:
+        message = getattr(exc, "message", None)
+        return printable(message if isinstance(message, str) else str(exc), LONGEST_TEXT)
+    except Exception as problem:
+        return f"<no text: {type(problem).__name__}>"
 
 
 def printable(text: object, limit: int | None = None) -> str:
@@ -82,3 +88,8 @@ def printable(text: object, limit: int | None = None) -> str:
     if limit is not None and len(clean) > limit:
         return clean[: limit - 1] + "…"
     return clean
+
+
+def in_ascii(text: str) -> str:
+    """Return ``text`` as something that is stored in every character set."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")

@@ -61,6 +61,7 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any
         # What is kept was asked for whether its object is removed or not.
         args, kwargs = references.load(arguments, removed=task.on_delete == KEEP)
         try:
+            attempt.arguments = (tuple(args), kwargs)
             value = task.body(*args, **kwargs)
         except Ignore as exc:
             # Ignore and replace() keep what the body wrote.
@@ -108,9 +109,8 @@ def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
         done = ledger.finish(operation, State.SUCCEEDED, newest=True, replaced=True, **values)
         name, reason = "succeeded", "replaced"
     else:
-        failure = ledger.Failure(codec.printable(f"Ignored: {exc}"))
-        done = ledger.finish(operation, State.CANCELLED, failure, newest=True)
-        name, reason = "cancelled", str(exc)
+        name, reason = "cancelled", codec.text_of(exc)
+        done = ledger.finish(operation, State.CANCELLED, ledger.Failure(f"Ignored: {reason}"), newest=True)
     if done and name:
         notifications.transition(name, operation, reason)
     elif not done and not requeue_for_newer_arguments(attempt.task, operation):

@@ -22,8 +22,14 @@ class TransactionBroken(Exception):
     """A compensation broke the transaction that it shares with the end of its operation."""
 
 
-def fail(task: TaskOptions, operation: AbstractOperation, exc: BaseException, **values: Any) -> bool:
+def fail(
+    task: TaskOptions, operation: AbstractOperation, exc: BaseException, *, logged: bool = True, **values: Any
+) -> bool:
     """Fail the operation that this attempt owns, and compensate, in one transaction.
+
+    Args:
+        logged: Whether Celery gets to see the exception, and logs it.
+        values: Further columns.
 
     Returns:
         False if it does not own it any more, or if newer work waits, which is queued.
@@ -36,7 +42,7 @@ def fail(task: TaskOptions, operation: AbstractOperation, exc: BaseException, **
         if not ledger.finish(operation, State.FAILED, failure, newest=True, **values):
             requeue_for_newer_arguments(task, operation, error=failure.error)
             return None
-        notifications.transition("failed", operation, failure.error, exc=exc)
+        notifications.transition("failed", operation, failure.error, exc=exc, logged=logged)
         return operation
 
     return compensated(task, exc, finish)
@@ -45,8 +51,8 @@ def fail(task: TaskOptions, operation: AbstractOperation, exc: BaseException, **
 def compensated(task: TaskOptions | None, exc: BaseException, finish: Callable[[], AbstractOperation | None]) -> bool:
     """Fail an operation and call its compensations in one transaction.
 
-    A compensation that breaks that transaction (a deadlock, a lost connection) is tried once more in a new one, and
-    then left out: the operation ends.
+    A compensation that breaks that transaction (a deadlock, a lost connection), or exits, is tried once more in a new
+    one, and then left out: the operation ends.
 
     Args:
         task: None where it is not known.
@@ -79,6 +85,9 @@ def _compensate(handlers: Sequence[Compensation], operation: AbstractOperation, 
                 handler(operation, exc)
         except Exception as caught:
             problem = caught
+        except SystemExit as caught:
+            # Its own, or the process is told to go in the middle of it.
+            raise TransactionBroken("It exited.") from caught
         if table.connection().needs_rollback:
             raise TransactionBroken("It left its transaction unusable.") from problem
         if problem is not None:

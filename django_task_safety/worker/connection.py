@@ -1,15 +1,19 @@
 """Where the project set ``CONN_MAX_AGE``, a safe task's connection outlives the task; Celery 5.6 and later close it."""
 
+import logging
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from django.db import Error, InterfaceError, OperationalError
 from kombu.utils.compat import detect_environment
 
 from django_task_safety.ledger import table, worker_id
+from django_task_safety.ledger.own_connections import own_connections
+
+logger = logging.getLogger("django_task_safety")
 
 T = TypeVar("T")
 _thread = threading.local()
@@ -71,6 +75,21 @@ def abandon() -> None:
     """Leave a connection on which a write failed: a server that lost its role still answers, but takes none."""
     if not table.connection().in_atomic_block:
         table.connection().close()
+
+
+@contextmanager
+def briefly(what: str) -> Iterator[None]:
+    """Use the database in the pool's parent, which must not keep a connection for later children to inherit, nor open a
+    pool.
+
+    Args:
+        what: What the row is to be told. Whatever prevents that is logged.
+    """
+    try:
+        with own_connections():
+            yield
+    except (Exception, SystemExit):  # a signal's receiver may do anything
+        logger.exception("an operation's row could not be told that %s; its lease will run out", what)
 
 
 def close() -> None:

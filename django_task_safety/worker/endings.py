@@ -12,6 +12,9 @@
     any other Exception                rolled back           QUEUED where it is retried; FAILED
     SystemExit and the like            rolled back           QUEUED; FAILED where the attempts or the time are spent
 
+Celery tells the result backend, callbacks and chord what a task raised, but not of what ends the process, nor of a
+Reject that goes back to the queue (before 5.7 of any): that is left to a sweep, and to the copy that comes back.
+
 Where the attempt does not own its operation any more, nothing is recorded, and the row answers.
 """
 
@@ -20,17 +23,18 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
 from django.db import Error as DatabaseError
 
 from django_task_safety import ledger
 from django_task_safety.context import Attempt, RetryRequest
 from django_task_safety.errors import ObjectGone, OperationCancelled, OperationSuperseded, TimeLimitPassed
-from django_task_safety.ledger import notifications, table, worker_id
+from django_task_safety.ledger import notifications, schedule, table, worker_id
 from django_task_safety.producer import canvas, outbox
 from django_task_safety.producer.outcome import stored_outcome
 from django_task_safety.record import State
 from django_task_safety.values import codec
+from django_task_safety.values.clock import Now
 from django_task_safety.worker import connection, retry_policy
 from django_task_safety.worker.compensation import fail
 from django_task_safety.worker.requeue import OwnershipLost, publish_after_commit, requeue, requeue_for_newer_arguments
@@ -66,8 +70,8 @@ def _superseded(attempt: Attempt, exc: BaseException) -> Any:
 
 def _cancelled(attempt: Attempt, exc: BaseException) -> Any:
     """End the operation as cancelled from inside; where it was cancelled from outside, answer with that."""
-    operation, reason = attempt.operation, str(getattr(exc, "message", exc))
-    if ledger.finish(operation, State.CANCELLED, ledger.Failure(codec.printable(reason)), newest=True):
+    operation, reason = attempt.operation, codec.text_of(exc)
+    if ledger.finish(operation, State.CANCELLED, ledger.Failure(reason), newest=True):
         notifications.transition("cancelled", operation, reason)
         return stored_outcome(attempt.task, operation).get()
     if requeue_for_newer_arguments(attempt.task, operation):
@@ -80,7 +84,7 @@ def _retried(attempt: Attempt, exc: Retry) -> Any:
         raise exc  # throw=False: queued again with what the body wrote
     request = attempt.retry or retry_policy.foreign_retry(attempt, exc)
     if retry_policy.exhausted(attempt.operation):
-        return _failed(attempt, request.exc or request.signal)
+        return _failed(attempt, request.exc or retry_policy.spent(attempt, request.args, request.kwargs))
     try:
         requeue(attempt, request)
     except OwnershipLost:
@@ -100,7 +104,8 @@ def _failed(attempt: Attempt, exc: BaseException) -> Any:
     operation, task = attempt.operation, attempt.task
     delay = retry_policy.delay_after(task, operation, exc)
     if delay is None:
-        if not fail(task, operation, exc):
+        untold = {"delivered": False} if isinstance(exc, Reject) and not task.request.is_eager else {}
+        if not fail(task, operation, exc, **untold):
             return _answer_from_row(attempt, problem=exc)
         raise exc
     when: Any = delay
@@ -114,16 +119,19 @@ def _failed(attempt: Attempt, exc: BaseException) -> Any:
 
 def _interrupted(attempt: Attempt, exc: BaseException) -> None:
     """The process is told to go in the middle of the body: leave the work to another one. The attempt counts."""
-    operation, why = attempt.operation, f"Its process was told to go: {exc!r}"
+    operation, why = attempt.operation, f"Its process was told to go: {codec.describe(exc)}"
     with contextlib.suppress(DatabaseError):
         if worker_id.ran_out(attempt.task):
             # The pool's way to enforce the hard time limit; its parent tells callbacks and chord.
             late = TimeLimitPassed("The hard time limit passed", operation)
-            fail(attempt.task, operation, late, delivered=True)
+            recorded = fail(attempt.task, operation, late, delivered=True)
         elif retry_policy.exhausted(operation):
-            fail(attempt.task, operation, exc)
-        elif ledger.requeue(operation, 0.0, {"error": why}, name="requeued", reason=why):
+            recorded = fail(attempt.task, operation, exc, logged=False, delivered=False, due_at=Now())
+        elif recorded := ledger.requeue(operation, 0.0, {"error": why}, name="requeued", reason=why):
             publish_after_commit(operation)
+        if not recorded:
+            # It was a hook after the commit.
+            schedule.leave_telling(operation)
     raise exc
 
 

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from celery import signals
+from celery.exceptions import Reject
 
 from django_task_safety.ids import message_id
 from django_task_safety.ledger import schedule, worker_id
@@ -75,8 +76,13 @@ def _on_success(sender: Any = None, **kwargs: Any) -> None:
     _note_delivery(sender, "succeeded")
 
 
-def _on_failure(sender: Any = None, **kwargs: Any) -> None:
-    _note_delivery(sender, "failed")
+def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **kwargs: Any) -> None:
+    if isinstance(exception, Reject) and isinstance(sender, TaskOptions) and not sender.request.id:
+        # Celery 5.7 tells of it in the pool's parent.
+        with connection.briefly("who waits for it was told that it was rejected"):
+            schedule.mark_delivered(message_id(task_id), state="failed")
+    else:
+        _note_delivery(sender, "failed")
 
 
 def _note_delivery(task: Any, state: str) -> None:

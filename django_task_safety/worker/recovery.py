@@ -39,7 +39,7 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> LossOutcome:
     operation = mine.first()
     if operation is None:
         return LossOutcome.NOT_OURS if table.by_id(pk).exists() else LossOutcome.UNKNOWN
-    reason = f"The worker process was lost: {exc}"
+    reason = f"The worker process was lost: {codec.text_of(exc)}"
     if retry_policy.exhausted(operation):
         return LossOutcome.FAILED if discard_one(operation, WorkerLost, reason, notified=True) else LossOutcome.NOT_OURS
     with transaction.atomic(using=conf().DATABASE):
@@ -145,7 +145,7 @@ def _fail(
     ledger.discard_exhausted(target, failure, delivered=notified)
     for row in same:
         row.state, row.error = State.FAILED, failure.error
-        notifications.transition("failed", row, failure.error, exc=error(reason, row))
+        notifications.transition("failed", row, failure.error, exc=error(reason, row), logged=notified)
     return same
 
 

@@ -1,10 +1,7 @@
 """A worker's view of a safe task's message: what the pool's parent learns of attempts that cannot tell themselves."""
 
-import logging
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,10 +12,8 @@ from celery.worker.request import Request
 
 from django_task_safety.ids import message_id
 from django_task_safety.ledger.own_connections import own_connections
-from django_task_safety.worker import keeper, recovery
+from django_task_safety.worker import connection, keeper, recovery
 from django_task_safety.worker.recovery import LossOutcome
-
-logger = logging.getLogger("django_task_safety")
 
 
 class SafeRequest(Request):
@@ -40,7 +35,7 @@ class SafeRequest(Request):
         if lost and self._timed_out:
             return None  # the pool killed it for its time limit, and all has been said
         if lost and not state.should_terminate:
-            with _logged("its worker was lost"):
+            with connection.briefly("its worker was lost"):
                 outcome = self._loss_outcome(exc)
                 if outcome in (LossOutcome.QUEUED_AGAIN, LossOutcome.NOT_OURS):
                     state.task_ready(self)
@@ -82,23 +77,13 @@ class SafeRequest(Request):
         return message_id(self.id)
 
 
-@own_connections()
 def _settle_revoke(pk: uuid.UUID, reason: str, **how: bool) -> bool:
     done = True
-    with _logged("it was revoked"):
+    with connection.briefly("it was revoked"):
         done = recovery.revoked(pk, reason, **how)
     return done
 
 
-@own_connections()
 def _settle_time_limit(pk: uuid.UUID, timeout: float) -> None:
-    with _logged("it passed its hard time limit"):
+    with connection.briefly("it passed its hard time limit"):
         recovery.time_limit_passed(pk, TimeLimitExceeded(timeout))
-
-
-@contextmanager
-def _logged(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception:
-        logger.exception("an operation's row could not be told that %s; its lease will run out", what)

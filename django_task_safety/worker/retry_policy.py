@@ -112,8 +112,10 @@ def exhausted(operation: AbstractOperation) -> bool:
     return operation.max_attempts is not None and operation.attempt >= operation.max_attempts
 
 
-def check_left(attempt: Attempt, max_retries: int | None, exc: BaseException | None) -> None:
-    """Look whether ``self.retry(exc=…, max_retries=…)`` comes too late; if so, this attempt is the last one.
+def check_left(
+    attempt: Attempt, max_retries: int | None, exc: BaseException | None, args: Any = None, kwargs: Any = None
+) -> None:
+    """Look whether ``self.retry(…)`` comes too late; if so, this attempt is the last one.
 
     Raises:
         MaxRetriesExceededError: Or ``exc``, when the attempts are spent.
@@ -126,10 +128,20 @@ def check_left(attempt: Attempt, max_retries: int | None, exc: BaseException | N
     if limit is None or operation.attempt < limit:
         return
     operation.max_attempts = operation.attempt
-    if exc is not None:
-        raise exc
-    task = attempt.task
-    raise task.MaxRetriesExceededError(f"Can't retry {task.name}[{task.request.id}]: its attempts are spent.")
+    raise exc if exc is not None else spent(attempt, args, kwargs)
+
+
+def spent(attempt: Attempt, args: Any = None, kwargs: Any = None) -> Exception:
+    """Return the error of an operation that asks for another attempt after its last one, with the arguments of that, as
+    Celery's; they stay out of its text."""
+    task, (same_args, same_kwargs) = attempt.task, attempt.arguments
+    celerys: Any = task.MaxRetriesExceededError
+    error: Exception = celerys(
+        f"Can't retry {task.name}[{task.request.id}]: its attempts are spent.",
+        task_args=same_args if args is None else tuple(args),
+        task_kwargs=same_kwargs if kwargs is None else kwargs,
+    )
+    return error
 
 
 def request_retry(attempt: Attempt, exc: Exception | None, eta: Any, countdown: Any, **changes: Any) -> Retry:

@@ -1,13 +1,15 @@
 """Every transition is announced: one log line and one signal, after its commit."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
-from django_task_safety import ledger, signals
+from django_task_safety import ledger, safe_task, signals
+from django_task_safety.errors import TimeLimitPassed, WorkerLost
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.celery import app
@@ -15,6 +17,16 @@ from tests.support.delivering import undone
 from tests.testapp.tasks import act, charge, double, record
 
 NAMES = list(signals.BY_NAME)
+
+
+@safe_task(throws=(ValueError,))
+def expected() -> None:
+    raise ValueError("as it may be")
+
+
+@safe_task(max_retries=0)
+def exits() -> None:
+    sys.exit(1)
 
 
 class Listener(list[str]):
@@ -156,16 +168,63 @@ def test_each_transition_is_one_log_line_with_task_key_id_and_attempt(worker, ca
             assert part in line
 
 
-@pytest.mark.parametrize(
-    ("action", "level", "reason"),
-    [("raise", logging.ERROR, "ValueError: no"), ("flaky", logging.WARNING, "ConnectionError: not yet")],
-)
-def test_a_failure_is_logged_as_a_warning_or_error_with_the_reason(worker, caplog, action, level, reason):
-    act.delay(action)
+def failures(caplog) -> list[logging.LogRecord]:
+    """Return what was logged as an error, by whomever: people are called for each."""
+    return [entry for entry in caplog.records if entry.levelno >= logging.ERROR]
+
+
+def test_a_retry_is_logged_as_a_warning_with_the_reason(worker, caplog):
+    act.delay("flaky")
     worker.drain()
-    records = [entry for entry in caplog.records if entry.name == "django_task_safety" and entry.levelno == level]
-    assert records
-    assert all(reason in entry.getMessage() for entry in records)
+    records = [entry for entry in caplog.records if entry.name == "django_task_safety"]
+    assert [entry.levelno for entry in records] == [logging.WARNING] * 2
+    assert all("ConnectionError: not yet" in entry.getMessage() for entry in records)
+    assert not failures(caplog)
+
+
+@pytest.mark.parametrize(("action", "reason"), [("raise", "ValueError"), ("flaky", "ConnectionError")])
+def test_what_a_task_fails_with_is_logged_once_with_its_traceback(worker, caplog, action, reason):
+    act.delay(action, **({"until": 100} if action == "flaky" else {}))
+    worker.drain()
+    (entry,) = failures(caplog)
+    assert entry.exc_info[0].__name__ == reason
+    assert entry.exc_info[2] is not None
+
+
+def test_the_line_of_a_failure_says_why(worker, caplog):
+    caplog.set_level(logging.INFO, "django_task_safety")
+    act.delay("raise")
+    worker.drain()
+    assert [line for line in caplog.messages if line.startswith("operation failed") and "ValueError: no" in line]
+
+
+def test_what_a_task_declares_in_throws_is_no_error(worker, caplog):
+    caplog.set_level(logging.INFO)
+    expected.delay()
+    worker.drain()
+    assert max(entry.levelno for entry in caplog.records if "ValueError" in entry.getMessage()) == logging.INFO
+    assert not failures(caplog)
+
+
+@pytest.mark.parametrize("limit", [None, 0.5])
+def test_the_failure_of_a_lost_worker_is_logged_once_with_its_exception(worker, caplog, limit):
+    operation = act.enqueue("ok")
+    Operation.objects.update(max_attempts=1)
+    ledger.claim(operation.pk, "dies", 30, limit)
+    worker.pass_time(31)
+    sweeper.sweep()
+    (entry,) = failures(caplog)
+    assert entry.exc_info[0] is (WorkerLost if limit is None else TimeLimitPassed)
+    assert entry.name == "django_task_safety"
+
+
+def test_the_failure_of_what_exits_is_logged_once_with_its_traceback(worker, caplog):
+    exits.delay()
+    with pytest.raises((SystemExit, TypeError)):
+        worker.deliver_one()
+    (entry,) = failures(caplog)
+    assert entry.exc_info[0] is SystemExit
+    assert entry.exc_info[2] is not None
 
 
 def test_without_receivers_no_signal_is_prepared(worker, caplog):

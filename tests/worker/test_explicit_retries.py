@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from django_task_safety import TaskSafetyError, safe_task
 from django_task_safety.models import Operation
+from tests.support.factories import NoteFactory
 from tests.support.ids import label
 from tests.support.operations import only
-from tests.testapp.models import Order
+from tests.testapp.models import Note, Order
 
 State = Operation.State
 
@@ -44,6 +45,20 @@ def retrying(self, value: int = 0) -> int:
         return value
     what = REQUESTED.pop()
     raise what if isinstance(what, BaseException) else self.retry(**what)
+
+
+@safe_task(bind=True, max_retries=0)
+def spends_its_attempts(self, note: Note, copies: int = 1, *, other: Any = None) -> None:
+    SPENT.append((note, copies, other))
+    self.retry(**(other or {}))
+
+
+@safe_task(bind=True, max_retries=0)
+def raises_retry_by_hand(self, number: int) -> None:
+    raise Retry()
+
+
+SPENT: list[Any] = []
 
 
 @safe_task(bind=True, atomic=False, max_retries=2)
@@ -166,3 +181,22 @@ def test_a_retry_with_other_arguments_works_in_a_broken_transaction(worker):
     result = retries_in_a_broken_transaction.delay(1)
     worker.finish()
     assert result.get(timeout=1) == 2
+
+
+@pytest.mark.parametrize("other", [None, {"args": [7], "kwargs": {"copies": 3}}])
+def test_the_error_of_spent_attempts_carries_the_arguments_as_celerys_does(worker, other):
+    note = NoteFactory()
+    spends_its_attempts.delay(note, copies=2, other=other)
+    error = worker.deliver_one().value
+    assert isinstance(error, MaxRetriesExceededError)
+    if other is None:
+        assert (error.task_args, error.task_kwargs) == ((note,), {"copies": 2, "other": None})
+    else:
+        assert (error.task_args, error.task_kwargs) == ((7,), {"copies": 3})
+
+
+def test_a_retry_raised_by_hand_in_the_last_attempt_fails_for_who_waits(worker):
+    result = raises_retry_by_hand.delay(5)
+    error = worker.deliver_one().value
+    assert isinstance(error, MaxRetriesExceededError)
+    assert (error.task_args, only().state, result.state) == ((5,), State.FAILED, "FAILURE")

@@ -1,0 +1,145 @@
+"""What exits, or is rejected: Celery tells nobody how such an operation ended, so the next sweep does."""
+
+import sys
+from collections.abc import Callable
+
+import pytest
+from celery import chain
+from celery.exceptions import Reject
+from django.db import transaction
+
+from django_task_safety import ledger, safe_task
+from django_task_safety.models import Operation
+from django_task_safety.worker import sweeper
+from tests.support.operations import only
+from tests.testapp.models import Effect
+from tests.testapp.tasks import effect, record
+
+State = Operation.State
+
+
+@safe_task(max_retries=0)
+def exits(where: str = "body") -> str:
+    effect("exits", where)
+    if where == "body":
+        sys.exit(3)
+    transaction.on_commit(sys.exit)
+    return "returned"
+
+
+@safe_task(max_retries=0)
+def compensated() -> None:
+    raise ValueError("the task's own")
+
+
+@compensated.compensate
+def exits_too(operation: Operation, exc: BaseException) -> None:
+    effect("half done")
+    sys.exit("not possible")
+
+
+@safe_task
+def rejects(requeue: bool) -> None:
+    raise Reject("cannot", requeue=requeue)
+
+
+@pytest.fixture
+def deliver(worker) -> Callable[..., None]:
+    """Deliver the only message, whose process ends by it."""
+
+    def deliver() -> None:
+        # Celery's pool for one process makes of it what it does not understand itself; others end their process.
+        with pytest.raises((SystemExit, TypeError)):
+            worker.deliver_one()
+
+    return deliver
+
+
+def test_who_waits_for_a_body_that_exits_hears_of_its_failure(deliver):
+    result = exits.delay()
+    deliver()
+    assert (only().state, only().error) == (State.FAILED, "SystemExit: 3")
+    sweeper.sweep()
+    with pytest.raises(Exception, match="SystemExit: 3"):
+        result.get(timeout=1)
+    assert not Effect.objects.exists()
+
+
+def test_who_waits_for_a_body_whose_hook_exits_after_the_commit_gets_its_result(deliver):
+    result = exits.delay("hook")
+    deliver()
+    assert only().state == State.SUCCEEDED
+    sweeper.sweep()
+    assert result.get(timeout=1) == "returned"
+    assert Effect.objects.count() == 1
+
+
+def test_what_a_sweep_has_told_is_told_once(deliver):
+    exits.delay("hook")
+    deliver()
+    assert sweeper.sweep().notified == 1
+    assert not sweeper.sweep()
+
+
+@pytest.mark.parametrize(("where", "called"), [("body", "failed"), ("hook", "succeeded")])
+def test_callbacks_of_what_exits_are_called_once(worker, deliver, where, called):
+    exits.apply_async((where,), link=record.si("succeeded"), link_error=record.si("failed"))
+    deliver()
+    sweeper.sweep()
+    worker.drain()
+    worker.finish()
+    assert list(Effect.objects.exclude(name="exits").values_list("name", flat=True)) == [called]
+
+
+def test_a_chain_goes_on_past_a_step_whose_hook_exits(worker, deliver):
+    chain(exits.si("hook"), record.si("next")).delay()
+    deliver()
+    sweeper.sweep()
+    worker.finish()
+    assert set(Effect.objects.values_list("name", flat=True)) == {"exits", "next"}
+
+
+@pytest.mark.parametrize("requeue", [False, True])
+def test_who_waits_for_what_is_rejected_hears_of_its_failure(worker, requeue):
+    result = rejects.delay(requeue)
+    message = worker.take_one()
+    delivery = worker.deliver(message)
+    assert (delivery.rejected, delivery.requeued) == (True, requeue)
+    if requeue:
+        assert worker.deliver(message).acknowledged
+    worker.pass_time(61)
+    sweeper.sweep()
+    assert (only().state, only().delivered) == (State.FAILED, True)
+    assert result.state == "FAILURE"
+
+
+@pytest.mark.parametrize("requeue", [False, True])
+def test_errbacks_of_what_is_rejected_are_called_once(worker, requeue):
+    rejects.apply_async((requeue,), link_error=record.si("failed"))
+    message = worker.take_one()
+    worker.deliver(message)
+    if requeue:
+        worker.deliver(message)
+    for _ in range(3):
+        worker.drain()
+        worker.pass_time(61)
+        sweeper.sweep()
+    assert list(Effect.objects.values_list("name", flat=True)) == ["failed"]
+
+
+def test_a_compensation_that_exits_leaves_the_operation_failed(worker):
+    compensated.delay()
+    worker.deliver_one()
+    assert only().state == State.FAILED
+    assert "ValueError: the task's own" in only().error
+    assert "its compensation failed: SystemExit: not possible" in only().error
+    assert not Effect.objects.exists()
+
+
+def test_a_compensation_that_exits_does_not_end_the_sweeper(worker):
+    operation = compensated.enqueue()
+    ledger.claim(operation.pk, "dies", 30, None)
+    worker.pass_time(31)
+    sweeper.sweep()
+    assert only().state == State.FAILED
+    assert "SystemExit: not possible" in only().error
