@@ -180,6 +180,15 @@ MUTATIONS = (
         ("tests/worker/test_newer_work_is_kept.py",),
     ),
     Mutation(
+        "an operation runs with its own arguments",
+        "worker/delivery.py",
+        "(args, kwargs) if message.carries_arguments_of(claimed) else None",
+        "(args, kwargs)",
+        (
+            "tests/worker/test_forged_headers.py::test_a_message_by_name_under_the_id_of_an_operation_runs_it_with_its_own_arguments",
+        ),
+    ),
+    Mutation(
         "every pending row is looked at",
         "ledger/schedule.py",
         '"due_at": Case(far, default=Greatest(F("available_at"), After(first_look(delay))))',

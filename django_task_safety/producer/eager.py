@@ -8,7 +8,7 @@ from celery import Task, states
 
 from django_task_safety.ledger import schedule, table
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import outbox
+from django_task_safety.producer import header
 from django_task_safety.producer.call import Call, make_call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
@@ -31,7 +31,7 @@ def run(
     """
     throw = options.get("throw")
     known = {} if operation.pk == call.operation.pk else {"rev": -1}
-    headers = {**(options.get("headers") or {}), outbox.HEADER: {"op": str(operation.pk), **known}}
+    headers = {**(options.get("headers") or {}), header.HEADER: {"op": str(operation.pk), **known}}
     passed = {name: value for name, value in options.items() if name not in _OURS}
     while True:
         schedule.make_due(operation.pk)
@@ -41,7 +41,7 @@ def run(
         if result.state != states.RETRY:
             if not (task.app.conf.task_always_eager and _newer_waits(task, operation)):
                 break
-            headers[outbox.HEADER]["rev"] = -1
+            headers[header.HEADER]["rev"] = -1
     if throw if throw is not None else task.app.conf.task_eager_propagates:
         result.maybe_throw()
     return result

@@ -22,8 +22,9 @@ from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload
 from django_task_safety.ledger import schedule, table
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import broker, call_options, canvas
+from django_task_safety.producer import broker, call_options, canvas, header
 from django_task_safety.producer.call import Call
+from django_task_safety.producer.header import HEADER
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named
 from django_task_safety.values import codec
@@ -37,8 +38,6 @@ _BROKEN = (
     *(LookupError, TypeError, ValueError, AttributeError, struct.error),
     *(SerializationError, SerializerNotInstalled, InvalidPayload),
 )
-#: The message header that names the row.
-HEADER = "task_safety"
 #: Seconds for which a process does not try the broker again after it failed.
 PAUSE = 2.0
 #: So many messages may be refused before the others are not tried: the broker may refuse all.
@@ -59,7 +58,7 @@ def publish_calls(task: TaskOptions, made: Sequence[tuple[Call, AbstractOperatio
         _leave_to_sweeper(operations, "the broker refused one of them")
 
 
-def publish_again(task: TaskOptions, request: Any, header: Mapping[str, Any], delay: float) -> bool:
+def publish_again(task: TaskOptions, request: Any, said: Mapping[str, Any], delay: float) -> bool:
     """Publish the message that a worker holds once more, to come back after ``delay`` seconds; say whether it went."""
     options = {**canvas.routing(request), **canvas.waiting(request), "expires": request.expires, "countdown": delay}
     options["ignore_result"] = vars(request).get("ignore_result")
@@ -69,7 +68,7 @@ def publish_again(task: TaskOptions, request: Any, header: Mapping[str, Any], de
     sent: list[bool] = []
 
     def send(producer: Producer) -> None:
-        _message(task, producer, request.id, header, request.args, request.kwargs, {**options, "headers": custom})
+        _message(task, producer, request.id, said, request.args, request.kwargs, {**options, "headers": custom})
         sent.append(True)
 
     _guarded([], send)
@@ -145,21 +144,15 @@ def _send(
     eta = options.get("eta")
     if eta is not None and eta - datetime.now(UTC) > timedelta(seconds=conf().MAX_BROKER_DELAY):
         return
-    header = {"op": str(operation.pk), "rev": operation.revision, "att": operation.attempt, "key": operation.key}
-    for name, value in (("gen", operation.generation), ("ver", operation.version), ("max", operation.max_attempts)):
-        if value:
-            header[name] = value
-    if operation.waits_for is not None:
-        header["waits_for"] = str(operation.waits_for)
     options = {"retries": operation.attempt, **options} if operation.attempt else options
-    _message(task, producer, str(operation.pk), header, args, kwargs, options)
+    _message(task, producer, str(operation.pk), header.make(operation, args, kwargs), args, kwargs, options)
 
 
 def _message(
     task: TaskOptions,
     producer: Producer,
     task_id: str,
-    header: Mapping[str, Any],
+    said: Mapping[str, Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -167,13 +160,13 @@ def _message(
     options = {**task._get_exec_options(), "expires": None, **options}  # type: ignore[attr-defined]
     for name in call_options.OURS:
         options.pop(name, None)
-    said = options.pop("ignore_result", None)
-    ignored = task.ignore_result if said is None else said
+    ignoring = options.pop("ignore_result", None)
+    ignored = task.ignore_result if ignoring is None else ignoring
     if not ignored and isinstance(task.backend, RPCBackend):
         task.backend.on_task_call(producer, task_id)
     shadow_name: Any = task.shadow_name
     shadow = options.pop("shadow", None) or shadow_name(args, kwargs, options)
-    headers = {**options.pop("headers", {}), HEADER: dict(header), "ignore_result": ignored}
+    headers = {**options.pop("headers", {}), HEADER: dict(said), "ignore_result": ignored}
     # "ignore_result=True" keeps send_task from subscribing to the result here, which would block while the result
     # store is down; the header tells the worker the truth. Who waits for a result subscribes then.
     options.update(ignore_result=True, retry=False, add_to_parent=False)

@@ -37,7 +37,7 @@ def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tupl
     """Run the body of the operation that this attempt claimed, and settle it.
 
     Args:
-        arguments: The message's args and kwargs, or None to take the row's, which are newer.
+        arguments: The message's args and kwargs, or None to take the row's.
     """
     attempt = Attempt(task, operation, operation.token)
     task.request.retries = operation.attempt - 1
@@ -54,7 +54,7 @@ def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tupl
 def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any:
     task = attempt.task
     if arguments is None:
-        arguments = codec.loads(attempt.operation.payload, task.app)
+        arguments = task.request.args, task.request.kwargs = codec.loads(attempt.operation.payload, task.app)
     with contextlib.ExitStack() as stack:
         stack.callback(triggers.end_exemption, attempt)
         _open_transaction(attempt, stack)

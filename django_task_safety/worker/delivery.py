@@ -70,8 +70,10 @@ def deliver(task: TaskOptions, args: Any, kwargs: Any) -> Any:
         raise _redeliver_later(task, message, OUTAGE_PAUSE) from exc
     if isinstance(claimed, StoredOutcome):
         return claimed.get()
-    revised = claimed.revision != message.revision
-    return run_attempt(task, claimed, None if revised else (args, kwargs))
+    if message.operation_id is not None and not message.genuine:
+        logger.warning("message %s is not as it was published: it runs with the arguments of its row", message.id)
+    # Invariant: an operation runs with its own arguments.
+    return run_attempt(task, claimed, (args, kwargs) if message.carries_arguments_of(claimed) else None)
 
 
 def _claim(task: TaskOptions, message: Message) -> AbstractOperation | StoredOutcome:

@@ -10,8 +10,8 @@ from typing import Any, Self
 from django_task_safety.conf import conf
 from django_task_safety.ids import message_id, uuid_of
 from django_task_safety.ledger.statements import columns
-from django_task_safety.options import TaskOptions, is_count
-from django_task_safety.producer import canvas, outbox
+from django_task_safety.options import TaskOptions
+from django_task_safety.producer import canvas, header
 from django_task_safety.record import AbstractOperation, State, read_operation
 
 
@@ -25,23 +25,24 @@ class Message:
     #: The operation that our own publishing named; None for a message of beat, ``send_task`` or another language.
     operation_id: uuid.UUID | None
     header: dict[str, Any]
+    #: Whether it is as it was published for that operation.
+    genuine: bool
 
     @classmethod
     def of(cls, request: Any, args: Any, kwargs: Any) -> Self:
         """Read the message from Celery's request."""
-        said = getattr(request, outbox.HEADER, None) or (request.headers or {}).get(outbox.HEADER)
-        header = dict(said) if isinstance(said, Mapping) else {}
-        return cls(message_id(request.id), args, kwargs, uuid_of(header.get("op")), header)
+        found = getattr(request, header.HEADER, None) or (request.headers or {}).get(header.HEADER)
+        said = dict(found) if isinstance(found, Mapping) else {}
+        genuine = request.is_eager or header.is_genuine(said, request.args, request.kwargs)
+        return cls(message_id(request.id), args, kwargs, uuid_of(said.get("op")), said, genuine)
 
-    @property
-    def revision(self) -> Any:
-        """The revision of the arguments that it carries."""
-        return self.header.get("rev", 0)
+    def carries_arguments_of(self, operation: AbstractOperation) -> bool:
+        """Return whether its arguments are the operation's, as far as it proves that."""
+        return self.genuine and self.header.get("rev", 0) == operation.revision
 
     def hint(self, task: TaskOptions) -> AbstractOperation | None:
-        """Return the row as it was when the message was published, the rest deferred; None if it does not say."""
-        counts = [self.header.get(name, 0) for name in ("att", "rev", "gen")]
-        if self.operation_id is None or "att" not in self.header or not all(map(is_count, counts)):
+        """Return the row as it was when the message was published, the rest deferred; None if it does not prove it."""
+        if self.operation_id is None or "att" not in self.header or not self.genuine:
             return None
         known = {
             **{"id": self.operation_id, "task": task.name, "state": State.QUEUED, "key": self.header.get("key", "")},
