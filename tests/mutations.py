@@ -42,7 +42,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "one row per key",
-        "producer/call.py",
+        "producer/key.py",
         "operation.key_digest = keys.digest(*parts)",
         "operation.key_digest = None",
         ("tests/producer/test_duplicates.py::test_a_duplicate_of_a_pending_operation_answers_its_handle",),

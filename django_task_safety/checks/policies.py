@@ -2,17 +2,21 @@
 
 import contextlib
 import inspect
+import re
 import typing
 from collections.abc import Iterator
 from typing import Any
 
 from celery import current_app
+from django.apps import apps
 from django.core import checks
 from django.db import models
 
 from django_task_safety.objects.relation import is_watched
 from django_task_safety.options import KEEP, PROTECT, TaskOptions
+from django_task_safety.producer.call import signature_of
 from django_task_safety.registry import import_tasks
+from django_task_safety.values.annotations import unresolved
 
 
 def check_policies(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -58,6 +62,22 @@ def check_keys(**kwargs: Any) -> list[checks.CheckMessage]:
         for task in _safe_tasks()
         for option in ("match", "version")
         if task.idempotent and task.key is None and getattr(task, option) is not None
+    ]
+
+
+def check_annotations(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Annotations that seem to name a model can be resolved where tasks run (W011)."""
+    models_by_name = {model.__name__ for model in apps.get_models()}
+    return [
+        checks.Warning(
+            f"Task {task.name} has the annotation {text!r} of {parameter.name!r}, which names nothing where the "
+            "task runs, so that a primary key is not taken for an object.",
+            hint="Import the model outside of TYPE_CHECKING, at the top of the task's module.",
+            id="task_safety.W011",
+        )
+        for task in _safe_tasks()
+        for parameter in signature_of(task).parameters.values()
+        if models_by_name.intersection(re.findall(r"\w+", text := unresolved(task.body, parameter)))
     ]
 
 

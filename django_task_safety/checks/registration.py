@@ -5,13 +5,13 @@ from django.core import checks
 from django_task_safety.checks import installation
 from django_task_safety.checks.installation import check_broker, check_connections, check_database
 from django_task_safety.checks.models import check_models
-from django_task_safety.checks.policies import check_keys, check_policies
+from django_task_safety.checks.policies import check_annotations, check_keys, check_policies
 
 
 def register() -> None:
     """Register the checks; from `AppConfig.ready`."""
     installation.register()
-    for check in (check_broker, check_connections, check_policies, check_keys):
+    for check in (check_broker, check_connections, check_policies, check_keys, check_annotations):
         checks.register(check, "task_safety")
     checks.register(check_models, "models")
     checks.register(check_database, "database")

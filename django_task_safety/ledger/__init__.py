@@ -21,7 +21,6 @@ from django_task_safety.ledger.claim import claim
 from django_task_safety.ledger.columns import SUBJECT_COLUMNS, Failure
 from django_task_safety.ledger.enqueue import enqueue, lock_row, replace_arguments, rerun, started
 from django_task_safety.ledger.finish import (
-    allow_delete,
     cancel,
     discard_exhausted,
     finish,
@@ -33,6 +32,7 @@ from django_task_safety.ledger.finish import (
     settle,
 )
 from django_task_safety.ledger.object_gone import cancel_with_object
+from django_task_safety.ledger.subject import allow_delete, note_subject
 
 __all__ = [
     "SUBJECT_COLUMNS",
@@ -47,6 +47,7 @@ __all__ = [
     "give_up",
     "lock_row",
     "note_error",
+    "note_subject",
     "prune",
     "replace_arguments",
     "requeue",

@@ -1,13 +1,11 @@
 """An attempt, or somebody on its behalf, gives an operation back or ends it."""
 
 import dataclasses
-import uuid
 from typing import Any
 
 from django_task_safety.conf import conf
 from django_task_safety.ledger import notifications, schedule, statements, table
 from django_task_safety.ledger.columns import ENDED, QUEUED_AGAIN, Failure, update, write
-from django_task_safety.options import KEEP
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values import codec
 from django_task_safety.values.clock import Now
@@ -102,11 +100,6 @@ def give_up(found: OperationRows, failure: Failure) -> int:
     # The fewest columns, none of them computed of another one: any of those may be what nobody can cope with.
     ended = {**ENDED, "state": State.FAILED, "error": failure.error, "ended_at": Now(), "due_at": None}
     return found.filter(state__in=AbstractOperation.PENDING).update(**ended)
-
-
-def allow_delete(pk: uuid.UUID, token: uuid.UUID) -> int:
-    """Note that a running attempt deletes its own object, so that nothing on it is to be cancelled or protected."""
-    return table.rows().filter(pk=pk, token=token).update(on_delete=KEEP)
 
 
 def note_error(operation: AbstractOperation, error: str) -> None:

@@ -2,25 +2,27 @@
 
 import dataclasses
 import inspect
+import operator
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from django.apps import apps
 from django.db import models
-from django.utils import timezone
 
 from django_task_safety import ids
 from django_task_safety.conf import conf, seconds
-from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidOption, InvalidPayload, PayloadTooLarge
+from django_task_safety.errors import InvalidArguments, InvalidOption, InvalidPayload, PayloadTooLarge
 from django_task_safety.ledger import schedule, subject_lock
 from django_task_safety.objects.relation import is_watched
 from django_task_safety.options import KEEP, PROTECT, TaskOptions
 from django_task_safety.producer import call_options
+from django_task_safety.producer.key import set_key
 from django_task_safety.record import AbstractOperation, new_operation
 from django_task_safety.values import codec, keys, references
+from django_task_safety.values.annotations import ObjectParameters
 from django_task_safety.values.clock import After, Now, as_stored
 from django_task_safety.values.identity import Identity
 
@@ -59,18 +61,18 @@ def make_call(
     arguments = keys.bind(signature, *read_back)
     operation = _operation(task, pk, arguments, stored, payload)
     if task.idempotent:
-        _key(task, arguments, operation, stored.get("eta"), known)
+        set_key(task, arguments, operation, stored.get("eta"), known)
     return Call(plain[0], plain[1], stored, payload, operation)
 
 
 def _plain(task: TaskOptions, args: Any, kwargs: Any, known: dict[references.Reference, models.Model]) -> list[Any]:
     """Return ``[args, kwargs]`` with references for model instances."""
     try:
-        together = [list(args or ()), dict(kwargs or {})]
+        together = list(args or ()), dict(kwargs or {})
     except (TypeError, ValueError) as exc:
         raise InvalidArguments(f"{task.name}: args must be a sequence and kwargs a mapping: {exc}.") from exc
     try:
-        plain: list[Any] = references.dump(together, known)
+        plain: list[Any] = references.dump([*_as_objects(task, *together)], known)
     except RecursionError as exc:
         raise InvalidPayload(f"{task.name}: the arguments contain themselves, or are nested too deeply.") from exc
     return plain
@@ -80,6 +82,31 @@ def _plain(task: TaskOptions, args: Any, kwargs: Any, known: dict[references.Ref
 def signature_of(task: TaskOptions) -> inspect.Signature:
     """Return the signature of the task's function, without ``self``."""
     return inspect.signature(task.run)
+
+
+@lru_cache(maxsize=4096)
+def _object_parameters(task: TaskOptions) -> ObjectParameters:
+    return ObjectParameters(task.body, signature_of(task))
+
+
+def _as_objects(task: TaskOptions, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return arguments with references for the primary keys of objects that the task's annotations ask for."""
+    parameters = _object_parameters(task)
+    if not parameters:
+        return args, kwargs
+    try:
+        return parameters.take(args, kwargs)
+    except InvalidArguments as exc:
+        raise InvalidArguments(f"{task.name}: {exc}") from exc
+
+
+def read_arguments(task: TaskOptions, arguments: Any) -> tuple[Any, Any, bool]:
+    """Return a message's or a row's args and kwargs with every object in them as a reference, and whether one of them
+    was sent as a primary key. Raises `InvalidArguments` for what is no object of the model that the task asks for."""
+    sent_args, sent_kwargs = references.parse(arguments)
+    args, kwargs = _as_objects(task, sent_args, sent_kwargs)
+    same = all(map(operator.is_, [*args, *kwargs.values()], [*sent_args, *sent_kwargs.values()]))
+    return args, kwargs, not same
 
 
 def _fits(task: TaskOptions, signature: inspect.Signature, plain: list[Any]) -> None:
@@ -112,6 +139,11 @@ def _operation(
     )
     _bind_subject(task, operation, subject)
     return operation
+
+
+def subject_of(task: TaskOptions, args: Any, kwargs: Any) -> references.Reference | None:
+    """Return the reference to the object among arguments as `read_arguments` returns them."""
+    return references.pick_subject(task.subject, keys.bind(signature_of(task), args, kwargs))
 
 
 def _bind_subject(task: TaskOptions, operation: AbstractOperation, subject: references.Reference | None) -> None:
@@ -158,54 +190,6 @@ def retention(task: TaskOptions) -> timedelta | None:
 def _first_look(wait: float, expires: datetime | None) -> float:
     look = schedule.first_look(wait)
     return look if expires is None else max(0.0, min(look, call_options.until(expires)))
-
-
-def _key(
-    task: TaskOptions,
-    arguments: dict[str, Any],
-    operation: AbstractOperation,
-    eta: datetime | None,
-    known: Mapping[references.Reference, models.Model],
-) -> None:
-    if callable(task.key):
-        selected = _round_trip(keys.select(task.key, references.load(arguments, known)))
-    else:
-        selected = keys.select(task.key, arguments)
-    parts = [task.name, selected]
-    text = keys.readable(parts[1])
-    if task.period is not None:
-        period = (eta or timezone.now()).timestamp() // task.period.total_seconds()
-        parts.append(int(period))
-        text += f" @ {datetime.fromtimestamp(period * task.period.total_seconds(), UTC):%Y-%m-%dT%H:%M:%SZ}"
-    operation.key = codec.printable(text, 255)
-    # Invariant: one row per key.
-    operation.key_digest = keys.digest(*parts)
-    if task.match:
-        operation.match_digest = keys.digest([arguments[name] for name in task.match])
-    if task.version is not None:
-        operation.version = _version(task, arguments[task.version])
-
-
-def _round_trip(selected: Any) -> Any:
-    """What a key function returns may hold model instances and values that change when they are serialised."""
-    try:
-        return references.parse(codec.loads(codec.dumps(references.dump(selected), "json")))
-    except InvalidPayload as exc:
-        raise InvalidKey(
-            f"The key function returned {type(selected).__name__}, which is not serialisable: {exc}"
-        ) from exc
-
-
-def _version(task: TaskOptions, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | datetime | date):
-        raise InvalidArguments(f"{task.name}: the version must be a whole number, a date or a datetime, not {value!r}.")
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    number = value if isinstance(value, int) else value.toordinal()
-    if not -(2**63) <= number < 2**63:
-        raise InvalidArguments(f"{task.name}: the version {number} does not fit into 64 bits.")
-    return number
 
 
 def _task_id(value: Any) -> uuid.UUID:

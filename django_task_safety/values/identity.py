@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import uuid
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.apps import apps
-from django.db import DEFAULT_DB_ALIAS, models, router
+from django.core.exceptions import ValidationError
+from django.db import DEFAULT_DB_ALIAS, connections, models, router
 from django.utils.connection import ConnectionDoesNotExist
 
 from django_task_safety.errors import InvalidArguments
 
 if TYPE_CHECKING:
     from django_task_safety.record import AbstractOperation
+
+#: A whole number as text.
+_WHOLE = re.compile("-?[0-9]+")
 
 
 class Identity(NamedTuple):
@@ -31,7 +37,8 @@ class Identity(NamedTuple):
         primary key of several columns."""
         if not isinstance(instance, models.Model):
             raise InvalidArguments(f"{instance!r:.80} is not a model instance.")
-        root, label = root_model(type(instance)), instance._meta.label
+        model = instance.__class__  # not type(): request.user is a lazy one
+        root, label = root_model(model), model._meta.label
         pk = pk_of(root)
         if isinstance(pk, models.CompositePrimaryKey):
             raise InvalidArguments(
@@ -43,7 +50,7 @@ class Identity(NamedTuple):
                 f"This {label} was never saved, or was deleted: tasks, operations and locks know an object by its "
                 "row. Save it first."
             )
-        database = router.db_for_write(type(instance), instance=instance)
+        database = router.db_for_write(model, instance=instance)
         return cls(root._meta.label_lower, pk_text(root, pk.value_to_string(instance)), database)
 
     @classmethod
@@ -114,6 +121,39 @@ def pk_text(root: type[models.Model], pk: Any) -> str:
     if isinstance(field, models.UUIDField):
         return uuid.UUID(str(pk)).hex
     return str(int(pk)) if isinstance(field, models.IntegerField) else str(pk)
+
+
+def key_text(model: type[models.Model], key: Any) -> str:
+    """Return a primary key that was passed for an object, as `pk_text` does. Raises `InvalidArguments` for what cannot
+    be one: None, a value of another type, a number or a text that the column does not hold."""
+    if model._meta.abstract or isinstance(pk_of(model), models.CompositePrimaryKey):
+        raise InvalidArguments(f"{key!r:.80} does not say which {model._meta.label} is meant; pass the object.")
+    try:
+        return _key_text(pk_field(root_model(model)), key, router.db_for_write(model))
+    except (TypeError, ValueError, ValidationError) as exc:
+        raise InvalidArguments(f"{key!r:.80} cannot be the primary key of a {model._meta.label}.") from exc
+
+
+def _key_text(field: models.Field[Any, Any], key: Any, using: str) -> str:
+    if isinstance(field, models.IntegerField):
+        if isinstance(key, bool) or not (isinstance(key, int) or _WHOLE.fullmatch(key)):
+            raise ValueError("It is no whole number.")
+        lowest, highest = connections[using].ops.integer_field_range(field.get_internal_type())
+        if (lowest is not None and int(key) < lowest) or (highest is not None and int(key) > highest):
+            raise ValueError("The column does not hold it.")
+        return str(int(key))
+    if isinstance(field, models.UUIDField):
+        if not isinstance(key, uuid.UUID | str):
+            raise TypeError("It is no UUID.")
+        return uuid.UUID(str(key)).hex
+    if isinstance(field, models.CharField | models.TextField):
+        if not isinstance(key, str) or "\x00" in key or len(key) > (field.max_length or len(key)):
+            raise ValueError("The column does not hold it.")
+        return str(key)
+    value = field.to_python(key)
+    if value is None:
+        raise ValueError("It is no key.")
+    return field.value_to_string(SimpleNamespace(**{field.attname: value}))  # type: ignore[arg-type]
 
 
 def pk_of(model: type[models.Model]) -> models.Field[Any, Any]:

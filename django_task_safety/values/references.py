@@ -15,10 +15,10 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.signing import Signer
-from django.db import models
+from django.db import models, router
 
 from django_task_safety.errors import InvalidArguments, ObjectGone
-from django_task_safety.values.identity import Identity, pk_of, pk_text, root_model
+from django_task_safety.values.identity import Identity, key_text, pk_of, pk_text, root_model
 
 logger = logging.getLogger("django_task_safety")
 
@@ -39,6 +39,25 @@ class Reference:
         """Return the reference to a saved instance; raises as `Identity.of` does."""
         identity = Identity.of(instance)
         return cls(instance._meta.label_lower, identity.pk, identity.database)
+
+    @classmethod
+    def by_key(cls, model: type[models.Model], key: Any) -> Reference:
+        """Return the reference to the object with a primary key; raises `InvalidArguments` for what can be none."""
+        return cls(model._meta.label_lower, key_text(model, key), router.db_for_write(model))
+
+    def as_model(self, model: type[models.Model]) -> Reference:
+        """Return the reference if it is to an object of ``model``, as which it is to be loaded; a proxy is the same.
+        Raises `InvalidArguments` if it is to another one."""
+        try:
+            own = apps.get_model(self.label)
+        except LookupError:
+            return self  # loading says that the model is gone
+        if issubclass(own, model):
+            return self
+        concrete = model._meta.concrete_model
+        if concrete is None or not issubclass(own, concrete):
+            raise InvalidArguments(f"a {own._meta.label} is none.")
+        return dataclasses.replace(self, label=model._meta.label_lower)
 
     @property
     def identity(self) -> Identity:

@@ -1,6 +1,7 @@
 """One attempt, from its claim to its recorded end.
 
     run_attempt         the attempt becomes the current one, and its lease is renewed while it runs
+    _arguments          those to run with, as references to the objects
     _body_and_settle    the body and the recording of its end, in one transaction
     _settle             success, if the attempt still owns the operation and nothing newer waits
     _settle_ignored     Ignore and replace(), which keep what the body wrote
@@ -23,12 +24,13 @@ from django_task_safety.ledger.heartbeat import heartbeat
 from django_task_safety.objects import triggers
 from django_task_safety.options import KEEP, TaskOptions
 from django_task_safety.producer import canvas
+from django_task_safety.producer.call import read_arguments, subject_of
 from django_task_safety.producer.outcome import dump_result
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec, references
 from django_task_safety.worker import result_backend
 from django_task_safety.worker.endings import conclude
-from django_task_safety.worker.requeue import OwnershipLost, requeue, requeue_for_newer_arguments
+from django_task_safety.worker.requeue import OwnershipLost, note_subject, requeue, requeue_for_newer_arguments
 
 logger = logging.getLogger("django_task_safety")
 
@@ -46,15 +48,25 @@ def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tupl
         try:
             if operation.revision > 0 and not task.request.is_eager:
                 result_backend.forget(task, operation)
-            return _body_and_settle(attempt, arguments)
+            return _body_and_settle(attempt, _arguments(attempt, arguments))
         except BaseException as exc:
             return conclude(attempt, exc)
 
 
-def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any] | None) -> Any:
-    task = attempt.task
+def _arguments(attempt: Attempt, arguments: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    """Return the args and kwargs to run, as read from the message or the row, with references for the objects."""
+    task, operation = attempt.task, attempt.operation
     if arguments is None:
-        arguments = task.request.args, task.request.kwargs = codec.loads(attempt.operation.payload, task.app)
+        arguments = task.request.args, task.request.kwargs = codec.loads(operation.payload, task.app)
+    args, kwargs, by_key = read_arguments(task, arguments)
+    # Its row does not know the object where it was queued when the parameter was none yet.
+    if by_key and not operation.__dict__.get("subject_label"):
+        note_subject(attempt, subject_of(task, args, kwargs))
+    return args, kwargs
+
+
+def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any]) -> Any:
+    task = attempt.task
     with contextlib.ExitStack() as stack:
         stack.callback(triggers.end_exemption, attempt)
         _open_transaction(attempt, stack)

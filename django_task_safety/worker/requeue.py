@@ -10,8 +10,10 @@ from django_task_safety.context import Attempt, RetryRequest
 from django_task_safety.ledger import table
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import outbox
+from django_task_safety.producer.call import bind_stored_subject
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values import codec
+from django_task_safety.values.references import Reference
 from django_task_safety.worker import retry_policy
 
 
@@ -48,6 +50,20 @@ def requeue_for_newer_arguments(task: TaskOptions, operation: AbstractOperation,
     if not task.app.conf.task_always_eager:
         publish_after_commit(operation)
     return True
+
+
+def note_subject(attempt: Attempt, subject: Reference | None) -> None:
+    """Tie a running row to the object of its arguments, which only a primary key stood for when it was queued. Raises
+    `ObjectGone` if it does not exist any more, or is removed."""
+    if subject is None:
+        return
+    operation = attempt.operation
+    columns = {**subject.identity.columns, "on_delete": attempt.task.on_delete}
+    operation.__dict__.update(columns, lock="")
+    bind_stored_subject(operation)
+    with transaction.atomic(using=conf().DATABASE):
+        ledger.lock_row(operation)
+        ledger.note_subject(operation, columns)
 
 
 def publish_after_commit(operation: AbstractOperation) -> None:

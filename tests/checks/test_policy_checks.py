@@ -2,13 +2,19 @@
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from django_task_safety import CANCEL, KEEP, PROTECT, idempotent_task, safe_task
-from django_task_safety.checks.policies import check_keys, check_policies
+from django_task_safety.checks.policies import check_annotations, check_keys, check_policies
 from tests.celery import app
 from tests.testapp.models import Folder, Machine, Page
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+
+    from tests.testapp.models import Vault
 
 
 @pytest.fixture
@@ -54,6 +60,19 @@ def test_on_delete_protect_for_a_model_that_is_not_watched_is_warned_of(found):
     app.finalize()
     assert ("task_safety.W006", "protects_folder") in found()
     assert "protects_machine" not in {name for _, name in found()}
+
+
+def test_an_annotation_that_names_a_model_only_for_type_checkers_is_warned_of(app_tasks):
+    @safe_task
+    def opens(vault: "Vault | None") -> None: ...
+
+    @safe_task
+    def reads(page: "Page", data: "Buffer", other) -> None: ...
+
+    app.finalize()
+    found = app_tasks(check_annotations)
+    assert ("task_safety.W011", "opens") in found
+    assert "reads" not in {name for _, name in found}
 
 
 def test_a_version_that_is_part_of_the_default_key_is_warned_of(app_tasks):

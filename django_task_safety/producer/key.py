@@ -1,0 +1,66 @@
+"""The idempotency key of a call: what makes two calls the same work."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidPayload
+from django_task_safety.options import TaskOptions
+from django_task_safety.record import AbstractOperation
+from django_task_safety.values import codec, keys, references
+
+
+def set_key(
+    task: TaskOptions,
+    arguments: dict[str, Any],
+    operation: AbstractOperation,
+    eta: datetime | None,
+    known: Mapping[references.Reference, models.Model],
+) -> None:
+    """Write into an operation what makes a call the same work as another, and what ``match`` and ``version`` compare.
+
+    Raises:
+        InvalidKey, InvalidArguments: Where that cannot be said.
+    """
+    if callable(task.key):
+        selected = _round_trip(keys.select(task.key, references.load(arguments, known)))
+    else:
+        selected = keys.select(task.key, arguments)
+    parts = [task.name, selected]
+    text = keys.readable(parts[1])
+    if task.period is not None:
+        period = (eta or timezone.now()).timestamp() // task.period.total_seconds()
+        parts.append(int(period))
+        text += f" @ {datetime.fromtimestamp(period * task.period.total_seconds(), UTC):%Y-%m-%dT%H:%M:%SZ}"
+    operation.key = codec.printable(text, 255)
+    # Invariant: one row per key.
+    operation.key_digest = keys.digest(*parts)
+    if task.match:
+        operation.match_digest = keys.digest([arguments[name] for name in task.match])
+    if task.version is not None:
+        operation.version = _version(task, arguments[task.version])
+
+
+def _round_trip(selected: Any) -> Any:
+    """What a key function returns may hold model instances and values that change when they are serialised."""
+    try:
+        return references.parse(codec.loads(codec.dumps(references.dump(selected), "json")))
+    except InvalidPayload as exc:
+        raise InvalidKey(
+            f"The key function returned {type(selected).__name__}, which is not serialisable: {exc}"
+        ) from exc
+
+
+def _version(task: TaskOptions, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | datetime | date):
+        raise InvalidArguments(f"{task.name}: the version must be a whole number, a date or a datetime, not {value!r}.")
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    number = value if isinstance(value, int) else value.toordinal()
+    if not -(2**63) <= number < 2**63:
+        raise InvalidArguments(f"{task.name}: the version {number} does not fit into 64 bits.")
+    return number
