@@ -42,10 +42,12 @@ class Conf:
     PUBLISH_TIMEOUT: float = 1.0
     #: How many operations one sweep handles in one transaction.
     SWEEP_BATCH: int = 500
+    #: Names of parameters whose values nobody is to read; None: those that Django's error reports hide.
+    REDACT: tuple[str, ...] | None = None
 
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Conf)}
-_OPTIONAL = {"RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT"}
+_OPTIONAL = {"RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT", "REDACT"}
 
 
 @lru_cache(maxsize=1)
@@ -93,6 +95,10 @@ def _value(key: str, value: Any) -> Any:
     default = _DEFAULTS[key]
     if value is None and key in _OPTIONAL:
         return None
+    if key == "REDACT":
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+            raise InvalidSetting(f"TASK_SAFETY[{key!r}] must be a list or tuple of parameters' names, not {value!r}.")
+        return tuple(value)
     if isinstance(default, bool):
         if not isinstance(value, bool):
             raise InvalidSetting(f"TASK_SAFETY[{key!r}] must be True or False, not {value!r}.")

@@ -45,6 +45,7 @@ def safe_task(
     max_payload: int | None = ...,
     atomic: bool = ...,
     retention: timedelta | float | None = ...,
+    redact: list[str] | tuple[str, ...] = ...,
     **celery_options: Any,
 ) -> Decorator: ...
 
@@ -64,6 +65,7 @@ def safe_task(function: Function | None = None, /, **options: Any) -> Any:
             ``max_payload``: bytes of serialised arguments.
             ``atomic``: whether the body runs in a transaction.
             ``retention``: how long an ended operation is kept (seconds or timedelta).
+            ``redact``: parameters whose values are shown as ``•••`` in keys, logs and errors, besides the setting's.
             ``max_retries`` (5), ``retry_backoff`` (2 s), ``retry_backoff_max`` (600 s), ``retry_jitter`` (True),
             ``autoretry_for``, ``dont_autoretry_for``, ``time_limit``, ``soft_time_limit``: as Celery's.
 

@@ -14,7 +14,7 @@ from django.db import models
 
 from django_task_safety.objects.relation import is_watched
 from django_task_safety.options import KEEP, PROTECT, TaskOptions
-from django_task_safety.producer.call import signature_of
+from django_task_safety.producer.signature import signature_of
 from django_task_safety.registry import import_tasks
 from django_task_safety.values.annotations import unresolved
 

@@ -11,6 +11,7 @@ from django_task_safety.options.task_options import (
     TaskOptions,
     classes,
     is_count,
+    parameter_names,
 )
 from django_task_safety.options.validation import check, refuse_unknown
 
@@ -26,5 +27,6 @@ __all__ = [
     "check",
     "classes",
     "is_count",
+    "parameter_names",
     "refuse_unknown",
 ]

@@ -15,7 +15,7 @@ KEEP = "keep"
 POLICIES = (CANCEL, PROTECT, KEEP)
 
 #: Options that `safe_task` adds to Celery's.
-SAFE_OPTIONS = ("on_delete", "subject", "lock", "retry_on", "max_payload", "atomic", "retention")
+SAFE_OPTIONS = ("on_delete", "subject", "lock", "retry_on", "max_payload", "atomic", "retention", "redact")
 #: Options that `idempotent_task` adds to those.
 IDEMPOTENT_OPTIONS = ("key", "on_duplicate", "rerun", "match", "version", "period", "retention")
 
@@ -45,6 +45,8 @@ class TaskOptions(Task):  # type: ignore[type-arg]
     atomic: bool = True
     #: How long an ended operation is kept; None for the setting.
     retention: timedelta | float | None = None
+    #: Parameters whose values nobody is to read, besides those that the setting names.
+    redact: list[str] | tuple[str, ...] = ()
 
     #: The options of `idempotent_task`.
     idempotent: bool = False

@@ -78,6 +78,7 @@ def check(task: type[TaskOptions]) -> None:
         del parameters[:1]  # self
     for option in ("subject", "key", "match", "version"):
         _check_parameters(where, option, getattr(task, option), parameters)
+    _check_redact(where, task, parameters)
     if task.idempotent:
         _check_outside_key(where, task)
     for option in () if task.idempotent else ("key", "match", "version", "period"):
@@ -180,6 +181,16 @@ def _check_parameters(where: str, option: str, value: Any, parameters: Any) -> N
                 f"{where}: {option} names the parameter {name!r}, which the task does not have."
                 f"{did_you_mean(name, parameters)}"
             )
+
+
+def _check_redact(where: str, task: type[TaskOptions], parameters: Any) -> None:
+    """A name that hides nothing would be noticed when it is too late; a base class may name what not all tasks take."""
+    names = task.redact
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise InvalidOption(f"{where}: redact takes a list or tuple of parameters' names, not {names!r}.")
+    if names and "redact" in task.__dict__:
+        takes_more = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(task.run).parameters.values())
+        _check_parameters(where, "redact", names, [*parameters, *(names if takes_more else ())])
 
 
 def _check_function(where: str, function: Any) -> None:

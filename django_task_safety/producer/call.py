@@ -18,10 +18,11 @@ from django_task_safety.errors import InvalidArguments, InvalidOption, InvalidPa
 from django_task_safety.ledger import schedule, subject_lock
 from django_task_safety.objects.relation import is_watched
 from django_task_safety.options import KEEP, PROTECT, TaskOptions
-from django_task_safety.producer import call_options
+from django_task_safety.producer import call_options, redaction
 from django_task_safety.producer.key import set_key
+from django_task_safety.producer.signature import signature_of
 from django_task_safety.record import AbstractOperation, new_operation
-from django_task_safety.values import codec, keys, references
+from django_task_safety.values import codec, keys, masking, references
 from django_task_safety.values.annotations import ObjectParameters
 from django_task_safety.values.clock import After, Now, as_stored
 from django_task_safety.values.identity import Identity
@@ -43,6 +44,11 @@ def make_call(
 ) -> Call:
     """Return the call, with the operation it asks for, not yet written; for the options see ``apply_async``. Raises
     `TaskSafetyError`: One of its kinds for whatever is wrong with the call. Nothing was written."""
+    with masking.hiding(redaction.hidden(task, args, kwargs)):
+        return _make_call(task, args, kwargs, options)
+
+
+def _make_call(task: TaskOptions, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Call:
     stored = call_options.stored(task, options)
     pk = _task_id(stored.get("task_id"))
     call_options.freeze_links(stored, pk)
@@ -76,12 +82,6 @@ def _plain(task: TaskOptions, args: Any, kwargs: Any, known: dict[references.Ref
     except RecursionError as exc:
         raise InvalidPayload(f"{task.name}: the arguments contain themselves, or are nested too deeply.") from exc
     return plain
-
-
-@lru_cache(maxsize=4096)
-def signature_of(task: TaskOptions) -> inspect.Signature:
-    """Return the signature of the task's function, without ``self``."""
-    return inspect.signature(task.run)
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,8 @@ from django.db import models
 from django.utils import timezone
 
 from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidPayload
-from django_task_safety.options import TaskOptions
+from django_task_safety.options import TaskOptions, parameter_names
+from django_task_safety.producer import redaction
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values import codec, keys, references
 
@@ -29,19 +30,29 @@ def set_key(
         selected = _round_trip(keys.select(task.key, references.load(arguments, known)))
     else:
         selected = keys.select(task.key, arguments)
-    parts = [task.name, selected]
-    text = keys.readable(parts[1])
+    parts, suffix = [task.name, selected], ""
     if task.period is not None:
         period = (eta or timezone.now()).timestamp() // task.period.total_seconds()
         parts.append(int(period))
-        text += f" @ {datetime.fromtimestamp(period * task.period.total_seconds(), UTC):%Y-%m-%dT%H:%M:%SZ}"
-    operation.key = codec.printable(text, 255)
+        suffix = f" @ {datetime.fromtimestamp(period * task.period.total_seconds(), UTC):%Y-%m-%dT%H:%M:%SZ}"
     # Invariant: one row per key.
     operation.key_digest = keys.digest(*parts)
+    operation.key = codec.printable(_readable(task, arguments, selected) or operation.key_digest, 240) + suffix
     if task.match:
         operation.match_digest = keys.digest([arguments[name] for name in task.match])
     if task.version is not None:
         operation.version = _version(task, arguments[task.version])
+
+
+def _readable(task: TaskOptions, arguments: Mapping[str, Any], selected: Any) -> str:
+    """Return the key as people read it; nothing of arguments that nobody said are the key."""
+    if task.key is None:
+        return ""
+    if callable(task.key):
+        return keys.readable(redaction.shown(task, selected))
+    names = parameter_names(task.key)
+    named = redaction.shown(task, {name: arguments[name] for name in names})
+    return keys.readable(named[task.key] if isinstance(task.key, str) else [named[name] for name in names])
 
 
 def _round_trip(selected: Any) -> Any:
@@ -56,7 +67,8 @@ def _round_trip(selected: Any) -> Any:
 
 def _version(task: TaskOptions, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | datetime | date):
-        raise InvalidArguments(f"{task.name}: the version must be a whole number, a date or a datetime, not {value!r}.")
+        takes = "the version must be a whole number, a date or a datetime"
+        raise InvalidArguments(f"{task.name}: {takes}, not {codec.quoted(value)}.")
     if isinstance(value, datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

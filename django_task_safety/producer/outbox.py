@@ -22,7 +22,7 @@ from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload
 from django_task_safety.ledger import schedule, table
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import broker, call_options, canvas, header
+from django_task_safety.producer import broker, call_options, canvas, header, redaction
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.header import HEADER
 from django_task_safety.record import AbstractOperation, State
@@ -157,7 +157,8 @@ def _message(
     kwargs: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> None:
-    options = {**task._get_exec_options(), "expires": None, **options}  # type: ignore[attr-defined]
+    exec_options = task._get_exec_options()  # type: ignore[attr-defined]
+    options = {**exec_options, "expires": None, **redaction.reprs(task, args, kwargs), **options}
     for name in call_options.OURS:
         options.pop(name, None)
     ignoring = options.pop("ignore_result", None)

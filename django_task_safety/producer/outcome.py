@@ -15,7 +15,7 @@ from django_task_safety.ledger import Failure, schedule, table
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import canvas
 from django_task_safety.record import AbstractOperation, State
-from django_task_safety.values import codec
+from django_task_safety.values import codec, masking
 
 #: Seconds for which an attempt may be telling callbacks, chain and chord how its operation ended.
 IN_DELIVERY = 5.0
@@ -125,7 +125,7 @@ def dump_exception(task: TaskOptions, exc: BaseException) -> str:
     it is too long."""
     try:
         prepared = task.backend.prepare_exception(exc, serializer="json")  # type: ignore[arg-type]
-        text = codec.dumps(prepared, "json")
+        text = codec.dumps(masking.mask_all(prepared), "json")
     except Exception:
         return ""
     return text if len(text) <= codec.LONGEST_TEXT else ""

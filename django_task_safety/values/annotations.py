@@ -16,7 +16,7 @@ from typing import Any
 from django.db import models
 
 from django_task_safety.errors import InvalidArguments
-from django_task_safety.values import references
+from django_task_safety.values import codec, references
 from django_task_safety.values.references import Reference
 
 #: Returns an argument with references for primary keys; raises `InvalidArguments` for what cannot be an object.
@@ -136,20 +136,20 @@ def _one_of(takers: Sequence[Taker], others: bool, nullable: bool, value: Any) -
     if not taken:
         raise problems[0]
     if len(taken) > 1 and not known:
-        raise InvalidArguments(f"{value!r:.80} could be a key of either; pass the object.")
+        raise InvalidArguments(f"{codec.quoted(value)} could be a key of either; pass the object.")
     return taken[0]
 
 
 def _items(item: Taker, value: Any) -> Any:
     if not isinstance(value, list | tuple):
-        raise InvalidArguments(f"{value!r:.80} is no list.")
+        raise InvalidArguments(f"{codec.quoted(value)} is no list.")
     taken = [item(one) for one in value]
     return value if all(map(operator.is_, taken, value)) else taken
 
 
 def _values(item: Taker, value: Any) -> Any:
     if not isinstance(value, dict):
-        raise InvalidArguments(f"{value!r:.80} is no dict.")
+        raise InvalidArguments(f"{codec.quoted(value)} is no dict.")
     taken = {key: item(one) for key, one in value.items()}
     return value if all(map(operator.is_, taken.values(), value.values())) else taken
 

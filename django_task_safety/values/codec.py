@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kombu import serialization
 
 from django_task_safety.errors import InvalidPayload
+from django_task_safety.values import masking
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -82,9 +83,17 @@ def text_of(exc: BaseException) -> str:
         return f"<no text: {type(problem).__name__}>"
 
 
+def quoted(value: object) -> str:
+    """Return what an error says of an argument: the beginning of its ``repr``, as `printable` text."""
+    return printable(repr(value), 80)
+
+
 def printable(text: object, limit: int | None = None) -> str:
-    """Return ``text`` as something every database stores: no NUL, no lone surrogates, at most ``limit`` characters."""
-    clean = str(text).replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return ``text`` as something every database stores: no NUL, no lone surrogates, at most ``limit`` characters.
+
+    What nobody is to read is masked in it.
+    """
+    clean = masking.mask(str(text)).replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
     if limit is not None and len(clean) > limit:
         return clean[: limit - 1] + "…"
     return clean

@@ -13,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, models, router
 from django.utils.connection import ConnectionDoesNotExist
 
 from django_task_safety.errors import InvalidArguments
+from django_task_safety.values import codec
 
 if TYPE_CHECKING:
     from django_task_safety.record import AbstractOperation
@@ -36,7 +37,7 @@ class Identity(NamedTuple):
         """Return that of a saved instance. Raises `InvalidArguments` if it is no instance, was never saved, or has a
         primary key of several columns."""
         if not isinstance(instance, models.Model):
-            raise InvalidArguments(f"{instance!r:.80} is not a model instance.")
+            raise InvalidArguments(f"{codec.quoted(instance)} is not a model instance.")
         model = instance.__class__  # not type(): request.user is a lazy one
         root, label = root_model(model), model._meta.label
         pk = pk_of(root)
@@ -127,11 +128,11 @@ def key_text(model: type[models.Model], key: Any) -> str:
     """Return a primary key that was passed for an object, as `pk_text` does. Raises `InvalidArguments` for what cannot
     be one: None, a value of another type, a number or a text that the column does not hold."""
     if model._meta.abstract or isinstance(pk_of(model), models.CompositePrimaryKey):
-        raise InvalidArguments(f"{key!r:.80} does not say which {model._meta.label} is meant; pass the object.")
+        raise InvalidArguments(f"{codec.quoted(key)} does not say which {model._meta.label} is meant; pass the object.")
     try:
         return _key_text(pk_field(root_model(model)), key, router.db_for_write(model))
     except (TypeError, ValueError, ValidationError) as exc:
-        raise InvalidArguments(f"{key!r:.80} cannot be the primary key of a {model._meta.label}.") from exc
+        raise InvalidArguments(f"{codec.quoted(key)} cannot be the primary key of a {model._meta.label}.") from exc
 
 
 def _key_text(field: models.Field[Any, Any], key: Any, using: str) -> str:

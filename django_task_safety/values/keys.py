@@ -109,7 +109,7 @@ def readable(value: Any) -> str:
     if isinstance(value, str):
         return value
     sortable = isinstance(value, dict) and all(isinstance(key, str) for key in value)
-    return json.dumps(value, default=_readable_default, sort_keys=sortable)
+    return json.dumps(value, default=_readable_default, sort_keys=sortable, ensure_ascii=False)
 
 
 def _readable_default(value: Any) -> str:

@@ -18,6 +18,7 @@ from django.core.signing import Signer
 from django.db import models, router
 
 from django_task_safety.errors import InvalidArguments, ObjectGone
+from django_task_safety.values import codec
 from django_task_safety.values.identity import Identity, key_text, pk_of, pk_text, root_model
 
 logger = logging.getLogger("django_task_safety")
@@ -153,7 +154,7 @@ def pick_subject(name: str | None, arguments: Mapping[str, Any]) -> Reference | 
         return next((value for value in _flat(arguments.values()) if isinstance(value, Reference)), None)
     value = arguments.get(name)
     if value is not None and not isinstance(value, Reference):
-        raise InvalidArguments(f"The subject parameter {name!r} must be a model instance, not {value!r:.80}.")
+        raise InvalidArguments(f"The subject parameter {name!r} must be a model instance, not {codec.quoted(value)}.")
     return value
 
 

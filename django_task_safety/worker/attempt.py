@@ -23,11 +23,11 @@ from django_task_safety.ledger import notifications, table, worker_id
 from django_task_safety.ledger.heartbeat import heartbeat
 from django_task_safety.objects import triggers
 from django_task_safety.options import KEEP, TaskOptions
-from django_task_safety.producer import canvas
+from django_task_safety.producer import canvas, redaction
 from django_task_safety.producer.call import read_arguments, subject_of
 from django_task_safety.producer.outcome import dump_result
 from django_task_safety.record import AbstractOperation, State
-from django_task_safety.values import codec, references
+from django_task_safety.values import codec, masking, references
 from django_task_safety.worker import result_backend
 from django_task_safety.worker.endings import conclude
 from django_task_safety.worker.requeue import OwnershipLost, note_subject, requeue, requeue_for_newer_arguments
@@ -58,6 +58,8 @@ def _arguments(attempt: Attempt, arguments: tuple[Any, Any] | None) -> tuple[Any
     task, operation = attempt.task, attempt.operation
     if arguments is None:
         arguments = task.request.args, task.request.kwargs = codec.loads(operation.payload, task.app)
+        # Besides the message's, until the task's postrun signal.
+        masking.hide(redaction.hidden(task, *arguments))
     args, kwargs, by_key = read_arguments(task, arguments)
     # Its row does not know the object where it was queued when the parameter was none yet.
     if by_key and not operation.__dict__.get("subject_label"):

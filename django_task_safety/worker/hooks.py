@@ -9,10 +9,12 @@ from celery.exceptions import Reject
 from django_task_safety.ids import message_id
 from django_task_safety.ledger import schedule, worker_id
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import canvas
+from django_task_safety.producer import canvas, redaction
+from django_task_safety.values import masking
 from django_task_safety.worker import (
     connection,
     delivery,  # noqa: F401 - before the pool is made, whose children then need not import it for their first message
+    log_filter,
 )
 from django_task_safety.worker.keeper import Keeper
 
@@ -21,6 +23,8 @@ logger = logging.getLogger("django_task_safety")
 _UID = "django_task_safety"
 #: Where a request keeps whether callbacks, chain or chord wait for it.
 _AWAITED = "task_safety_awaited"
+#: And what it needs to end the masking of its arguments.
+_MASKED = "task_safety_masked"
 _keepers: list[Any] = []
 
 
@@ -35,6 +39,8 @@ def connect() -> None:
     signals.task_failure.connect(_on_failure, weak=False, dispatch_uid=_UID)
     # Before Celery's own receiver, connected when a worker starts, which closes all connections.
     signals.task_postrun.connect(_on_postrun, weak=False, dispatch_uid=_UID)
+    for name in ("django_task_safety", "celery.app.trace"):
+        logging.getLogger(name).addFilter(log_filter.mask_record)
 
 
 def _on_init(**kwargs: Any) -> None:
@@ -58,14 +64,18 @@ def _on_process_shutdown(**kwargs: Any) -> None:
     connection.close()
 
 
-def _on_prerun(task: Any = None, **kwargs: Any) -> None:
+def _on_prerun(task: Any = None, args: Any = None, **received: Any) -> None:
     if isinstance(task, TaskOptions):
+        vars(task.request)[_MASKED] = masking.hide(redaction.hidden(task, args, received.get("kwargs")))
         worker_id.begin(task)
         # Before Celery 5.6 a chain's last task is taken off the request when it is published.
         vars(task.request)[_AWAITED] = canvas.has_canvas(task.request)
 
 
 def _on_postrun(task: Any = None, **kwargs: Any) -> None:
+    # Celery has logged how it ended.
+    if isinstance(task, TaskOptions) and (token := vars(task.request).pop(_MASKED, None)):
+        masking.show(token)
     # With that setting Celery itself leaves connections where plain tasks find them as well.
     if isinstance(task, TaskOptions) and not task.request.is_eager and not task.app.conf.get("CELERY_DB_REUSE_MAX"):
         connection.keep()

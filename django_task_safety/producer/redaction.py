@@ -1,0 +1,78 @@
+"""Which arguments nobody is to read: what ``TASK_SAFETY["REDACT"]`` and the option ``redact`` name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from celery.utils.saferepr import saferepr
+from django.views.debug import SafeExceptionReporterFilter
+
+from django_task_safety.conf import conf
+from django_task_safety.options import TaskOptions
+from django_task_safety.producer.signature import signature_of
+from django_task_safety.values import masking
+from django_task_safety.values.references import Reference
+
+
+def hides(task: TaskOptions, name: Any) -> bool:
+    """Return whether nobody is to read the value of a parameter, or of a key in a dict, of that name."""
+    if not isinstance(name, str):
+        return False
+    if name in task.redact:
+        return True
+    named = conf().REDACT
+    if named is not None:
+        return name in named
+    # What is called just "key" says what makes calls the same work, and opens nothing.
+    return name != "key" and bool(SafeExceptionReporterFilter.hidden_settings.search(name))
+
+
+def shown(task: TaskOptions, value: Any) -> Any:
+    """Return a value, in which names may stand, as people may read it."""
+    if isinstance(value, Mapping):
+        return {key: masking.MASKED if hides(task, key) else shown(task, item) for key, item in value.items()}
+    return [shown(task, item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def reprs(task: TaskOptions, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a message's headers say of its arguments; nothing where that may be what Celery makes of them."""
+    positional = shown(task, [{name: value} for name, value in zip(_names(task, args), args, strict=True)])
+    readable = tuple(value for one in positional for value in one.values()), shown(task, kwargs)
+    if readable == (tuple(args), kwargs):
+        return {}
+    amqp: Any = task.app.amqp
+    return {
+        "argsrepr": saferepr(readable[0], amqp.argsrepr_maxsize),
+        "kwargsrepr": saferepr(readable[1], amqp.kwargsrepr_maxsize),
+    }
+
+
+def hidden(task: TaskOptions, args: Any, kwargs: Any) -> masking.Source:
+    """Return the source of those among a call's arguments that nobody is to read."""
+    return partial(_hidden, task, args, kwargs)
+
+
+def _hidden(task: TaskOptions, args: Any, kwargs: Any) -> Iterator[Any]:
+    if isinstance(args, list | tuple):
+        for name, value in zip(_names(task, args), args, strict=True):
+            yield from _within(task, {name: value})
+    yield from _within(task, kwargs)
+
+
+def _within(task: TaskOptions, value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if hides(task, name):
+                yield item.pk if isinstance(item, Reference) else item
+            else:
+                yield from _within(task, item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _within(task, item)
+
+
+def _names(task: TaskOptions, args: Sequence[Any]) -> list[str]:
+    """Return the name of the parameter that takes each of the positional arguments."""
+    parameters = signature_of(task).parameters.values()
+    names = [one.name for one in parameters if one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD)] or [""]
+    return [names[min(position, len(names) - 1)] for position in range(len(args))]
