@@ -36,6 +36,7 @@ LOADED = [
     "django_task_safety.values",
     "django_task_safety.values.codec",
     "django_task_safety.values.identity",
+    "django_task_safety.values.masking",
     "django_task_safety.values.references",
     "django_task_safety.worker",
     "django_task_safety.worker.progress",

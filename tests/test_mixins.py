@@ -12,7 +12,7 @@ both = pytest.mark.parametrize("model", [Ledger, Diary])
 
 
 @safe_task(lock="write")
-def writes(obj: Ledger) -> None: ...
+def writes(obj: Ledger | Diary) -> None: ...
 
 
 @both

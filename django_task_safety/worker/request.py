@@ -24,29 +24,35 @@ class SafeRequest(Request):
 
     _timed_out = False
 
-    @own_connections()
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Queue the operation again when its worker was lost, as long as it has attempts left."""
         exc = exc_info.exception
         exc = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
         told_to_stop = self._already_cancelled or self._already_revoked  # type: ignore[attr-defined]
         went = isinstance(exc, SystemExit | KeyboardInterrupt) and not told_to_stop
-        lost = went or isinstance(exc, WorkerLostError)
-        if lost and self._timed_out:
+        if not went and not isinstance(exc, WorkerLostError):
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+        if self._timed_out:
             return None  # the pool killed it for its time limit, and all has been said
-        if lost and not state.should_terminate:
-            with connection.briefly("its worker was lost"):
-                outcome = self._loss_outcome(exc)
-                if outcome in (LossOutcome.QUEUED_AGAIN, LossOutcome.NOT_OURS):
-                    state.task_ready(self)
-                    self.acknowledge()
-                    return None
-                if outcome is LossOutcome.UNKNOWN and not (self.delivery_info or {}).get("redelivered"):
-                    # It died before it had a row. The broker has it still, and gives it one more chance.
-                    state.task_ready(self)
-                    self.reject(requeue=True)
-                    return None
-        return super().on_failure(exc_info, send_failed_event, return_ok)
+        with own_connections():
+            if not state.should_terminate and self._taken_care_of(exc):
+                state.task_ready(self)
+                return None
+            # Where the loss is recorded, which may be in a database.
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _taken_care_of(self, exc: BaseException) -> bool:
+        """Have the operation of a lost worker go on, and say whether it does; else Celery records the loss."""
+        with connection.briefly("its worker was lost"):
+            outcome = self._loss_outcome(exc)
+            if outcome in (LossOutcome.QUEUED_AGAIN, LossOutcome.NOT_OURS):
+                self.acknowledge()
+                return True
+            if outcome is LossOutcome.UNKNOWN and not (self.delivery_info or {}).get("redelivered"):
+                # It died before it had a row. The broker has it still, and gives it one more chance.
+                self.reject(requeue=True)
+                return True
+        return False
 
     def _loss_outcome(self, exc: BaseException) -> LossOutcome:
         # A child that was told to go hands its attempt back before it dies, and another one here may run the next.

@@ -22,6 +22,7 @@ from django_task_safety.checks.models import check_models
 from django_task_safety.locking.lockable import LockableQuerySet
 from django_task_safety.models import LiveUniqueConstraint, LockableModel, SoftDeleteModel
 from django_task_safety.soft_delete.managers import RemovedManager, SoftDeleteManager, SoftDeleteQuerySet
+from tests.celery import app
 from tests.support.ids import label
 
 
@@ -71,6 +72,9 @@ def ids(messages: list[checks.CheckMessage]) -> set[str]:
 
 def test_a_project_in_order_passes_the_checks(db, monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 600)
+    # Other modules' tests have tasks that are not in order.
+    sound = {name: task for name, task in app.tasks.items() if not name.startswith("tests.producer.")}
+    monkeypatch.setattr(app, "tasks", sound)
     call_command("check", database=["default"], fail_level="WARNING")
     assert [message for message in checks.run_checks(databases=["default"]) if not message.is_silenced()] == []
 
