@@ -14,8 +14,10 @@ from celery.result import AsyncResult
 
 from django_task_safety import options as task_options
 from django_task_safety.context import current_attempt, plain_call
+from django_task_safety.errors import InvalidOption
 from django_task_safety.options import Compensation
 from django_task_safety.producer import call_options, canvas
+from django_task_safety.producer.gathering import gathered, gathering
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
@@ -91,29 +93,27 @@ class SafeTask(task_options.TaskOptions):
         """
         named = {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow}
         options = {**options, **call_options.given(named)}
-        if self.app.conf.task_always_eager:
+        calls = gathered(self)
+        if self.app.conf.task_always_eager and calls is None:
             eager: AsyncResult[Any] = self.apply(args, kwargs, **options)
             return eager
-        from django_task_safety.producer import enqueue
+        from django_task_safety.producer import enqueue, messages
         from django_task_safety.producer.call import make_call
 
-        result = enqueue.enqueue_call(self, make_call(self, args, kwargs, canvas.with_lineage(self, options)))
+        call = make_call(self, args, kwargs, canvas.with_lineage(self, options))
+        if not self.app.conf.task_always_eager:
+            call = messages.prepare(self, call)
+        if calls is not None:
+            calls.append(call)
+            return self.AsyncResult(str(call.operation.pk))
+        result = enqueue.enqueue_call(self, call)
         canvas.note_child(self, result, options)
         return result
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
         """Enqueue and return the operation: the new one, or the one that answers for a duplicate."""
-        from django_task_safety.producer import eager, enqueue
-        from django_task_safety.producer.call import make_call
-
-        call = make_call(self, args, kwargs, {})
-        if self.app.conf.task_always_eager:
-            operation = enqueue.enqueue(self, call, publishing=False).operation
-            eager.run(self, super().apply, call, operation, {})
-            operation.refresh_from_db()
-        else:
-            operation = enqueue.enqueue(self, call).operation
-        return cast("Operation", operation)
+        (call,) = self._calls([(args, kwargs)])
+        return self._enqueue(call)
 
     def enqueue_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[Operation]:
         """Enqueue many calls in batches, in one transaction.
@@ -125,12 +125,36 @@ class SafeTask(task_options.TaskOptions):
             One operation for each, in order.
         """
         from django_task_safety.producer import enqueue
-        from django_task_safety.producer.call import make_call
 
-        made = [make_call(self, *call_options.one_call(one), {}) for one in calls]
+        made = self._calls([call_options.one_call(one) for one in calls])
         if self.app.conf.task_always_eager:
-            return [self.enqueue(*call.args, **call.kwargs) for call in made]
+            return [self._enqueue(call) for call in made]
         return cast("list[Operation]", enqueue.enqueue_many(self, made))
+
+    def _calls(self, asked: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> list[Any]:
+        """Make calls by ``apply_async``, whatever was put around or in front of it."""
+        made: list[Any] = []
+        for args, kwargs in asked:
+            with gathering(self) as calls:
+                self.apply_async(args, kwargs)
+            if len(calls) != 1:
+                raise InvalidOption(
+                    f"{self.name}: apply_async(), which enqueue() goes through, made {len(calls)} calls. An override "
+                    "calls super().apply_async() once."
+                )
+            made += calls
+        return made
+
+    def _enqueue(self, call: Any) -> Operation:
+        from django_task_safety.producer import eager, enqueue
+
+        if self.app.conf.task_always_eager:
+            operation = enqueue.enqueue(self, call, publishing=False).operation
+            eager.run(self, super().apply, call, operation, {"headers": call.options.get("headers")})
+            operation.refresh_from_db()
+        else:
+            operation = enqueue.enqueue(self, call).operation
+        return cast("Operation", operation)
 
     def apply(  # type: ignore[override]
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any

@@ -32,6 +32,7 @@ LOADED = [
     "django_task_safety.producer",
     "django_task_safety.producer.call_options",
     "django_task_safety.producer.canvas",
+    "django_task_safety.producer.gathering",
     "django_task_safety.tasks",
     "django_task_safety.values",
     "django_task_safety.values.codec",

@@ -37,6 +37,8 @@ class Call:
     options: dict[str, Any]
     payload: str
     operation: AbstractOperation
+    #: The message that was made at the call, with the row and the options that it was made of; see `messages`.
+    prepared: Any = None
 
 
 def make_call(

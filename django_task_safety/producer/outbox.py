@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, current_app
-from celery.backends.rpc import RPCBackend
 from kombu import Producer
 from kombu.exceptions import SerializationError, SerializerNotInstalled
 
@@ -22,7 +21,7 @@ from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload
 from django_task_safety.ledger import schedule, table
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import broker, call_options, canvas, header, redaction
+from django_task_safety.producer import broker, call_options, canvas, header, messages
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.header import HEADER
 from django_task_safety.record import AbstractOperation, State
@@ -51,7 +50,7 @@ def publish_calls(task: TaskOptions, made: Sequence[tuple[Call, AbstractOperatio
 
     def send(producer: Producer) -> None:
         for call, operation in made:
-            _send(task, producer, operation, call.args, call.kwargs, call.options)
+            _send(task, producer, operation, call)
 
     operations = [operation for _, operation in made]
     if _guarded(operations, send):
@@ -68,7 +67,8 @@ def publish_again(task: TaskOptions, request: Any, said: Mapping[str, Any], dela
     sent: list[bool] = []
 
     def send(producer: Producer) -> None:
-        _message(task, producer, request.id, said, request.args, request.kwargs, {**options, "headers": custom})
+        message = messages.make(task, request.id, request.args, request.kwargs, {**options, "headers": custom})
+        message.send(producer, said, custom)
         sent.append(True)
 
     _guarded([], send)
@@ -128,51 +128,21 @@ def _send_row(producer: Producer, operation: AbstractOperation) -> bool:
         return False
     if wait > 0:
         options["countdown"] = wait
-    _send(task, producer, operation, args, kwargs, options)
+    _send(task, producer, operation, Call(args, kwargs, options, operation.payload, operation))
     return True
 
 
-def _send(
-    task: TaskOptions,
-    producer: Producer,
-    operation: AbstractOperation,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> None:
+def _send(task: TaskOptions, producer: Producer, operation: AbstractOperation, call: Call) -> None:
     """Publish one operation, unless it waits longer than the broker is to hold it."""
+    options = call.options
     eta = options.get("eta")
     if eta is not None and eta - datetime.now(UTC) > timedelta(seconds=conf().MAX_BROKER_DELAY):
         return
     options = {"retries": operation.attempt, **options} if operation.attempt else options
-    _message(task, producer, str(operation.pk), header.make(operation, args, kwargs), args, kwargs, options)
-
-
-def _message(
-    task: TaskOptions,
-    producer: Producer,
-    task_id: str,
-    said: Mapping[str, Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> None:
-    exec_options = task._get_exec_options()  # type: ignore[attr-defined]
-    options = {**exec_options, "expires": None, **redaction.reprs(task, args, kwargs), **options}
-    for name in call_options.OURS:
-        options.pop(name, None)
-    ignoring = options.pop("ignore_result", None)
-    ignored = task.ignore_result if ignoring is None else ignoring
-    if not ignored and isinstance(task.backend, RPCBackend):
-        task.backend.on_task_call(producer, task_id)
-    shadow_name: Any = task.shadow_name
-    shadow = options.pop("shadow", None) or shadow_name(args, kwargs, options)
-    headers = {**options.pop("headers", {}), HEADER: dict(said), "ignore_result": ignored}
-    # "ignore_result=True" keeps send_task from subscribing to the result here, which would block while the result
-    # store is down; the header tells the worker the truth. Who waits for a result subscribes then.
-    options.update(ignore_result=True, retry=False, add_to_parent=False)
-    addressed = {"task_id": task_id, "producer": producer, "task_type": task, "headers": headers, "shadow": shadow}
-    task.app.send_task(task.name, list(args), dict(kwargs), **{**options, **addressed})
+    message = messages.prepared(call, operation)
+    if message is None:
+        message = messages.make(task, str(operation.pk), call.args, call.kwargs, options)
+    message.send(producer, header.make(operation, call.args, call.kwargs), options.get("headers") or {})
 
 
 def _guarded(operations: Collection[AbstractOperation], send: Callable[[Producer], None]) -> bool:
@@ -196,8 +166,7 @@ def _guarded(operations: Collection[AbstractOperation], send: Callable[[Producer
             send(producer)
     except connection.broker_errors as exc:
         connection.pool = broker.new_pool(app)
-        # Celery wraps what it says.
-        if isinstance(exc.__cause__ or exc, connection.refusals):
+        if isinstance(exc, connection.refusals):
             logger.warning("the broker refused a message: %r", exc)
             return True
         connection.paused_until = time.monotonic() + PAUSE
