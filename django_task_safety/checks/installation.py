@@ -20,6 +20,11 @@ VISIBILITY_TIMEOUTS = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1
 _OLDEST = {"postgresql": (13,), "mariadb": (10, 5), "mysql": (8, 0, 1), "sqlite": (3, 24)}
 
 
+#: Packages whose connections follow the tenant of the moment, and what those of others offer to change it.
+_TENANTS_PACKAGES = {"django_tenants", "tenant_schemas", "django_pgschemas"}
+_CHANGES_TENANT = ("set_schema", "set_tenant")
+
+
 def register() -> None:
     """Register what can be checked before the app is ready, or where it was not installed at all."""
     registered: set[Any] = checks.registry.registry.registered_checks
@@ -141,4 +146,21 @@ def check_connections(**kwargs: Any) -> list[checks.CheckMessage]:
             "pools prefork, threads and solo. Silence this where tasks run in greenlets, or where it is what you want.",
             id="task_safety.W010",
         )
+    ]
+
+
+def check_schemas(**kwargs: Any) -> list[checks.CheckMessage]:
+    """No database keeps a schema for each tenant (E007)."""
+    return [
+        checks.Error(
+            f"The database {connection.alias!r} has a schema for each tenant, of which operations know nothing: "
+            "objects with the same primary key in two schemas are one to keys, locks and deletes, and workers look "
+            "for lost work in one schema only.",
+            hint="Use plain Celery tasks for what belongs to a tenant, or a database for each tenant. Silence this "
+            "only where no safe task has a tenant's object or number in its arguments or key.",
+            id="task_safety.E007",
+        )
+        for connection in connections.all()
+        if any(hasattr(connection, name) for name in _CHANGES_TENANT)
+        or any(base.__module__.partition(".")[0] in _TENANTS_PACKAGES for base in type(connection).__mro__)
     ]

@@ -17,7 +17,13 @@ from django.test.utils import isolate_apps
 from model_utils.managers import SoftDeletableManager
 
 from django_task_safety import safe_task
-from django_task_safety.checks.installation import check_broker, check_connections, check_database, check_settings
+from django_task_safety.checks.installation import (
+    check_broker,
+    check_connections,
+    check_database,
+    check_schemas,
+    check_settings,
+)
 from django_task_safety.checks.models import check_models
 from django_task_safety.locking.lockable import LockableQuerySet
 from django_task_safety.models import LiveUniqueConstraint, LockableModel, SoftDeleteModel
@@ -81,7 +87,14 @@ def test_a_project_in_order_passes_the_checks(db, monkeypatch):
 
 def test_the_system_checks_are_registered():
     registered = {check.__name__ for check in checks.registry.registry.get_checks(include_deployment_checks=True)}
-    assert {"check_settings", "check_broker", "check_connections", "check_database", "check_models"} <= registered
+    assert {
+        "check_settings",
+        "check_broker",
+        "check_connections",
+        "check_schemas",
+        "check_database",
+        "check_models",
+    } <= registered
 
 
 def test_a_wrong_setting_is_an_error(settings):
@@ -196,6 +209,19 @@ def test_too_old_a_database_is_an_error(db, monkeypatch):
     (message,) = check_database(databases=["default"])
     assert (message.id, message.level) == ("task_safety.E003", checks.ERROR)
     assert "1.0" in message.msg
+
+
+def test_a_schema_for_each_tenant_is_an_error(monkeypatch):
+    assert check_schemas() == []
+    # As django-tenants' connections have it.
+    monkeypatch.setattr(connection, "set_schema", lambda name: None, raising=False)
+    (message,) = check_schemas()
+    assert (message.id, message.level) == ("task_safety.E007", checks.ERROR)
+    assert "'default' has a schema for each tenant" in message.msg
+    monkeypatch.undo()
+    # django-pgschemas' follow what is active elsewhere.
+    monkeypatch.setattr(type(connections["default"]), "__module__", "django_pgschemas.postgresql.base")
+    assert [message.id for message in check_schemas()] == ["task_safety.E007"]
 
 
 def test_a_database_that_does_not_answer_is_not_judged(db, monkeypatch):
