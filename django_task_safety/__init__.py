@@ -7,6 +7,7 @@ from django_task_safety.context import current_operation
 from django_task_safety.decorators import idempotent_task, safe_task
 from django_task_safety.errors import (
     DuplicateOperation,
+    ImplicitCommit,
     InvalidArguments,
     InvalidKey,
     InvalidOption,
@@ -24,6 +25,7 @@ from django_task_safety.errors import (
     RestoreConflict,
     TaskSafetyError,
     TimeLimitPassed,
+    TransactionRolledBack,
     Unpublishable,
     WorkerLost,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "KEEP",
     "PROTECT",
     "DuplicateOperation",
+    "ImplicitCommit",
     "InvalidArguments",
     "InvalidKey",
     "InvalidOption",
@@ -58,6 +61,7 @@ __all__ = [
     "SafeTask",
     "TaskSafetyError",
     "TimeLimitPassed",
+    "TransactionRolledBack",
     "Unpublishable",
     "WorkerLost",
     "current_operation",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError
 from django.db.models.deletion import Collector, ProtectedError
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class ObjectGone(TaskSafetyError):
 
 class GuardImpossible(TaskSafetyError):
     """A migration's ``GuardDeletes`` cannot be applied to that model, or in that database."""
+
+
+class TransactionRolledBack(TaskSafetyError, OperationalError):
+    """The database rolled back the whole open transaction, of which a call of this package was only a part: begin it
+    anew. On MariaDB and MySQL with ``innodb_rollback_on_timeout``, or after a deadlock."""
 
 
 class RestoreConflict(TaskSafetyError, IntegrityError):
@@ -114,6 +119,10 @@ class WorkerLost(OperationError):
 
 class TimeLimitPassed(OperationError):
     """The attempt ran longer than the task's hard time limit."""
+
+
+class ImplicitCommit(OperationError):
+    """The body sent a statement that committed its transaction (on MariaDB and MySQL TRUNCATE, or any DDL)."""
 
 
 class Unpublishable(OperationError):

@@ -10,14 +10,17 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, OperationalError
+from django.db import DatabaseError, IntegrityError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_task_safety.errors import TransactionRolledBack
 from django_task_safety.ledger.statements import execute, first_row, table, uuid_param
 from django_task_safety.record import AbstractOperation, operation_model
 
 _DUPLICATE_ENTRY = 1062
 _LOCK_WAIT_TIMEOUT = 1205
+_DEADLOCK = 1213
+NO_SUCH_SAVEPOINT = 1305
 
 
 # INSERT IGNORE would also swallow truncation; assigning a column to itself swallows the duplicate key only.
@@ -53,9 +56,10 @@ def _insert_one_by_one(
         try:
             return _insert_unless_there(connection, patience + sql, params, operation)
         except OperationalError as exc:
-            # Somebody holds the key: only the statement was rolled back.
-            if _code(exc) != _LOCK_WAIT_TIMEOUT:
+            # Somebody holds the key.
+            if error_code(exc) != _LOCK_WAIT_TIMEOUT:
                 raise
+            _refuse_if_rolled_back(connection, exc)
             if operation.waits is not None or _is_taken(connection, operation):
                 return 0
     database = connection.settings_dict["NAME"]
@@ -94,10 +98,31 @@ def _insert_or_zero(connection: BaseDatabaseWrapper, sql: str, params: Sequence[
     try:
         return execute(connection, sql, params)
     except IntegrityError as exc:
-        if _code(exc) == _DUPLICATE_ENTRY:
+        if error_code(exc) == _DUPLICATE_ENTRY:
             return 0
         raise
 
 
-def _code(exc: DatabaseError) -> Any:
+def rolled_back(connection: BaseDatabaseWrapper, exc: DatabaseError) -> bool:
+    """Return whether the whole transaction was rolled back with the statement that failed."""
+    code = error_code(exc)
+    if code != _LOCK_WAIT_TIMEOUT:
+        return bool(code == _DEADLOCK)
+    row = first_row(connection, "SELECT @@innodb_rollback_on_timeout", [])
+    return row is None or bool(row[0])
+
+
+def _refuse_if_rolled_back(connection: BaseDatabaseWrapper, exc: DatabaseError) -> None:
+    """Raise `TransactionRolledBack` if the caller's transaction is gone, and let nobody go on in another one."""
+    if connection.in_atomic_block and rolled_back(connection, exc):
+        transaction.set_rollback(True, using=connection.alias)
+        raise TransactionRolledBack(
+            "Another transaction holds the key or the lock of this call, and the database rolled back this whole "
+            "transaction when it had to wait (innodb_rollback_on_timeout is on). Begin the transaction anew, or turn "
+            "that setting off."
+        ) from exc
+
+
+def error_code(exc: DatabaseError) -> Any:
+    """Return the server's number of an error."""
     return (getattr(exc.__cause__, "args", None) or (None,))[0]

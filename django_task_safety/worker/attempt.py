@@ -28,7 +28,7 @@ from django_task_safety.producer.call import read_arguments, subject_of
 from django_task_safety.producer.outcome import dump_result
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec, masking, references
-from django_task_safety.worker import result_backend
+from django_task_safety.worker import body_transaction, result_backend
 from django_task_safety.worker.endings import conclude
 from django_task_safety.worker.requeue import OwnershipLost, note_subject, requeue, requeue_for_newer_arguments
 
@@ -76,7 +76,8 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any]) -> Any:
         args, kwargs = references.load(arguments, removed=task.on_delete == KEEP)
         try:
             attempt.arguments = (tuple(args), kwargs)
-            value = task.body(*args, **kwargs)
+            with body_transaction.watched(attempt):
+                value = task.body(*args, **kwargs)
         except Ignore as exc:
             # Ignore and replace() keep what the body wrote.
             if attempt.replaced and task.request.is_eager:

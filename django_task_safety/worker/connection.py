@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from django.db import Error, InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError, transaction
 from kombu.utils.compat import detect_environment
 
 from django_task_safety.ledger import table, worker_id
@@ -72,9 +72,15 @@ def retry_if_dead(call: Callable[[], T]) -> T:
 
 
 def abandon() -> None:
-    """Leave a connection on which a write failed: a server that lost its role still answers, but takes none."""
-    if not table.connection().in_atomic_block:
-        table.connection().close()
+    """Leave a connection on which a write failed: a server that lost its role still answers, but takes none.
+
+    In a caller's transaction nobody knows what is left of that: it does not commit.
+    """
+    connection = table.connection()
+    if connection.in_atomic_block:
+        transaction.set_rollback(True, using=connection.alias)
+    else:
+        connection.close()
 
 
 @contextmanager

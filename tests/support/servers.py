@@ -304,6 +304,10 @@ class MariaDB(Database):
     programs = ("mariadb-install-db", "mariadbd")
     account = "mysql"
 
+    def __init__(self, *options: str) -> None:
+        super().__init__()
+        self._options = options
+
     def django_settings(self) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.mysql",
@@ -340,6 +344,7 @@ class MariaDB(Database):
             "--max-connections=200",
             # Commits survive the death of the server, if not that of the machine.
             "--innodb-flush-log-at-trx-commit=2",
+            *self._options,
         )
 
     def _ping(self) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db.transaction import TransactionManagementError
 
 from django_task_safety import DuplicateOperation, TaskSafetyError, idempotent_task, ledger, safe_task
 from django_task_safety.models import Operation
@@ -142,3 +143,13 @@ def test_a_call_with_autocommit_off_writes_nothing(worker):
     finally:
         connection.set_autocommit(True)
     assert not Operation.objects.exists()
+
+
+def test_an_eager_attempt_whose_end_cannot_be_recorded_lets_no_transaction_around_it_commit(worker, monkeypatch):
+    monkeypatch.setattr(ledger, "finish", down)
+    with transaction.atomic():
+        effect("mine")
+        collides.apply()
+        with pytest.raises(TransactionManagementError):
+            effect("without the first")
+    assert Effect.objects.count() == 0
