@@ -119,4 +119,5 @@ def _is_added(name: str, value: Any, given: Mapping[str, Any]) -> bool:
 def prepared(call: Call, row: Any) -> Message | None:
     """Return the message that was made at the call, if it is that row's, and says what the call says now."""
     message, its_row, options = call.prepared or (None, None, None)
-    return message if its_row is row and options is call.options else None
+    same = message is not None and its_row is row and options is call.options and message.task_id == str(row.pk)
+    return message if same else None
