@@ -18,6 +18,7 @@ from django_task_safety.options import TaskOptions
 from django_task_safety.producer import call_options, redaction
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.header import HEADER
+from django_task_safety.record import AbstractOperation
 from django_task_safety.values import codec
 
 logger = logging.getLogger("django_task_safety")
@@ -116,8 +117,10 @@ def _is_added(name: str, value: Any, given: Mapping[str, Any]) -> bool:
         return False  # goes with this message only
 
 
-def prepared(call: Call, row: Any) -> Message | None:
+def prepared(call: Call, row: AbstractOperation) -> Message | None:
     """Return the message that was made at the call, if it is that row's, and says what the call says now."""
+    message: Message | None
     message, its_row, options = call.prepared or (None, None, None)
-    same = message is not None and its_row is row and options is call.options and message.task_id == str(row.pk)
-    return message if same else None
+    if message is None or its_row is not row or options is not call.options:
+        return None
+    return message if message.task_id == str(row.pk) else None
