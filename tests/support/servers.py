@@ -300,6 +300,43 @@ class PostgreSQL(Database):
         psycopg.connect(host=str(self.directory), port=self.port, user="postgres", connect_timeout=2).close()
 
 
+class PgBouncer(Database):
+    """In front of a PostgreSQL, whose connections its clients share from transaction to transaction."""
+
+    programs = ("pgbouncer",)
+    account = "postgres"
+
+    def __init__(self, server: PostgreSQL, *, size: int) -> None:
+        super().__init__()
+        self.server = server
+        #: How many connections it has to each database.
+        self.size = size
+
+    def django_settings(self) -> dict[str, Any]:
+        # As Django says for poolers of transactions.
+        return {**self.server.django_settings(), "PORT": self.port, "DISABLE_SERVER_SIDE_CURSORS": True}
+
+    def _prepare(self) -> None:
+        settings = {
+            "listen_addr": LOCALHOST,
+            "listen_port": self.port,
+            "unix_socket_dir": self.directory,
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "default_pool_size": self.size,
+        }
+        lines = ["[databases]", f"* = host={LOCALHOST} port={self.server.port} user={self.server.account}"]
+        lines += ["[pgbouncer]", *(f"{name} = {value}" for name, value in settings.items())]
+        (self.directory / "pgbouncer.ini").write_text("\n".join(lines))
+
+    def _launch(self) -> None:
+        self._spawn("pgbouncer", str(self.directory / "pgbouncer.ini"))
+
+    def _ping(self) -> None:
+        dsn = f"host={self.directory} port={self.port} user=postgres dbname=postgres connect_timeout=2"
+        psycopg.connect(dsn, prepare_threshold=None).close()
+
+
 class MariaDB(Database):
     programs = ("mariadb-install-db", "mariadbd")
     account = "mysql"
