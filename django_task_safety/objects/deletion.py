@@ -17,10 +17,8 @@ from django_task_safety.objects import conflicts, triggers
 from django_task_safety.objects.conflicts import LISTED
 from django_task_safety.options import CANCEL, KEEP, PROTECT
 from django_task_safety.record import OperationRows, State
+from django_task_safety.values.chunks import chunks
 from django_task_safety.values.identity import Identity, database_of, pk_of, pk_text, roots
-
-#: How many objects one statement is about.
-CHUNK = 5000
 
 
 @dataclasses.dataclass(slots=True)
@@ -134,8 +132,8 @@ class Deletion:
             found = table.about(root._meta.label_lower, texts, self.database).pending().exclude(conflicts.LAPSED)
             yield found if running is None else found.exclude(pk=running.pk)
 
-    def _rows(self) -> Iterator[tuple[type[models.Model], list[Any]]]:
+    def _rows(self) -> Iterator[tuple[type[models.Model], Sequence[Any]]]:
         """Yield the identities in chunks."""
         for root, pks in self.keys:
-            for start in range(0, len(pks), CHUNK):
-                yield root, pks[start : start + CHUNK]
+            for chunk in chunks(pks):
+                yield root, chunk

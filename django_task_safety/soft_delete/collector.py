@@ -15,8 +15,9 @@ from django.db.models.deletion import Collector, RestrictedError
 from django_task_safety.objects import delete_guard
 from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import detachment
-from django_task_safety.soft_delete.rows import by_class, by_holder, cascades, chunks, holder, is_soft, key_in, rows
+from django_task_safety.soft_delete.rows import by_class, by_holder, cascades, holder, is_soft, key_in, rows
 from django_task_safety.values import clock
+from django_task_safety.values.chunks import CHUNK, chunks
 
 #: The removal that is going on.
 _removal: ContextVar[uuid.UUID | None] = ContextVar("django_task_safety_removal", default=None)
@@ -80,6 +81,10 @@ class SoftRules(ByClass):
         elif kwargs.get("collect_related", True):
             objs = [obj for obj in objs if not obj.is_removed]
         super().collect_class(objs, *args, **kwargs)
+
+    def get_del_batches(self, objs: Any, fields: Any) -> list[Any]:
+        # Django's leave no room for what `related_objects` adds.
+        return list(chunks(objs, CHUNK // max(len(fields), 1)))
 
     def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> models.QuerySet[Any]:
         found = super().related_objects(related_model, related_fields, objs)
@@ -172,4 +177,4 @@ class SoftCollector(SoftRules):
 
     def _send(self, signal: Any, objs: Iterable[models.Model]) -> None:
         for obj in objs:
-            signal.send(sender=type(obj), instance=obj, using=self.using, origin=self.origin)
+            signal.send(sender=type(obj), instance=obj, using=self.using, origin=self.origin, soft=True)

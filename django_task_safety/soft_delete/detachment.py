@@ -10,7 +10,8 @@ from django.db import connections, models
 from django.db.models import Case, Value, When
 from django.db.models.functions import Cast
 
-from django_task_safety.soft_delete.rows import CHUNK, chunks, holder, rows
+from django_task_safety.soft_delete.rows import holder, rows
+from django_task_safety.values.chunks import CHUNK, chunks
 
 
 class Detachment(models.Model):

@@ -11,7 +11,8 @@ from django.db.models.deletion import DO_NOTHING, PROTECT, RESTRICT, get_candida
 from django_task_safety.errors import ObjectGone, RestoreConflict
 from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import detachment
-from django_task_safety.soft_delete.rows import LIVE, by_class, by_holder, cascades, chunks, is_soft, key_in, rows
+from django_task_safety.soft_delete.rows import LIVE, by_class, by_holder, cascades, is_soft, key_in, rows
+from django_task_safety.values.chunks import chunks
 
 #: Django's rules by which nothing goes along, apart from SET() and those of the database.
 _STAY = {models.SET_DEFAULT, PROTECT, RESTRICT, DO_NOTHING}

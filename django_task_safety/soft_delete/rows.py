@@ -1,7 +1,7 @@
 """Where soft-deletable models keep that a row is removed, and how they hang together."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from django.db import models
 from django.db.models.deletion import CASCADE
@@ -9,12 +9,8 @@ from model_utils.models import SoftDeletableModel
 
 from django_task_safety.values.identity import pk_of
 
-T = TypeVar("T")
-
 #: The columns that say that, when and with what a row was removed, as they are in a live one.
 LIVE: dict[str, Any] = {"is_removed": False, "removed_at": None, "removal": None}
-#: How many rows one statement is about: below the 999 parameters of older SQLites.
-CHUNK = 900
 
 
 def is_soft(model: type[models.Model] | None) -> bool:
@@ -31,12 +27,6 @@ def holder(model: type[models.Model]) -> type[models.Model]:
 def cascades(on_delete: Any) -> bool:
     """Return whether it is Django's CASCADE, or the database's own."""
     return getattr(on_delete, "forced_collector", on_delete) is CASCADE
-
-
-def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
-    """Yield the items in pieces for one statement each."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def by_class(objs: Iterable[models.Model]) -> dict[type[models.Model], list[models.Model]]:
