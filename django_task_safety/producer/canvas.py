@@ -44,8 +44,8 @@ def speaks_for(task: TaskOptions, operation: AbstractOperation) -> None:
 def _caller(parent: Any, options: dict[str, Any]) -> str:
     """Return for which work of the task ``parent`` a worker makes a call for a chain, a callback or a chord."""
     work = str(vars(parent.request).get(_WORK, parent.request.id))
-    # Celery names the parent to all but the bodies of chords. A task that waits for a chord's header is the only one.
-    by_any = "parent_id" not in options and parent.name != _UNLOCK
+    # Celery names itself as the parent to all but the bodies of chords. A task that waits for a header is the only one.
+    by_any = options.get("parent_id") != parent.request.id and parent.name != _UNLOCK
     return f"{LAST_OF_CHORD}{parent.request.group} {work}" if by_any else work
 
 

@@ -4,7 +4,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from celery import chain, chord, group, maybe_signature, shared_task
+from celery import VERSION, chain, chord, group, maybe_signature, shared_task
 from django.db.models import F
 
 from django_task_safety import InvalidOption, idempotent_task, safe_task
@@ -81,9 +81,15 @@ CANVASES = {
 }
 
 
+def skip_where_celery_does_not(name: str) -> None:
+    if VERSION < (5, 7) and name == "a chord":
+        pytest.skip("before 5.7 Celery uses the ids of a chord's header again, and loses the count")
+
+
 @pytest.mark.parametrize("times", [2, 3])
 @pytest.mark.parametrize("name", CANVASES)
 def test_a_canvas_that_is_applied_again_runs_again(worker, tasks, name, times):
+    skip_where_celery_does_not(name)
     make, value, effects = CANVASES[name]
     canvas = make(*tasks)
     for _ in range(times):
@@ -96,6 +102,7 @@ def test_a_canvas_that_is_applied_again_runs_again(worker, tasks, name, times):
 
 @pytest.mark.parametrize("name", ["a chain", "a frozen task", "a group", "a chord", "a chain of a frozen one"])
 def test_a_canvas_that_is_applied_again_before_it_ran_runs_twice(worker, tasks, name):
+    skip_where_celery_does_not(name)
     make, value, effects = CANVASES[name]
     canvas = make(*tasks)
     results = [canvas.apply_async() for _ in range(2)]
