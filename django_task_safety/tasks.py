@@ -110,6 +110,25 @@ class SafeTask(task_options.TaskOptions):
         canvas.note_child(self, result, options)
         return result
 
+    def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
+        """Call `delay` for Celery's projects that do so when the transaction commits; see `apply_async_on_commit`."""
+        self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:
+        """Call `apply_async`; the operation is there if, and only if, the open transaction commits.
+
+        An operation is written in the transaction anyway, and so is not lost between its commit and the call. Only
+        where it is kept in another database, and in eager mode, the call is made by Django's ``on_commit()``.
+        """
+        from django.db import DEFAULT_DB_ALIAS, transaction
+
+        from django_task_safety.conf import conf
+
+        if self.app.conf.task_always_eager or conf().DATABASE != DEFAULT_DB_ALIAS:
+            transaction.on_commit(functools.partial(self.apply_async, *args, **kwargs))
+        else:
+            self.apply_async(*args, **kwargs)
+
     def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
         """Enqueue and return the operation: the new one, or the one that answers for a duplicate."""
         (call,) = self._calls([(args, kwargs)])

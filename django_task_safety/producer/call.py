@@ -20,7 +20,7 @@ from django_task_safety.objects.relation import is_watched
 from django_task_safety.options import KEEP, PROTECT, TaskOptions
 from django_task_safety.producer import call_options, redaction
 from django_task_safety.producer.key import set_key
-from django_task_safety.producer.signature import signature_of
+from django_task_safety.producer.signature import signature_for, signature_of
 from django_task_safety.record import AbstractOperation, new_operation
 from django_task_safety.values import codec, keys, masking, references
 from django_task_safety.values.annotations import ObjectParameters
@@ -55,10 +55,10 @@ def _make_call(task: TaskOptions, args: Any, kwargs: Any, options: Mapping[str, 
     pk = _task_id(stored.get("task_id"))
     call_options.freeze_links(stored, pk)
     known: dict[references.Reference, models.Model] = {}
-    plain = _plain(task, args, kwargs, known)
-    signature = signature_of(task)
-    _fits(task, signature, plain)
-    payload = codec.dumps(plain, stored.get("serializer") or task.serializer or "json")
+    serializer = stored.get("serializer") or task.serializer or "json"
+    plain = _plain(task, args, kwargs, serializer, known)
+    signature = signature_for(task, *plain)
+    payload = codec.dumps(plain, serializer)
     limit = task.max_payload if task.max_payload is not None else conf().MAX_PAYLOAD
     if len(payload) > limit:
         raise PayloadTooLarge(
@@ -73,29 +73,33 @@ def _make_call(task: TaskOptions, args: Any, kwargs: Any, options: Mapping[str, 
     return Call(plain[0], plain[1], stored, payload, operation)
 
 
-def _plain(task: TaskOptions, args: Any, kwargs: Any, known: dict[references.Reference, models.Model]) -> list[Any]:
+def _plain(
+    task: TaskOptions, args: Any, kwargs: Any, serializer: str, known: dict[references.Reference, models.Model]
+) -> list[Any]:
     """Return ``[args, kwargs]`` with references for model instances."""
+    args, kwargs = args or (), kwargs or {}
+    if not isinstance(args, list | tuple) or not isinstance(kwargs, Mapping):
+        raise InvalidArguments(f"{task.name}: args must be a list or tuple, and kwargs a mapping.")
+    # Celery's own, since 5.7: the models among the arguments of a task with pydantic=True.
+    if (dump := getattr(task, "_dump_pydantic_arguments", None)) is not None and serializer != "pickle":
+        args, kwargs = dump(args, kwargs)
     try:
-        together = list(args or ()), dict(kwargs or {})
-    except (TypeError, ValueError) as exc:
-        raise InvalidArguments(f"{task.name}: args must be a sequence and kwargs a mapping: {exc}.") from exc
-    try:
-        plain: list[Any] = references.dump([*_as_objects(task, *together)], known)
+        plain: list[Any] = references.dump([*_as_objects(task, list(args), dict(kwargs))], known)
     except RecursionError as exc:
         raise InvalidPayload(f"{task.name}: the arguments contain themselves, or are nested too deeply.") from exc
     return plain
 
 
 @lru_cache(maxsize=4096)
-def _object_parameters(task: TaskOptions) -> ObjectParameters:
-    return ObjectParameters(task.body, signature_of(task))
+def _object_parameters(task: TaskOptions, signature: inspect.Signature) -> ObjectParameters:
+    return ObjectParameters(task.body, signature)
 
 
 def _as_objects(task: TaskOptions, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return arguments with references for the primary keys of objects that the task's annotations ask for."""
-    parameters = _object_parameters(task)
-    if not parameters:
+    if not _object_parameters(task, signature_of(task)):
         return args, kwargs
+    parameters = _object_parameters(task, signature_for(task, args, kwargs))
     try:
         return parameters.take(args, kwargs)
     except InvalidArguments as exc:
@@ -109,13 +113,6 @@ def read_arguments(task: TaskOptions, arguments: Any) -> tuple[Any, Any, bool]:
     args, kwargs = _as_objects(task, sent_args, sent_kwargs)
     same = all(map(operator.is_, [*args, *kwargs.values()], [*sent_args, *sent_kwargs.values()]))
     return args, kwargs, not same
-
-
-def _fits(task: TaskOptions, signature: inspect.Signature, plain: list[Any]) -> None:
-    try:
-        signature.bind(*plain[0], **plain[1])
-    except TypeError as exc:
-        raise InvalidArguments(f"{task.name}{signature} cannot be called like this: {exc}.") from exc
 
 
 def _operation(
@@ -145,7 +142,7 @@ def _operation(
 
 def subject_of(task: TaskOptions, args: Any, kwargs: Any) -> references.Reference | None:
     """Return the reference to the object among arguments as `read_arguments` returns them."""
-    return references.pick_subject(task.subject, keys.bind(signature_of(task), args, kwargs))
+    return references.pick_subject(task.subject, keys.bind(signature_for(task, args, kwargs), args, kwargs))
 
 
 def _bind_subject(task: TaskOptions, operation: AbstractOperation, subject: references.Reference | None) -> None:

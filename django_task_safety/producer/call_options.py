@@ -72,7 +72,7 @@ def one_call(one: Sequence[Any] | Mapping[str, Any]) -> tuple[Sequence[Any], Map
     if isinstance(one, Mapping):
         return (), one
     if isinstance(one, Sequence) and not isinstance(one, str | bytes):
-        return one, {}
+        return tuple(one), {}
     raise InvalidArguments(
         f"enqueue_many takes tuples of positional arguments or dicts of keyword arguments, not {one!r:.80}."
     )

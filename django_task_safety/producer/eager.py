@@ -1,10 +1,13 @@
 """``.apply()`` and eager mode: the whole protocol in this process, without a broker and without waiting."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from celery import Task, states
+from celery.result import EagerResult
 
 from django_task_safety.ledger import schedule, table
 from django_task_safety.options import TaskOptions
@@ -43,7 +46,7 @@ def run(
                 break
             headers[header.HEADER]["rev"] = -1
     if throw if throw is not None else task.app.conf.task_eager_propagates:
-        result.maybe_throw()
+        _throw(result)
     return result
 
 
@@ -52,6 +55,15 @@ def run_again(task: TaskOptions, operation: AbstractOperation) -> None:
     args, kwargs = codec.loads(operation.payload, task.app)
     call = make_call(task, args, kwargs, {})
     run(task, partial(Task.apply, task), call, operation, {})
+
+
+def _throw(result: EagerResult[Any]) -> None:
+    """Raise the exception of a failed task, as Celery's ``apply`` does.
+
+    Not by the result's own ``maybe_throw()``, which fails where tblib is installed.
+    """
+    if result.state in states.PROPAGATE_STATES:
+        raise result.result if isinstance(result.result, BaseException) else Exception(result.result)
 
 
 def _newer_waits(task: TaskOptions, operation: AbstractOperation) -> bool:

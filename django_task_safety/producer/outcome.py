@@ -113,7 +113,9 @@ def dump_result(task: TaskOptions, value: Any) -> str:
     """Return the result as text; what cannot be stored is dropped where the task ignores its result. Raises
     `InvalidPayload` if the result cannot be serialised."""
     try:
-        return codec.dumps(value, task.backend.serializer)  # type: ignore[attr-defined]
+        backend: Any = task.backend
+        # As it is kept: a result handle, for one, as the ids that it is made of.
+        return codec.dumps(backend.prepare_value(value), backend.serializer)
     except InvalidPayload:
         if vars(task.request).get("ignore_result", task.ignore_result):
             return "null"

@@ -17,6 +17,7 @@ from django_task_safety.ledger.columns import NEWER
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import call_options
 from django_task_safety.producer.call import make_call
+from django_task_safety.producer.signature import merged
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values import backoff, codec
 
@@ -211,8 +212,7 @@ def changed(task: TaskOptions, operation: AbstractOperation, request: RetryReque
     if request.args is None and request.kwargs is None and not request.options:
         return {}
     args, kwargs = codec.loads(operation.payload, task.app)
-    args = args if request.args is None else request.args
-    kwargs = kwargs if request.kwargs is None else request.kwargs
+    args, kwargs = merged(task, (args, kwargs), request.args, request.kwargs)
     asked = make_call(task, args, kwargs, {**call_options.read(operation), **request.options}).operation
     # One that holds a lock stays tied to what it locks.
     about = () if operation.lock_slot is not None else NEWER
