@@ -3,7 +3,7 @@ race with its users, and the data is still right."""
 
 from __future__ import annotations
 
-from django_task_safety.context import current_operation
+from django_task_safety.context import current_operation, requested_by
 from django_task_safety.decorators import idempotent_task, safe_task
 from django_task_safety.errors import (
     DuplicateOperation,
@@ -67,6 +67,7 @@ __all__ = [
     "current_operation",
     "idempotent_task",
     "lock_all",
+    "requested_by",
     "safe_task",
     "track",
     "watch",

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from django_task_safety.values.people import text_of_user
+
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -58,6 +60,8 @@ class RetryRequest:
 
 
 _current: ContextVar[Attempt | None] = ContextVar("django_task_safety_attempt", default=None)
+#: In a tuple: nobody may be said too. A user may be lazy, and is looked at when something is enqueued.
+_requester: ContextVar[tuple[Any] | None] = ContextVar("django_task_safety_requester", default=None)
 
 
 def current_attempt() -> Attempt | None:
@@ -69,6 +73,25 @@ def current_operation() -> AbstractOperation | None:
     """Return the running `Operation`, or None outside a task and in a plain call of one."""
     attempt = _current.get()
     return attempt.operation if attempt is not None else None
+
+
+@contextmanager
+def requested_by(user: Any) -> Iterator[None]:
+    """Have what is enqueued in the block say that ``user`` asked for it: a user, a user's primary key, or None for
+    nobody. A task's own calls say who asked for the task, unless they are in such a block."""
+    token = _requester.set((user,))
+    try:
+        yield
+    finally:
+        _requester.reset(token)
+
+
+def requester() -> str:
+    """Return the primary key of the user who asks for what is enqueued here, as text; "" where nobody is known."""
+    named, attempt = _requester.get(), _current.get()
+    if named is not None:
+        return text_of_user(named[0])
+    return attempt.operation.requested_by if attempt is not None else ""
 
 
 @contextmanager

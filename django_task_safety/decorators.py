@@ -46,6 +46,7 @@ def safe_task(
     atomic: bool = ...,
     retention: timedelta | float | None = ...,
     redact: list[str] | tuple[str, ...] = ...,
+    title: str | Callable[..., Any] | None = ...,
     **celery_options: Any,
 ) -> Decorator: ...
 
@@ -66,6 +67,7 @@ def safe_task(function: Function | None = None, /, **options: Any) -> Any:
             ``atomic``: whether the body runs in a transaction.
             ``retention``: how long an ended operation is kept (seconds or timedelta).
             ``redact``: parameters whose values are shown as ``•••`` in keys, logs and errors, besides the setting's.
+            ``title``: what people see of an operation: a format string over the arguments, or a callable of them.
             ``max_retries`` (5), ``retry_backoff`` (2 s), ``retry_backoff_max`` (600 s), ``retry_jitter`` (True),
             ``autoretry_for``, ``dont_autoretry_for``, ``time_limit``, ``soft_time_limit``: as Celery's.
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.db import models
 
-from django_task_safety.ledger import cancellation
+from django_task_safety.ledger import cancellation, history
+from django_task_safety.ledger.history import AttemptRecord, EventRecord
 from django_task_safety.ledger.querysets import AllRowsManager, OperationManager
 from django_task_safety.locking.lockable import LockableModel
 from django_task_safety.objects.pending import PendingOperationsModel
@@ -51,24 +52,50 @@ class Operation(AbstractOperation):
         """
         return outcome.result_of(self)
 
-    def cancel(self, reason: str = "cancelled") -> bool:
+    @property
+    def attempts(self) -> list[AttemptRecord]:
+        """The attempts that ended, oldest first, the last 20; none where the first one succeeded."""
+        return history.attempts(self)
+
+    @property
+    def events(self) -> list[EventRecord]:
+        """Each cancel, retry and rerun that somebody asked for, oldest first, the last 20."""
+        return history.events(self)
+
+    def cancel(self, reason: str = "cancelled", by: Any = None) -> bool:
         """Cancel it in the current transaction, whether queued, scheduled or running.
 
         Args:
             reason: Kept in `error`.
+            by: The user who does it, or the user's primary key; kept in `events`.
 
         Returns:
             Whether this ended a pending operation; False where there was nothing to end.
         """
-        return cancellation.cancel(self, reason)
+        return cancellation.cancel(self, reason, by)
 
-    def retry(self) -> bool:
+    def retry(self, by: Any = None) -> bool:
         """Queue a failed or cancelled operation again, with its stored arguments and all its attempts.
+
+        Args:
+            by: The user who does it, or the user's primary key; kept in `events`.
 
         Returns:
             Whether it was reopened; False when it is pending or succeeded.
         """
-        return requeue.retry(self)
+        return requeue.retry(self, by)
+
+    def rerun(self, by: Any = None) -> bool:
+        """Queue an operation that succeeded once more, as new work: its effects happen again, under another
+        `idempotency_key`.
+
+        Args:
+            by: The user who does it, or the user's primary key; kept in `events`.
+
+        Returns:
+            Whether it was reopened; False when it has not succeeded.
+        """
+        return requeue.rerun(self, by)
 
     def check_cancelled(self) -> None:
         """Raise when the attempt that runs this should stop.

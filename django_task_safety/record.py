@@ -64,6 +64,14 @@ class AbstractOperation(models.Model):
     task = models.CharField(max_length=255)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
 
+    #: What people see of it, and who asked for it: a user's primary key as text, "" where nobody is known.
+    title = models.CharField(max_length=255, blank=True)
+    requested_by = models.CharField(max_length=255, blank=True)
+    #: The queue by which it was published last.
+    queue = models.CharField(max_length=255, blank=True)
+    #: Lines of JSON, see `django_task_safety.ledger.history`.
+    history = models.TextField(blank=True)
+
     #: The key as people read it; `key_digest` is what decides.
     key = models.CharField(max_length=255, blank=True)
     key_digest = models.CharField(max_length=64, null=True)  # noqa: DJ001
@@ -146,8 +154,12 @@ class AbstractOperation(models.Model):
         get_latest_by = "created_at"
         # Each has its query. The primary key: claim, settle and status, by id. `due_at`: the sweeper, which looks for
         # what is due in any state. The subject: what is pending on an object, and an object's operations. A key: the
-        # duplicate of a call. A lock's slot: its holder. The last three leave the rows without one out.
-        indexes = (IndexWhereSet(fields=["subject_label", "subject_id", "state"], name="task_safety_subject"),)
+        # duplicate of a call. A lock's slot: its holder. Who asked for it: somebody's own, newest first, for ids
+        # grow with time. The last four leave the rows without one out.
+        indexes = (
+            IndexWhereSet(fields=["subject_label", "subject_id", "state"], name="task_safety_subject"),
+            IndexWhereSet(fields=["requested_by", "id"], name="task_safety_requested_by"),
+        )
         # Not unique=True, to which PostgreSQL gets a second index (for LIKE) that each worker's connection loads.
         constraints = (
             UniqueWhereSet(fields=["key_digest"], name="task_safety_key"),

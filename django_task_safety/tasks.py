@@ -14,10 +14,10 @@ from celery.result import AsyncResult
 
 from django_task_safety import options as task_options
 from django_task_safety.context import current_attempt, plain_call
-from django_task_safety.errors import InvalidOption
 from django_task_safety.options import Compensation
 from django_task_safety.producer import call_options, canvas
-from django_task_safety.producer.gathering import gathered, gathering
+from django_task_safety.producer.gathering import calls_of, gathered
+from django_task_safety.producer.optioned import OptionedTask
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
@@ -129,10 +129,20 @@ class SafeTask(task_options.TaskOptions):
         else:
             self.apply_async(*args, **kwargs)
 
+    def options(self, *, requested_by: Any) -> OptionedTask:
+        """Return what calls the task for a user: with ``delay``, ``apply_async``, ``enqueue`` and ``enqueue_many``.
+
+        Args:
+            requested_by: A user, a user's primary key, or None for nobody.
+        """
+        return OptionedTask(self, requested_by)
+
     def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
         """Enqueue and return the operation: the new one, or the one that answers for a duplicate."""
-        (call,) = self._calls([(args, kwargs)])
-        return self._enqueue(call)
+        from django_task_safety.producer import eager
+
+        (call,) = calls_of(self, [(args, kwargs)])
+        return cast("Operation", eager.enqueue_call(self, call))
 
     def enqueue_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[Operation]:
         """Enqueue many calls in batches, in one transaction.
@@ -143,37 +153,12 @@ class SafeTask(task_options.TaskOptions):
         Returns:
             One operation for each, in order.
         """
-        from django_task_safety.producer import enqueue
-
-        made = self._calls([call_options.one_call(one) for one in calls])
-        if self.app.conf.task_always_eager:
-            return [self._enqueue(call) for call in made]
-        return cast("list[Operation]", enqueue.enqueue_many(self, made))
-
-    def _calls(self, asked: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> list[Any]:
-        """Make calls by ``apply_async``, whatever was put around or in front of it."""
-        made: list[Any] = []
-        for args, kwargs in asked:
-            with gathering(self) as calls:
-                self.apply_async(args, kwargs)
-            if len(calls) != 1:
-                raise InvalidOption(
-                    f"{self.name}: apply_async(), which enqueue() goes through, made {len(calls)} calls. An override "
-                    "calls super().apply_async() once."
-                )
-            made += calls
-        return made
-
-    def _enqueue(self, call: Any) -> Operation:
         from django_task_safety.producer import eager, enqueue
 
+        made = calls_of(self, [call_options.one_call(one) for one in calls])
         if self.app.conf.task_always_eager:
-            operation = enqueue.enqueue(self, call, publishing=False).operation
-            eager.run(self, super().apply, call, operation, {"headers": call.options.get("headers")})
-            operation.refresh_from_db()
-        else:
-            operation = enqueue.enqueue(self, call).operation
-        return cast("Operation", operation)
+            return [cast("Operation", eager.enqueue_call(self, call)) for call in made]
+        return cast("list[Operation]", enqueue.enqueue_many(self, made))
 
     def apply(  # type: ignore[override]
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any

@@ -82,8 +82,8 @@ MUTATIONS = (
     Mutation(
         "nothing ended comes back",
         "ledger/finish.py",
-        "update(found.filter(state__in=AbstractOperation.PENDING), cancelled(reason))",
-        "update(found, cancelled(reason))",
+        "update(found.filter(state__in=AbstractOperation.PENDING), {**cancelled(reason)",
+        "update(found, {**cancelled(reason)",
         ("tests/ledger/test_cancellation.py::test_a_stale_instance_does_not_cancel_what_has_ended",),
     ),
     Mutation(

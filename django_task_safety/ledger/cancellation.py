@@ -22,9 +22,9 @@ EXPIRED = "expired before it started"
 _ANNOUNCED = ("id", "task", "key", "waits_for", "attempt")
 
 
-def cancel(operation: AbstractOperation, reason: str) -> bool:
+def cancel(operation: AbstractOperation, reason: str, by: Any = None) -> bool:
     """Cancel one operation in the current transaction; return whether it was pending."""
-    return _cancel(operation, table.rows().filter(pk=operation.pk), reason)
+    return _cancel(operation, table.rows().filter(pk=operation.pk), reason, by)
 
 
 def expire(operation: AbstractOperation) -> bool:
@@ -33,18 +33,18 @@ def expire(operation: AbstractOperation) -> bool:
     return _cancel(operation, late, EXPIRED)
 
 
-def _cancel(operation: AbstractOperation, found: OperationRows, reason: str) -> bool:
+def _cancel(operation: AbstractOperation, found: OperationRows, reason: str, by: Any = None) -> bool:
     reason = str(reason)  # also a translation that waits, or an exception
-    if not ledger.cancel(found, reason):
+    if not ledger.cancel(found, reason, by):
         return False
     operation.state, operation.error, operation.token = State.CANCELLED, reason, None
-    for name in ("ended_at", "due_at", "delivered"):
+    for name in ("ended_at", "due_at", "delivered", "history"):
         operation.__dict__.pop(name, None)
     notifications.transition("cancelled", operation, reason)
     return True
 
 
-def cancel_all(found: OperationRows, reason: str) -> int:
+def cancel_all(found: OperationRows, reason: str, by: Any = None) -> int:
     """Cancel the pending ones among those found, in the current transaction; return how many.
 
     The number of statements does not depend on how many there are.
@@ -53,7 +53,7 @@ def cancel_all(found: OperationRows, reason: str) -> int:
     if found.query.is_sliced:
         found = table.rows().filter(pk__in=list(found.values_list("pk", flat=True)))
     pending = found.order_by().pending()
-    return _cancel_all(pending, partial(ledger.cancel, pending, reason), reason)
+    return _cancel_all(pending, partial(ledger.cancel, pending, reason, by), reason)
 
 
 def cancel_with_object(found: OperationRows, reason: str) -> None:

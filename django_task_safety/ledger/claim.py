@@ -3,6 +3,7 @@
 import dataclasses
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -61,14 +62,15 @@ def _from_row(db: BaseDatabaseWrapper, row: statements.Row, wanted: Claim) -> Se
     claimed, now, *values = row
     operation = read_operation(db.alias, statements.read_columns(), values)
     if claimed:
-        _taken(operation, wanted)
+        _taken(operation, wanted, now)
     return Seen(operation, bool(claimed), now)
 
 
-def _taken(operation: AbstractOperation, made: Claim) -> None:
+def _taken(operation: AbstractOperation, made: Claim, now: datetime) -> None:
     """Make the instance what the claim made of the row."""
     operation.attempt += 1
     operation.state, operation.token, operation.worker = State.RUNNING, made.token, made.worker
+    operation.started_at = now
     for name in ("due_at", "deadline_at"):
         operation.__dict__.pop(name, None)
 
@@ -76,8 +78,9 @@ def _taken(operation: AbstractOperation, made: Claim) -> None:
 def _claim_in_two(db: BaseDatabaseWrapper, wanted: Claim, hint: AbstractOperation | None) -> Seen | None:
     while True:
         if hint and statements.claim_seen(db, wanted, (hint.attempt, hint.revision)):
-            _taken(hint, wanted)
-            return Seen(hint, True, timezone.now())
+            now = timezone.now()
+            _taken(hint, wanted, now)
+            return Seen(hint, True, now)
         seen = table.read(wanted.pk)
         if seen is None:
             return None

@@ -9,8 +9,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from django_task_safety.conf import conf
+from django_task_safety.ledger import history, notifications, subject_lock, table
 from django_task_safety.ledger import insert as inserting
-from django_task_safety.ledger import notifications, subject_lock, table
 from django_task_safety.ledger.columns import FRESH, NEWER, SUBJECT_COLUMNS, forget_expressions, write
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values.clock import After, Now
@@ -49,11 +49,17 @@ def started(worker: str, lease: float, limit: float | None) -> dict[str, Any]:
     }
 
 
-def rerun(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool) -> bool:
+def rerun(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool, event: str = "") -> bool:
     """Queue an ended operation again for what ``asked`` asks, unless it changed since it was read. Raises `ObjectGone`
-    if the object is gone."""
+    if the object is gone.
+
+    Args:
+        event: The line of its history that says who did it.
+    """
     values = {**FRESH, **_asked(seen, asked), "state": State.QUEUED}
     values["generation"] = seen.generation + (1 if new_work else 0)
+    if event:
+        values["history"] = history.with_line(event)
     return _write_held(seen, asked, values, "enqueued")
 
 
@@ -107,5 +113,6 @@ def _asked(seen: AbstractOperation, asked: AbstractOperation) -> dict[str, Any]:
     names = (
         *("task", "payload", "options", "match_digest", "version", *SUBJECT_COLUMNS),
         *("max_attempts", "available_at", "expires_at", "retention", "due_at", "delivered", "waits_for", "replaced"),
+        *("title", "requested_by", "queue"),
     )
     return {**{name: asked.__dict__[name] for name in names}, "revision": seen.revision + 1}

@@ -1,10 +1,11 @@
 """An attempt, or somebody on its behalf, gives an operation back or ends it."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from django_task_safety.conf import conf
-from django_task_safety.ledger import notifications, schedule, statements, table
+from django_task_safety.ledger import history, notifications, schedule, statements, table
 from django_task_safety.ledger.columns import ENDED, QUEUED_AGAIN, Failure, update, write
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values import codec
@@ -41,6 +42,8 @@ def requeue(
         newest: Only if nobody asked for newer work meanwhile.
     """
     queued = {**QUEUED_AGAIN, "state": State.QUEUED, **schedule.queued_again(delay)}
+    if name in ("retried", "requeued"):
+        queued["history"] = history.with_line(history.attempt(operation, name, reason))
     done = write(_owned(operation, newest), operation, {**queued, "republished": 0, **(values or {})})
     if done:
         extra: dict[str, Any] = {"delay": delay} if name == "retried" else {}
@@ -55,6 +58,8 @@ def finish(
     failed = dataclasses.asdict(failure) if failure else {}
     due = schedule.after_end(values.get("delivered", operation.__dict__.get("delivered")))
     ended = {**ENDED, "state": state, "ended_at": Now(), "due_at": due, **failed, **values}
+    if failure is not None and operation.waits_for is None:
+        ended["history"] = history.with_line(history.attempt(operation, state.value, failure.error))
     return write(_owned(operation, newest), operation, ended)
 
 
@@ -64,10 +69,11 @@ def _owned(operation: AbstractOperation, newest: bool) -> OperationRows:
     return owned.filter(revision=operation.revision) if newest else owned
 
 
-def cancel(found: OperationRows, reason: str) -> int:
-    """Cancel what is pending among the rows found."""
+def cancel(found: OperationRows, reason: str, by: Any = None) -> int:
+    """Cancel what is pending among the rows found; ``by`` whom, if somebody asked for it."""
+    line = history.with_line(history.event("cancel", by, reason))
     # Invariant: nothing ended comes back.
-    return update(found.filter(state__in=AbstractOperation.PENDING), cancelled(reason))
+    return update(found.filter(state__in=AbstractOperation.PENDING), {**cancelled(reason), "history": line})
 
 
 def cancelled(reason: str) -> dict[str, Any]:
@@ -77,21 +83,28 @@ def cancelled(reason: str) -> dict[str, Any]:
     return {**ENDED, "state": State.CANCELLED.value, "error": codec.printable(reason), "ended_at": Now(), **due}
 
 
-def rescue(found: OperationRows, error: str) -> int:
-    """Queue running operations again whose worker is lost; the attempt stays counted."""
+def rescue(lost: Sequence[AbstractOperation], error: str) -> int:
+    """Queue running operations again whose worker is lost, and which the caller holds; the attempt stays counted."""
     queued = {**QUEUED_AGAIN, **schedule.queued_again(), "state": State.QUEUED, "error": codec.printable(error)}
-    return update(found.filter(state=State.RUNNING), queued)
+    queued["history"] = history.with_lines({row.pk: history.attempt(row, "requeued", error) for row in lost})
+    return update(table.by_id(*(row.pk for row in lost)).filter(state=State.RUNNING), queued)
 
 
-def discard_exhausted(found: OperationRows, failure: Failure, *, delivered: bool) -> int:
+def discard_exhausted(
+    found: OperationRows, failure: Failure, *, delivered: bool, lost: Sequence[AbstractOperation] = ()
+) -> int:
     """Fail pending operations that cannot be attempted any more.
 
     Args:
+        lost: Those of them that were running, as they were seen.
         delivered: Whether somebody else tells those who wait, or nobody waits; or else the next sweep does.
     """
     due = schedule.retained() if delivered else Now()
     ended = {**ENDED, **dataclasses.asdict(failure), "state": State.FAILED, "ended_at": Now()}
     ended.update(due_at=due, delivered=delivered)
+    if lost:
+        lines = {row.pk: history.attempt(row, "failed", failure.error) for row in lost}
+        ended["history"] = history.with_lines(lines)
     return update(found.filter(state__in=AbstractOperation.PENDING), ended)
 
 

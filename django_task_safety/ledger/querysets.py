@@ -14,6 +14,7 @@ from django_task_safety.ledger import cancellation
 from django_task_safety.record import OperationRows
 from django_task_safety.values.clock import After
 from django_task_safety.values.identity import Identity
+from django_task_safety.values.people import text_of_user
 
 
 def _lateness(given: timedelta | float) -> float:
@@ -47,13 +48,22 @@ class OperationQuerySet(OperationRows):
         queued = Q(state=self.model.State.QUEUED, available_at__lt=late)
         return self.filter(queued | Q(state=self.model.State.RUNNING, due_at__lt=late))
 
-    def cancel(self, reason: str = "cancelled") -> int:
+    def requested_by(self, user: Any) -> OperationQuerySet:
+        """Those that a user asked for: a user, or a user's primary key."""
+        text = text_of_user(user)
+        return self.filter(requested_by=text) if text else self.none()
+
+    def cancel(self, reason: str = "cancelled", by: Any = None) -> int:
         """Cancel the pending ones among these, in the current transaction, in a fixed number of statements.
+
+        Args:
+            reason: Kept in ``error``.
+            by: The user who does it, or the user's primary key; kept in ``events``.
 
         Returns:
             How many this ended.
         """
-        return cancellation.cancel_all(self, reason)
+        return cancellation.cancel_all(self, reason, by)
 
     cancel.alters_data = True  # type: ignore[attr-defined]
 

@@ -51,6 +51,10 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
+                ("title", models.CharField(blank=True, max_length=255)),
+                ("requested_by", models.CharField(blank=True, max_length=255)),
+                ("queue", models.CharField(blank=True, max_length=255)),
+                ("history", models.TextField(blank=True)),
                 ("key", models.CharField(blank=True, max_length=255)),
                 ("key_digest", models.CharField(max_length=64, null=True)),
                 ("match_digest", models.CharField(blank=True, max_length=64)),
@@ -101,7 +105,10 @@ class Migration(migrations.Migration):
                 "indexes": [
                     django_task_safety.fields.IndexWhereSet(
                         fields=["subject_label", "subject_id", "state"], name="task_safety_subject"
-                    )
+                    ),
+                    django_task_safety.fields.IndexWhereSet(
+                        fields=["requested_by", "id"], name="task_safety_requested_by"
+                    ),
                 ],
                 "constraints": [
                     django_task_safety.fields.UniqueWhereSet(fields=("key_digest",), name="task_safety_key"),

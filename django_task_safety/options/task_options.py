@@ -15,7 +15,7 @@ KEEP = "keep"
 POLICIES = (CANCEL, PROTECT, KEEP)
 
 #: Options that `safe_task` adds to Celery's.
-SAFE_OPTIONS = ("on_delete", "subject", "lock", "retry_on", "max_payload", "atomic", "retention", "redact")
+SAFE_OPTIONS = ("on_delete", "subject", "lock", "retry_on", "max_payload", "atomic", "retention", "redact", "title")
 #: Options that `idempotent_task` adds to those.
 IDEMPOTENT_OPTIONS = ("key", "on_duplicate", "rerun", "match", "version", "period", "retention")
 
@@ -47,6 +47,9 @@ class TaskOptions(Task):  # type: ignore[type-arg]
     retention: timedelta | float | None = None
     #: Parameters whose values nobody is to read, besides those that the setting names.
     redact: list[str] | tuple[str, ...] = ()
+    #: What an operation is called: a format string over the arguments, or a callable of them as keywords; None for the
+    #: function's name in words.
+    title: str | Callable[..., Any] | None = None
 
     #: The options of `idempotent_task`.
     idempotent: bool = False

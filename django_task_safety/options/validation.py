@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from string import Formatter
 from typing import Any
 
 from celery import Task
@@ -79,6 +81,7 @@ def check(task: type[TaskOptions]) -> None:
     for option in ("subject", "key", "match", "version"):
         _check_parameters(where, option, getattr(task, option), parameters)
     _check_redact(where, task, parameters)
+    _check_title(where, task, parameters)
     if task.idempotent:
         _check_outside_key(where, task)
     for option in () if task.idempotent else ("key", "match", "version", "period"):
@@ -191,6 +194,20 @@ def _check_redact(where: str, task: type[TaskOptions], parameters: Any) -> None:
     if names and "redact" in task.__dict__:
         takes_more = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(task.run).parameters.values())
         _check_parameters(where, "redact", names, [*parameters, *(names if takes_more else ())])
+
+
+def _check_title(where: str, task: Any, parameters: Any) -> None:
+    title = task.title
+    if title is None or (callable(title) and not isinstance(title, str)):
+        return
+    takes = "a format string over the task's parameters, such as 'Copy {note}', or a callable"
+    if not isinstance(title, str):
+        raise InvalidOption(f"{where}: title takes {takes}, not {title!r}.")
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(title) if field is not None]
+    except ValueError as exc:
+        raise InvalidOption(f"{where}: title={title!r}; it takes {takes}: {exc}.") from exc
+    _check_parameters(where, "title", [re.split(r"[.\[]", field)[0] for field in fields] or None, parameters)
 
 
 def _check_function(where: str, function: Any) -> None:

@@ -14,6 +14,7 @@ from django.db import models
 
 from django_task_safety import ids
 from django_task_safety.conf import conf, seconds
+from django_task_safety.context import requester
 from django_task_safety.errors import InvalidArguments, InvalidOption, InvalidPayload, PayloadTooLarge
 from django_task_safety.ledger import schedule, subject_lock
 from django_task_safety.objects.relation import is_watched
@@ -21,6 +22,7 @@ from django_task_safety.options import KEEP, PROTECT, TaskOptions
 from django_task_safety.producer import call_options, redaction
 from django_task_safety.producer.key import set_key
 from django_task_safety.producer.signature import signature_for, signature_of
+from django_task_safety.producer.title import title_of
 from django_task_safety.record import AbstractOperation, new_operation
 from django_task_safety.values import codec, keys, masking, references
 from django_task_safety.values.annotations import ObjectParameters
@@ -68,6 +70,7 @@ def _make_call(task: TaskOptions, args: Any, kwargs: Any, options: Mapping[str, 
     read_back = references.parse(codec.loads(payload, task.app))
     arguments = keys.bind(signature, *read_back)
     operation = _operation(task, pk, arguments, stored, payload)
+    operation.title, operation.requested_by = title_of(task, arguments, known), requester()
     if task.idempotent:
         set_key(task, arguments, operation, stored.get("eta"), known)
     return Call(plain[0], plain[1], stored, payload, operation)

@@ -11,7 +11,7 @@ from celery.result import EagerResult
 
 from django_task_safety.ledger import schedule, table
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import header
+from django_task_safety.producer import enqueue, header
 from django_task_safety.producer.call import Call, make_call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
@@ -48,6 +48,16 @@ def run(
     if throw if throw is not None else task.app.conf.task_eager_propagates:
         _throw(result)
     return result
+
+
+def enqueue_call(task: TaskOptions, call: Call) -> AbstractOperation:
+    """Enqueue a call, and run its operation in eager mode; return the operation."""
+    if not task.app.conf.task_always_eager:
+        return enqueue.enqueue(task, call).operation
+    operation = enqueue.enqueue(task, call, publishing=False).operation
+    run(task, partial(Task.apply, task), call, operation, {"headers": call.options.get("headers")})
+    operation.refresh_from_db()
+    return operation
 
 
 def run_again(task: TaskOptions, operation: AbstractOperation) -> None:

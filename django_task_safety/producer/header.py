@@ -17,7 +17,8 @@ _DIGEST = "sig"
 def make(operation: AbstractOperation, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the header of an operation's message with these arguments."""
     header = {"op": str(operation.pk), "rev": operation.revision, "att": operation.attempt, "key": operation.key}
-    for name, value in (("gen", operation.generation), ("ver", operation.version), ("max", operation.max_attempts)):
+    more = {"gen": operation.generation, "ver": operation.version, "max": operation.max_attempts}
+    for name, value in {**more, "by": operation.requested_by}.items():
         if value:
             header[name] = value
     if operation.waits_for is not None:

@@ -53,6 +53,13 @@ class Message:
         """The message's headers."""
         return dict(self.published[0][1]["headers"])
 
+    @property
+    def queue(self) -> str:
+        """The name of the queue that it goes to, or the routing key where an exchange finds the queue."""
+        said = self.published[0][1]
+        declared: Any = next(iter(said.get("declare") or ()), None)
+        return str(getattr(declared, "name", None) or said.get("routing_key") or "")[:255]
+
     def send(self, producer: Producer, header: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
         """Publish it.
 
@@ -100,6 +107,7 @@ def prepare(task: TaskOptions, call: Call) -> Call:
         # Publishing tries again, and the sweeper says what is wrong with it.
         logger.debug("operation %s: its message could not be made at the call", row.pk, exc_info=True)
         return call
+    row.queue = message.queue
     given = options.get("headers") or {}
     added = {name: value for name, value in message.headers.items() if _is_added(name, value, given)}
     if added:

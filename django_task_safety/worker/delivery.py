@@ -151,6 +151,7 @@ def _claim_unregistered(task: TaskOptions, message: Message) -> AbstractOperatio
     except TaskSafetyError as exc:
         _record_refusal(task, message, exc)
         raise
+    call.operation.queue = str((task.request.delivery_info or {}).get("routing_key") or "")[:255]
     return _claim_call(task, message, call)
 
 

@@ -44,7 +44,7 @@ def worker_lost(pk: uuid.UUID, exc: BaseException) -> LossOutcome:
         return LossOutcome.FAILED if discard_one(operation, WorkerLost, reason, notified=True) else LossOutcome.NOT_OURS
     with transaction.atomic(using=conf().DATABASE):
         free = table.locked(mine.filter(token=operation.token))
-        if not free or not ledger.rescue(table.by_id(pk), reason):
+        if not free or not ledger.rescue(free, reason):
             return LossOutcome.NOT_OURS
     operation.state = State.QUEUED
     notifications.transition("requeued", operation, reason)
@@ -85,7 +85,7 @@ def queue_again(lost: Sequence[AbstractOperation], reason: str) -> int:
     """Queue running operations again whose attempt is lost, return how many; the caller holds and publishes them."""
     if not lost:
         return 0
-    queued = ledger.rescue(table.by_id(*(row.pk for row in lost)), reason)
+    queued = ledger.rescue(lost, reason)
     for row in lost:
         row.state = State.QUEUED
         notifications.transition("requeued", row, reason)
@@ -142,7 +142,8 @@ def _fail(
     if not same:
         return []
     target = table.by_id(*(row.pk for row in same))
-    ledger.discard_exhausted(target, failure, delivered=notified)
+    running = [row for row in same if row.state == State.RUNNING]
+    ledger.discard_exhausted(target, failure, delivered=notified, lost=running)
     for row in same:
         row.state, row.error = State.FAILED, failure.error
         notifications.transition("failed", row, failure.error, exc=error(reason, row), logged=notified)

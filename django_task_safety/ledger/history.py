@@ -1,0 +1,116 @@
+"""What went wrong with an operation, and who did something about it: lines of JSON in one column, oldest first.
+
+A line is put after the others by the statement that makes the change, so nobody reads before he writes, and many rows
+get theirs at once. What is too much is cut off in front. A good first attempt writes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Case, F, TextField, Value, When
+from django.db.models.functions import Concat, Right
+from django.utils import timezone
+
+from django_task_safety.record import AbstractOperation, State
+from django_task_safety.values import codec
+from django_task_safety.values.people import text_of_user
+
+#: How many attempts, and how many events, are shown.
+SHOWN = 20
+#: Characters kept of a text, and of the whole column: more than enough for those that are shown.
+_TEXT, _ALL = 200, 120_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """An attempt that has ended."""
+
+    number: int
+    worker: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    #: ``succeeded``, ``failed``, ``retried``, ``requeued`` (its worker was lost, or was told to go) or ``cancelled``.
+    outcome: str
+    error: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventRecord:
+    """What somebody did with the operation."""
+
+    at: datetime
+    #: ``cancel``, ``retry`` or ``rerun``.
+    what: str
+    #: The primary key of the user who did it, as text; "" where nobody is known.
+    by: str
+    why: str
+
+
+def attempt(operation: AbstractOperation, outcome: str, error: str) -> str:
+    """Return the line of the attempt that the row tells of, which ends now."""
+    began, now = operation.started_at, timezone.now()
+    moments = [None if moment is None else moment.isoformat() for moment in (began, now)]
+    return _line(["a", operation.attempt, operation.worker, *moments, outcome, codec.printable(error, _TEXT)])
+
+
+def event(what: str, by: Any = None, why: str = "") -> str:
+    """Return the line of what somebody does now."""
+    return _line(["e", timezone.now().isoformat(), what, text_of_user(by), codec.printable(why, _TEXT)])
+
+
+def _line(parts: list[Any]) -> str:
+    return json.dumps(parts) + "\n"
+
+
+def with_line(line: str) -> Any:
+    """Return the column with one more line, as an expression."""
+    return Right(Concat(F("history"), Value(line)), _ALL)
+
+
+def with_lines(lines: Mapping[uuid.UUID, str]) -> Any:
+    """Return the column with a line of its own for each of several rows, as one expression."""
+    each = (When(pk=pk, then=Value(line)) for pk, line in lines.items())
+    return Right(Concat(F("history"), Case(*each, default=Value(""), output_field=TextField())), _ALL)
+
+
+def attempts(operation: AbstractOperation) -> list[AttemptRecord]:
+    """Return the attempts that ended, oldest first, the last 20; of those that succeeded at once there are none."""
+    found = [
+        AttemptRecord(number, worker, _moment(began), _moment(ended), outcome, error)
+        for kind, number, worker, began, ended, outcome, error in _read(operation, "a", 7)
+    ]
+    if found and operation.state == State.SUCCEEDED:
+        # Success adds nothing to the column, for it would have to be looked at: it is what the row says.
+        times = operation.started_at, operation.ended_at
+        found.append(AttemptRecord(operation.attempt, operation.worker, *times, "succeeded", ""))
+    return found[-SHOWN:]
+
+
+def events(operation: AbstractOperation) -> list[EventRecord]:
+    """Return what was done with the operation, oldest first, the last 20."""
+    found = [
+        EventRecord(datetime.fromisoformat(at), what, by, why) for _, at, what, by, why in _read(operation, "e", 5)
+    ]
+    return found[-SHOWN:]
+
+
+def _read(operation: AbstractOperation, kind: str, length: int) -> list[Any]:
+    lines = []
+    for text in operation.history.splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue  # the first one, of which the beginning is cut off
+        if isinstance(line, list) and len(line) == length and line[0] == kind:
+            lines.append(line)
+    return lines
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,37 @@
+"""For ``MIDDLEWARE``: what a request enqueues says who asked for it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+
+from django_task_safety.context import requested_by
+
+
+class TaskSafetyMiddleware:
+    """Notes the request's user for the operations that the request enqueues; after ``AuthenticationMiddleware``.
+
+    The user is asked for only where something is enqueued, so that a request that enqueues nothing reads no session.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self._get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self._is_async:
+            return self._acall(request)
+        with requested_by(getattr(request, "user", None)):
+            response: HttpResponseBase = self._get_response(request)
+            return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        with requested_by(getattr(request, "user", None)):
+            response: HttpResponseBase = await self._get_response(request)
+            return response

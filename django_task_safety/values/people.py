@@ -1,0 +1,9 @@
+"""Who asked for something, as text: a user's primary key."""
+
+from typing import Any
+
+
+def text_of_user(user: Any) -> str:
+    """Return the primary key of a user, or what is one, as text; "" for nobody, an anonymous user among them."""
+    key = getattr(user, "pk", user)
+    return "" if key is None else str(key)[:255]
