@@ -183,6 +183,23 @@ def test_what_a_savepoint_rolled_back_by_hand_is_written_after_the_commit():
     assert stored(given)[0] == "mine"
 
 
+@pytest.mark.parametrize("inside", [True, False], ids=["in the transaction", "after the commit"])
+def test_what_was_created_and_undone_by_hand_is_created_again_when_told_to(inside):
+    with transaction.atomic():
+        savepoint = savepoint_create()
+        given = draft()
+        transaction.savepoint_rollback(savepoint)
+        if inside:
+            with pytest.raises(ObjectGone):
+                given.save()
+            given.save(resurrect=True)
+    if not inside:
+        with pytest.raises(ObjectGone):
+            given.save()
+        given.save(resurrect=True)
+    assert stored(given) == ("a", "b")
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["asked before", "asked after"])
 def test_a_save_at_the_commit_writes_what_the_transaction_wrote_before(before):
     given = draft()
