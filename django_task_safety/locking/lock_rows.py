@@ -17,7 +17,7 @@ from django_task_safety.ledger.heartbeat import heartbeat
 from django_task_safety.objects import conflicts
 from django_task_safety.options import KEEP, PROTECT
 from django_task_safety.record import AbstractOperation, OperationRows, State, new_operation
-from django_task_safety.values.chunks import chunks
+from django_task_safety.values.chunks import chunk_size, chunks
 from django_task_safety.values.clock import After, Now
 from django_task_safety.values.identity import Identity, pk_text, root_model
 from django_task_safety.values.keys import slot
@@ -106,7 +106,7 @@ def unlocked(model: type[models.Model], pks: Sequence[Any], using: str) -> Itera
     `ObjectLocked` if somebody does; without waiting for whoever writes a row."""
     _refuse(model, pks, using)
     with transaction.atomic(using=using):
-        for chunk in chunks(pks):
+        for chunk in chunks(pks, chunk_size(using)):
             rows = model._base_manager.using(using).filter(pk__in=chunk)
             list(rows.order_by("pk").select_for_update().values_list("pk"))
         _refuse(model, pks, using)
@@ -117,6 +117,6 @@ def _refuse(model: type[models.Model], pks: Sequence[Any], using: str) -> None:
     mine = set(HELD.get())
     if running := current_operation():
         mine.add(running.pk)
-    for chunk in chunks(pks):
+    for chunk in chunks(pks, chunk_size(using, conf().DATABASE)):
         if others := list(locks_on(model, chunk, using).exclude(pk__in=mine)[: conflicts.LISTED]):
             raise conflicts.locked(others, "cannot be saved")

@@ -17,7 +17,7 @@ from django_task_safety.objects import conflicts, triggers
 from django_task_safety.objects.conflicts import LISTED
 from django_task_safety.options import CANCEL, KEEP, PROTECT
 from django_task_safety.record import OperationRows, State
-from django_task_safety.values.chunks import chunks
+from django_task_safety.values.chunks import chunk_size, chunks
 from django_task_safety.values.identity import Identity, database_of, pk_of, pk_text, roots
 
 
@@ -134,6 +134,7 @@ class Deletion:
 
     def _rows(self) -> Iterator[tuple[type[models.Model], Sequence[Any]]]:
         """Yield the identities in chunks."""
+        size = chunk_size(self.using, conf().DATABASE)
         for root, pks in self.keys:
-            for chunk in chunks(pks):
+            for chunk in chunks(pks, size):
                 yield root, chunk

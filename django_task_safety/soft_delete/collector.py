@@ -17,7 +17,7 @@ from django_task_safety.objects.snapshot import Snapshot
 from django_task_safety.soft_delete import detachment
 from django_task_safety.soft_delete.rows import by_class, by_holder, cascades, holder, is_soft, key_in, rows
 from django_task_safety.values import clock
-from django_task_safety.values.chunks import CHUNK, chunks
+from django_task_safety.values.chunks import chunk_size, chunks
 
 #: The removal that is going on.
 _removal: ContextVar[uuid.UUID | None] = ContextVar("django_task_safety_removal", default=None)
@@ -84,7 +84,7 @@ class SoftRules(ByClass):
 
     def get_del_batches(self, objs: Any, fields: Any) -> list[Any]:
         # Django's leave no room for what `related_objects` adds.
-        return list(chunks(objs, CHUNK // max(len(fields), 1)))
+        return list(chunks(objs, chunk_size(self.using) // max(len(fields), 1)))
 
     def related_objects(self, related_model: Any, related_fields: Any, objs: Any) -> models.QuerySet[Any]:
         found = super().related_objects(related_model, related_fields, objs)
