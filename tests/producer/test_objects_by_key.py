@@ -17,7 +17,7 @@ from tests.support.factories import NoteFactory, PageFactory
 from tests.testapp.models import Country, Document, Effect, Note, Page, PinnedNote, Report
 
 if TYPE_CHECKING:
-    from tests.testapp.models import Machine
+    from tests.testapp.models import Machine as Engine
 
 State = Operation.State
 received: list[Any] = []
@@ -74,7 +74,7 @@ def described(document: Document, country: Country, report: Report) -> None:
 
 
 @safe_task
-def unseen(machine: "Machine") -> None:
+def unseen(machine: "Engine") -> None:
     received.append(machine)
 
 
