@@ -44,6 +44,10 @@ class InvalidKey(TaskSafetyError, ValueError):
     """The idempotency key could not be computed from the arguments."""
 
 
+class NotCommitted(TaskSafetyError, RuntimeError):
+    """A result is waited for inside the transaction that enqueued its operation, where it can never come."""
+
+
 class ObjectGone(TaskSafetyError):
     """The object does not exist any more (or is soft-deleted)."""
 

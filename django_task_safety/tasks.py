@@ -18,6 +18,7 @@ from django_task_safety.options import Compensation
 from django_task_safety.producer import call_options, canvas
 from django_task_safety.producer.gathering import calls_of, gathered
 from django_task_safety.producer.optioned import OptionedTask
+from django_task_safety.producer.result_handle import OperationResult
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
@@ -159,6 +160,10 @@ class SafeTask(task_options.TaskOptions):
         if self.app.conf.task_always_eager:
             return [cast("Operation", eager.enqueue_call(self, call)) for call in made]
         return cast("list[Operation]", enqueue.enqueue_many(self, made))
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> OperationResult:  # noqa: N802 - Celery's name
+        """Return a result handle, as Celery's `AsyncResult` does."""
+        return OperationResult(task_id, backend=self.backend, task_name=self.name, app=self.app, **kwargs)
 
     def apply(  # type: ignore[override]
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any

@@ -18,13 +18,13 @@ from django_task_safety.errors import InvalidPayload
 from django_task_safety.ledger import table
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer.outcome import as_celery
+from django_task_safety.producer.result_handle import OperationResult
 from django_task_safety.registry import safe_task_named
 
 
 def handle(task: TaskOptions, pk: uuid.UUID) -> AsyncResult[Any]:
     """Return a handle that never answers with the outcome of an earlier run; making it asks nobody."""
-    found: AsyncResult[Any] = task.app.AsyncResult(str(pk), backend=_row_backend(task.app))
-    return found
+    return OperationResult(str(pk), backend=_row_backend(task.app), app=task.app)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,37 @@
+"""The handles that safe tasks give: Celery's, but they do not wait for what cannot come."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from celery.result import AsyncResult, GroupResult
+
+from django_task_safety.errors import NotCommitted
+
+
+class OperationResult(AsyncResult):  # type: ignore[type-arg]
+    """Celery's handle, for the outcome of an operation."""
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        """Wait for the outcome, as Celery's handles do. Raises `NotCommitted` inside the transaction that enqueued the
+        operation, or the first one of its chain or chord, and has not committed yet."""
+        from django_task_safety.producer.enqueue import uncommitted
+
+        if uncommitted(set(_ids(self))) and not self.ready():
+            raise NotCommitted(
+                f"The operation {self.id} is enqueued in a transaction that is still open, so that no worker sees it, "
+                "and waiting for its result would never end. Leave transaction.atomic() before you call get()."
+            )
+        return super().get(*args, **kwargs)
+
+    wait = get
+
+
+def _ids(result: Any) -> Iterator[str]:
+    """Yield the ids of a result and of all that it waits for: the steps before it, and the header of a chord."""
+    while result is not None:
+        if isinstance(result, GroupResult):
+            for member in result.results or ():
+                yield from _ids(member)
+        else:
+            yield result.id
+        result = result.parent
