@@ -131,11 +131,7 @@ class SafeTask(task_options.TaskOptions):
             self.apply_async(*args, **kwargs)
 
     def options(self, *, requested_by: Any) -> OptionedTask:
-        """Return what calls the task for a user: with ``delay``, ``apply_async``, ``enqueue`` and ``enqueue_many``.
-
-        Args:
-            requested_by: A user, a user's primary key, or None for nobody.
-        """
+        """Return what calls the task for a user (or a user's primary key): with ``delay``, ``apply_async``, …"""
         return OptionedTask(self, requested_by)
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Operation:
