@@ -60,7 +60,7 @@ def publish_calls(task: TaskOptions, made: Sequence[tuple[Call, AbstractOperatio
 def publish_again(task: TaskOptions, request: Any, said: Mapping[str, Any], delay: float) -> bool:
     """Publish the message that a worker holds once more, to come back after ``delay`` seconds; say whether it went."""
     options = {**canvas.routing(request), **canvas.waiting(request), "expires": request.expires, "countdown": delay}
-    options["ignore_result"] = vars(request).get("ignore_result")
+    options.update({name: vars(request).get(name) for name in ("ignore_result", "argsrepr", "kwargsrepr")})
     options = {name: value for name, value in options.items() if value is not None}
     custom = {name: value for name, value in (request.headers or {}).items() if name != HEADER}
     custom.update({name: getattr(request, name) for name in ("stamped_headers", "stamps") if getattr(request, name)})

@@ -10,7 +10,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from django_task_safety.conf import conf
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer.signature import signature_of
-from django_task_safety.values import masking
+from django_task_safety.values import masking, references
 from django_task_safety.values.references import Reference
 
 
@@ -34,16 +34,19 @@ def shown(task: TaskOptions, value: Any) -> Any:
     return [shown(task, item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def reprs(task: TaskOptions, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a message's headers say of its arguments; nothing where that may be what Celery makes of them."""
+def readable(task: TaskOptions, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """Return a call's arguments as people may read them."""
     positional = shown(task, [{name: value} for name, value in zip(_names(task, args), args, strict=True)])
-    readable = tuple(value for one in positional for value in one.values()), shown(task, kwargs)
-    if readable == (tuple(args), kwargs):
-        return {}
+    return tuple(value for one in positional for value in one.values()), shown(task, kwargs)
+
+
+def reprs(task: TaskOptions, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a message's headers say of its arguments, where an object is ``<Note 5>``."""
+    said = readable(task, *references.parse((args, kwargs)))
     amqp: Any = task.app.amqp
     return {
-        "argsrepr": saferepr(readable[0], amqp.argsrepr_maxsize),
-        "kwargsrepr": saferepr(readable[1], amqp.kwargsrepr_maxsize),
+        "argsrepr": saferepr(said[0], amqp.argsrepr_maxsize),
+        "kwargsrepr": saferepr(said[1], amqp.kwargsrepr_maxsize),
     }
 
 

@@ -27,13 +27,20 @@ MARK = "__model__"
 _SALT = "django_task_safety.references"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Reference:
     """A model instance by name: its own ``app_label.model``, and the rest of its identity."""
 
     label: str
     pk: str
     using: str
+
+    def __repr__(self) -> str:
+        try:
+            name = apps.get_model(self.label)._meta.object_name
+        except LookupError:
+            name = self.label
+        return f"<{name} {self.pk}>"
 
     @classmethod
     def to(cls, instance: models.Model) -> Reference:

@@ -1,17 +1,20 @@
 """What Celery's result backend hears of operations besides what a task's own run tells it; only workers talk to it."""
 
+import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded
 
 from django_task_safety.conf import conf
+from django_task_safety.errors import InvalidPayload
 from django_task_safety.ledger.own_connections import own_connections
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import call_options
+from django_task_safety.producer import call_options, redaction
 from django_task_safety.producer.outcome import as_celery
 from django_task_safety.record import AbstractOperation
 from django_task_safety.registry import safe_task_named
@@ -84,11 +87,23 @@ class Notifier:
             if self._failures[type(backend)] >= _FAILURES:
                 return False
             state, result = as_celery(task, operation)
-            # With RPC it is the request that says where to.
-            request = Context(id=str(operation.pk), reply_to=options.get("reply_to"))
+            request = _request(task, operation, options)
             backend.store_result(str(operation.pk), result, state, request=request)
         except Exception as exc:
             self._failures[type(backend)] += 1
             logger.warning("operation %s: the result backend was not told: %s", operation.pk, codec.describe(exc))
             return False
         return True
+
+
+def _request(task: TaskOptions, operation: AbstractOperation, options: Mapping[str, Any]) -> Context:
+    """Return what backends ask of a request: with RPC where to, with ``result_extended`` what it was about."""
+    said: dict[str, Any] = {"id": str(operation.pk), "task": operation.task, "hostname": operation.worker}
+    with contextlib.suppress(InvalidPayload):
+        args, kwargs = codec.loads(operation.payload, task.app)
+        said.update(redaction.reprs(task, args, kwargs))
+        said["args"], said["kwargs"] = redaction.readable(task, args, kwargs)
+    said.update(
+        {name: options[name] for name in ("argsrepr", "kwargsrepr", "reply_to", "parent_id") if name in options}
+    )
+    return Context(retries=max(0, operation.attempt - 1), **said)
