@@ -20,13 +20,10 @@ from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.registry import safe_task_named, safe_task_names
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
-from django_task_safety.worker import poison, recovery, result_backend, retry_policy
+from django_task_safety.worker import backlog, poison, recovery, result_backend, retry_policy
 
 logger = logging.getLogger("django_task_safety")
 
-#: An operation that nobody claims is published again after REPUBLISH_AFTER times 1, 2, 4, … up to this: a backlog
-#: must not fill the broker with copies.
-REPUBLISH_FACTOR_MAX = 16
 #: Seconds for which a lost attempt is left to those processes that know its task; then any of them ends it.
 UNREGISTERED_GRACE = 3600.0
 #: After so long a due operation fails whose task nobody who sweeps knows.
@@ -45,6 +42,8 @@ class Swept:
     cancelled: int = 0
     notified: int = 0
     pruned: int = 0
+    #: Left alone, as their messages wait in a queue that moves.
+    waiting: int = 0
     #: Rows over which it failed; they are looked at again later.
     set_back: int = 0
 
@@ -148,7 +147,7 @@ def _discard_one(row: AbstractOperation, error: type[OperationError], reason: st
 def _handle(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> None:
     """Change what is due, and note what is to be done after that."""
     # Before the lost ones are queued again in place.
-    publish = _not_overdue(_expired_or_queued(batch, total), work, total)
+    publish = _not_waiting(_not_overdue(_expired_or_queued(batch, total), work, total), total)
     publish += _lost(batch, work, total)
     notify: list[AbstractOperation] = []
     ended = [row for row in batch if not row.is_pending]
@@ -157,7 +156,7 @@ def _handle(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> No
     for row in ended:
         if not _is_old(row):
             (publish if _has_canvas(row) else notify).append(row)
-    _look_later(publish + notify)
+    backlog.look_later(publish + notify)
     work.publish, work.notify = publish, notify
 
 
@@ -210,18 +209,16 @@ def _not_overdue(queued: Sequence[AbstractOperation], work: _Work, total: Swept)
     return [row for row in queued if row not in overdue]
 
 
+def _not_waiting(queued: Sequence[AbstractOperation], total: Swept) -> list[AbstractOperation]:
+    """Leave alone for a while what is not lost, and return the rest."""
+    waiting = backlog.waiting(queued)
+    backlog.leave_alone(waiting)
+    total.waiting += len(waiting)
+    return [row for row in queued if row not in waiting]
+
+
 def _rows_of(found: Sequence[AbstractOperation]) -> OperationRows:
     return table.by_id(*(row.pk for row in found))
-
-
-def _look_later(found: Sequence[AbstractOperation]) -> None:
-    """Back off: the next look at each comes after twice the time, up to a limit."""
-    by_wait: dict[float, list[AbstractOperation]] = {}
-    for row in found:
-        factor = min(2 ** min(row.republished, 10), REPUBLISH_FACTOR_MAX)
-        by_wait.setdefault(conf().REPUBLISH_AFTER * factor, []).append(row)
-    for wait, those in by_wait.items():
-        schedule.reschedule(_rows_of(those), wait, republished=F("republished") + 1)
 
 
 def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from django_task_safety.models import Operation
-from django_task_safety.worker import sweeper
+from django_task_safety.worker import backlog, sweeper
 from tests.support.operations import only
 from tests.testapp.tasks import record
 
@@ -42,7 +42,7 @@ def test_sweepers_that_do_not_know_a_task_do_not_keep_its_operation_from_one_tha
         waiting.pass_time(120)
         sweeper.sweep()
     Operation.objects.update(task=record.name)
-    waiting.pass_time(sweeper.REPUBLISH_FACTOR_MAX * 60)
+    waiting.pass_time(backlog.REPUBLISH_FACTOR_MAX * 60)
     assert sweeper.sweep().published == 1
 
 
