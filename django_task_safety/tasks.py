@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 # name this class, is made before Django's apps are ready.
 
 
-#: Where a request keeps that the protocol has taken it.
-_ENTERED = "task_safety_entered"
-
-
 class SafeTask(task_options.TaskOptions):
     """A task with one row per call, its effects exactly once; see `safe_task` for the options."""
 
@@ -176,7 +172,7 @@ class SafeTask(task_options.TaskOptions):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the protocol for a worker; run the plain function for everybody else."""
         request = self.request
-        if request.called_directly or getattr(request, _ENTERED, False):
+        if request.called_directly or getattr(request, task_options.ENTERED, False):
             return super().__call__(*args, **kwargs)
         # Not by Celery's own, which would push a request that knows nothing of the message.
         return self.run(*args, **kwargs)
@@ -184,10 +180,10 @@ class SafeTask(task_options.TaskOptions):
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the protocol around the body, once for each request that came as a message."""
         request = self.request
-        if request.called_directly or getattr(request, _ENTERED, False):
+        if request.called_directly or getattr(request, task_options.ENTERED, False):
             with plain_call():
                 return self.body(*args, **kwargs)
-        setattr(request, _ENTERED, True)
+        setattr(request, task_options.ENTERED, True)
         from django_task_safety.worker import delivery
 
         return delivery.deliver(self, args, kwargs)

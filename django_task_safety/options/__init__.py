@@ -2,6 +2,7 @@
 
 from django_task_safety.options.task_options import (
     CANCEL,
+    ENTERED,
     IDEMPOTENT_OPTIONS,
     KEEP,
     PROTECT,
@@ -17,6 +18,7 @@ from django_task_safety.options.validation import check, refuse_unknown
 
 __all__ = [
     "CANCEL",
+    "ENTERED",
     "IDEMPOTENT_OPTIONS",
     "KEEP",
     "PROTECT",

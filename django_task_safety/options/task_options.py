@@ -20,6 +20,9 @@ SAFE_OPTIONS = ("on_delete", "subject", "lock", "retry_on", "max_payload", "atom
 IDEMPOTENT_OPTIONS = ("key", "on_duplicate", "rerun", "match", "version", "period", "retention")
 
 
+#: Where a request keeps that the protocol has taken it.
+ENTERED = "task_safety_entered"
+
 Compensation = Callable[["AbstractOperation", BaseException], Any]
 RetryRule = Callable[[BaseException], "bool | float | timedelta | None"]
 

@@ -13,6 +13,7 @@ The attempt itself is in `attempt`.
 import dataclasses
 import logging
 import time
+import uuid
 from functools import partial
 from typing import Any
 
@@ -74,6 +75,14 @@ def deliver(task: TaskOptions, args: Any, kwargs: Any) -> Any:
         logger.warning("message %s is not as it was published: it runs with the arguments of its row", message.id)
     # Invariant: an operation runs with its own arguments.
     return run_attempt(task, claimed, (args, kwargs) if message.carries_arguments_of(claimed) else None)
+
+
+def fail_unbegun(task: TaskOptions, pk: uuid.UUID, exc: BaseException) -> None:
+    """A hook before the task (``before_start``) raised, and Celery has told of it: fail the operation, of which no
+    attempt could ever begin."""
+    seen = ledger.claim(pk, worker_id.me(), *worker_id.limits(task), task=task.name)
+    if seen is not None and seen.claimed:
+        fail(task, seen.operation, exc)
 
 
 def _claim(task: TaskOptions, message: Message) -> AbstractOperation | StoredOutcome:

@@ -8,12 +8,13 @@ from celery.exceptions import Reject
 
 from django_task_safety.ids import message_id
 from django_task_safety.ledger import schedule, worker_id
-from django_task_safety.options import TaskOptions
+from django_task_safety.options import ENTERED, TaskOptions
 from django_task_safety.producer import canvas, redaction
 from django_task_safety.values import masking
 from django_task_safety.worker import (
     connection,
-    delivery,  # noqa: F401 - before the pool is made, whose children then need not import it for their first message
+    # Before the pool is made, whose children then need not import it for their first message.
+    delivery,
     log_filter,
 )
 from django_task_safety.worker.keeper import Keeper
@@ -91,8 +92,11 @@ def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **
         # Celery 5.7 tells of it in the pool's parent.
         with connection.briefly("who waits for it was told that it was rejected"):
             schedule.mark_delivered(message_id(task_id), state="failed")
-    else:
-        _note_delivery(sender, "failed")
+        return
+    if isinstance(sender, TaskOptions) and sender.request.id and not vars(sender.request).get(ENTERED):
+        with connection.briefly("it could not begin"):
+            delivery.fail_unbegun(sender, message_id(str(sender.request.id)), exception)
+    _note_delivery(sender, "failed")
 
 
 def _note_delivery(task: Any, state: str) -> None:

@@ -52,5 +52,5 @@ class FaultPoints:
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
     """Return whether the connection may hold locks; it is asked inside of Django's own handling of transactions."""
     if connection.vendor == "sqlite":
-        return bool(connection.connection.in_transaction)
+        return connection.connection is not None and bool(connection.connection.in_transaction)
     return not connection.get_autocommit()
