@@ -54,6 +54,12 @@ def insert(
         return int(cursor.rowcount)
 
 
+def most_rows(connection: BaseDatabaseWrapper) -> int:
+    """Return how many rows one statement takes at most, for the number of parameters that the database takes."""
+    limit = connection.features.max_query_params
+    return 10**6 if limit is None else max(1, limit // len(columns()))
+
+
 def _one_by_one(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> str:
     """Return the condition that lets one transaction at a time reach a lock's place in the index, on PostgreSQL.
 

@@ -24,6 +24,7 @@ from django_task_safety.conf import conf
 from django_task_safety.context import Attempt
 from django_task_safety.errors import DuplicateOperation, TaskSafetyError
 from django_task_safety.ledger import table
+from django_task_safety.ledger.insert import most_rows
 from django_task_safety.objects import conflicts
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import outbox, replacement, row_backend, waiter
@@ -94,7 +95,7 @@ def uncommitted(pks: Collection[str]) -> bool:
 
 def enqueue_many(task: TaskOptions, made: Sequence[Call]) -> list[AbstractOperation]:
     """Write many calls' rows in batches, in one transaction; return the operation that answers for each, in order."""
-    size = conf().SWEEP_BATCH
+    size = min(conf().SWEEP_BATCH, most_rows(table.connection()))
     # All callers insert in the same order, so that two of them cannot wait for each other.
     ordered = sorted(made, key=lambda call: _order(call.operation))
     answers: dict[int, AbstractOperation] = {}

@@ -107,3 +107,12 @@ def release(lock: Lock) -> None:
         lock.release()
     finally:
         connection.close()
+
+
+def test_hundreds_are_enqueued_at_once(worker, monkeypatch):
+    pages = GuardedPage.objects.bulk_create([GuardedPage(title=str(number)) for number in range(300)])
+    with few_parameters():
+        # Django before 6.1 does not ask the database how many it takes.
+        monkeypatch.setattr(type(connection.features), "max_query_params", 999)
+        tasks.cancelled_with.enqueue_many([(page, 1) for page in pages])
+    assert Operation.objects.count() == len(pages)
