@@ -12,7 +12,7 @@
     rescue             RUNNING          -> QUEUED      its lease ran out, its worker is known to be lost, or its time
                                                        is over and newer arguments wait
     discard_exhausted  QUEUED, RUNNING  -> FAILED      likewise, with its attempts spent
-    give_up            QUEUED, RUNNING  -> FAILED      nothing else can be done of it
+    discard_unsweepable  QUEUED, RUNNING  -> FAILED    nothing else can be done of it
 
 The caller owns the transaction; announcements wait for its commit.
 """
@@ -23,8 +23,8 @@ from django_task_safety.ledger.enqueue import enqueue, lock_row, replace_argumen
 from django_task_safety.ledger.finish import (
     cancel,
     discard_exhausted,
+    discard_unsweepable,
     finish,
-    give_up,
     note_error,
     prune,
     requeue,
@@ -42,9 +42,9 @@ __all__ = [
     "cancel_with_object",
     "claim",
     "discard_exhausted",
+    "discard_unsweepable",
     "enqueue",
     "finish",
-    "give_up",
     "lock_row",
     "note_error",
     "note_subject",

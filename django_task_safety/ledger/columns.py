@@ -75,7 +75,7 @@ def update(found: OperationRows, values: dict[str, Any]) -> int:
     if all(text.isascii() for text in texts.values()):
         return table.retry_on_deadlock(lambda: found.update(**values))
     try:
-        with _savepoint():
+        with _undoable():
             return table.retry_on_deadlock(lambda: found.update(**values))
     except (DataError, OperationalError, UnicodeError) as exc:
         if isinstance(exc, OperationalError) and table.code(exc) not in _NO_SUCH_LETTER:
@@ -84,7 +84,7 @@ def update(found: OperationRows, values: dict[str, Any]) -> int:
     return table.retry_on_deadlock(lambda: found.update(**{**values, **escaped}))
 
 
-def _savepoint() -> contextlib.AbstractContextManager[Any]:
+def _undoable() -> contextlib.AbstractContextManager[Any]:
     """In a transaction a refused statement would spoil what the caller wrote."""
     inside = table.connection().in_atomic_block
     return transaction.atomic(using=conf().DATABASE) if inside else contextlib.nullcontext()

@@ -108,7 +108,7 @@ def discard_exhausted(
     return update(found.filter(state__in=AbstractOperation.PENDING), ended)
 
 
-def give_up(found: OperationRows, failure: Failure) -> int:
+def discard_unsweepable(found: OperationRows, failure: Failure) -> int:
     """Fail pending operations of which nothing else can be done, or recorded; nobody looks at them any more."""
     # The fewest columns, none of them computed of another one: any of those may be what nobody can cope with.
     ended = {**ENDED, "state": State.FAILED, "error": failure.error, "ended_at": Now(), "due_at": None}

@@ -26,7 +26,7 @@ def own_connections() -> Iterator[None]:
 
     What stands in an open transaction goes on in it.
     """
-    _close()
+    _leave_none()
     pooled = {}
     for alias in connections:
         if connections.settings[alias]["OPTIONS"].get("pool") and not connections[alias].in_atomic_block:
@@ -34,12 +34,12 @@ def own_connections() -> Iterator[None]:
     try:
         yield
     finally:
-        _close()
+        _leave_none()
         for alias, connection in pooled.items():
             connections[alias] = connection
 
 
-def _close() -> None:
+def _leave_none() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

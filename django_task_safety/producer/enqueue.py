@@ -12,7 +12,7 @@ What goes into the row was bound, serialised, keyed and checked before (`call`).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -83,14 +83,6 @@ def publish(task: TaskOptions, answer: Enqueued) -> None:
         send = partial(outbox.publish_calls, task, [message])
         # Invariant: row before message.
         transaction.on_commit(send, using=conf().DATABASE, robust=True)
-
-
-def uncommitted(pks: Collection[str]) -> bool:
-    """Return whether one of these operations was enqueued in this thread's open transaction."""
-    db = table.connection()
-    waiting = [callback for _, callback, *_ in db.run_on_commit] if db.in_atomic_block else []
-    publishing = [one for one in waiting if isinstance(one, partial) and one.func is outbox.publish_calls]
-    return any(str(operation.pk) in pks for one in publishing for _, operation in one.args[1])
 
 
 def enqueue_many(task: TaskOptions, made: Sequence[Call]) -> list[AbstractOperation]:

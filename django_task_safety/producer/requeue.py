@@ -25,16 +25,16 @@ def retry(operation: AbstractOperation, by: Any = None) -> bool:
     """
     seen = table.find(pk=operation.pk)
     ended = seen is not None and not seen.is_pending and seen.state != State.SUCCEEDED
-    return seen is not None and ended and _reopen(operation, seen, "retry", by)
+    return seen is not None and ended and _queue_again(operation, seen, "retry", by)
 
 
 def rerun(operation: AbstractOperation, by: Any = None) -> bool:
     """Queue an operation that succeeded once more, as new work; raises as `retry` does."""
     seen = table.find(pk=operation.pk)
-    return seen is not None and seen.state == State.SUCCEEDED and _reopen(operation, seen, "rerun", by)
+    return seen is not None and seen.state == State.SUCCEEDED and _queue_again(operation, seen, "rerun", by)
 
 
-def _reopen(operation: AbstractOperation, seen: AbstractOperation, what: str, by: Any) -> bool:
+def _queue_again(operation: AbstractOperation, seen: AbstractOperation, what: str, by: Any) -> bool:
     if seen.task == conflicts.LOCK:
         return False
     asked = copy.copy(seen)

@@ -14,7 +14,7 @@ class OperationResult(AsyncResult):  # type: ignore[type-arg]
     def get(self, *args: Any, **kwargs: Any) -> Any:
         """Wait for the outcome, as Celery's handles do. Raises `NotCommitted` inside the transaction that enqueued the
         operation, or the first one of its chain or chord, and has not committed yet."""
-        from django_task_safety.producer.enqueue import uncommitted
+        from django_task_safety.producer.uncommitted import uncommitted
 
         if uncommitted(set(_ids(self))) and not self.ready():
             raise NotCommitted(

@@ -56,7 +56,7 @@ class _Watch:
     def __init__(self, connection: BaseDatabaseWrapper, attempt: Attempt) -> None:
         self._connection, self._attempt = connection, attempt
         #: Several may watch, one in the other: each has a savepoint of its own.
-        self._savepoint = f"task_safety_{id(self)}"
+        self._mark = f"task_safety_{id(self)}"
         #: What became of the transaction.
         self.gone: ImplicitCommit | TransactionRolledBack | None = None
         self.committed = False
@@ -65,7 +65,7 @@ class _Watch:
         text = str(sql)
         may_commit = not _PLAIN.match(text) or ";" in text
         if may_commit:
-            self._send(f"SAVEPOINT {self._savepoint}")
+            self._send(f"SAVEPOINT {self._mark}")
         try:
             result = execute(sql, params, many, context)
         except BaseException as exc:
@@ -94,7 +94,7 @@ class _Watch:
 
     def _is_there(self) -> bool:
         try:
-            self._send(f"RELEASE SAVEPOINT {self._savepoint}")
+            self._send(f"RELEASE SAVEPOINT {self._mark}")
         except DatabaseError as exc:
             return bool(innodb.error_code(exc) != innodb.NO_SUCH_SAVEPOINT)
         return True

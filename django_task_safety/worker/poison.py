@@ -51,11 +51,11 @@ def set_back(pk: uuid.UUID, exc: Exception) -> int:
     logger.error("operation %s: a sweep failed over it (%d of %d times)", pk, failed + 1, _TRIES, exc_info=exc)
     if failed + 1 < _TRIES:
         return schedule.set_back(pk, conf().REPUBLISH_AFTER * min(2**failed, _FACTOR_MAX))
-    _end(pk, f"It could not be swept: {codec.describe(exc)}")
+    _finish(pk, f"It could not be swept: {codec.describe(exc)}")
     return 1
 
 
-def _end(pk: uuid.UUID, reason: str) -> None:
+def _finish(pk: uuid.UUID, reason: str) -> None:
     """End an operation as one that cannot be published, with its compensations, if that can be done; or by itself."""
     try:
         row = table.find(pk=pk)
@@ -63,5 +63,5 @@ def _end(pk: uuid.UUID, reason: str) -> None:
             return
     except Exception:
         logger.exception("operation %s: nothing compensates for it", pk)
-    if not ledger.give_up(table.by_id(pk), ledger.Failure(codec.printable(f"Unpublishable: {reason}"))):
+    if not ledger.discard_unsweepable(table.by_id(pk), ledger.Failure(codec.printable(f"Unpublishable: {reason}"))):
         schedule.set_back(pk, None)
