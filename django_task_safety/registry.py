@@ -1,24 +1,82 @@
-"""The safe tasks that this process knows."""
+"""The safe tasks that this process knows, of all its Celery apps."""
 
-from celery import current_app
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from celery import Celery, _state, current_app
 from celery.utils.functional import maybe_list
 
 from django_task_safety.options import TaskOptions
+from django_task_safety.values import codec
+
+if TYPE_CHECKING:
+    from django_task_safety.record import AbstractOperation
+
+#: The option in which a row keeps whose task it is, where more than one app has a task of the name.
+APP = "app"
+
+
+#: The apps in which a safe task is bound.
+_bound: WeakSet[Celery] = WeakSet()
+
+
+def note_bound(app: Celery) -> None:
+    """Note that a safe task is bound to that app."""
+    _bound.add(app)
+
+
+def apps() -> list[Celery]:
+    """Return the Celery apps of this process that have safe tasks, as far as these are bound; the current one first."""
+    current: Any = current_app._get_current_object()  # type: ignore[attr-defined]
+    others = (app for app in all_apps() if app in _bound and app is not current)
+    return [current, *sorted(others, key=lambda app: str(app.main))]
+
+
+def all_apps() -> list[Celery]:
+    """Return all Celery apps of this process."""
+    return list(_state._get_active_apps())  # type: ignore[attr-defined]  # Celery has no public name for them
 
 
 def safe_task_named(name: str) -> TaskOptions | None:
-    """Return the safe task registered under ``name`` in this process, or None."""
-    task = current_app.tasks.get(name)
-    return task if isinstance(task, TaskOptions) else None
+    """Return the safe task registered under ``name`` in an app of this process, or None."""
+    return next((task for app in apps() if isinstance(task := app.tasks.get(name), TaskOptions)), None)
+
+
+def task_of(operation: AbstractOperation) -> TaskOptions | None:
+    """Return the safe task of an operation that was read with its options, in the app by which it was asked for.
+
+    Raises:
+        InvalidPayload: If the options cannot be read any more.
+    """
+    options = operation.options
+    app = codec.loads(options).get(APP) if f'"{APP}"' in options or options.startswith("!") else None
+    if app is None:
+        return safe_task_named(operation.task)
+    found = (one.tasks.get(operation.task) for one in apps() if one.main == app)
+    return next((task for task in found if isinstance(task, TaskOptions)), None)
+
+
+def app_of(task: TaskOptions) -> str | None:
+    """Return the name of a task's app where there is another, which may have a task of the same name: those that are
+    shared, as tasks are unless they say otherwise, are in all apps."""
+    return task.app.main if len(all_apps()) > 1 else None
 
 
 def safe_task_names() -> list[str]:
     """Return the names of the safe tasks that are registered in this process."""
-    return [name for name, task in current_app.tasks.items() if isinstance(task, TaskOptions)]
+    return [task.name for task in safe_tasks()]
+
+
+def safe_tasks() -> list[TaskOptions]:
+    """Return the safe tasks that are registered in this process, of each name the first, ordered by it."""
+    found = {name: task for app in reversed(apps()) for name, task in app.tasks.items()}
+    return [task for _, task in sorted(found.items()) if isinstance(task, TaskOptions)]
 
 
 def import_tasks() -> None:
-    """Import the project's tasks as a worker does.
+    """Import the project's tasks as a worker does, and bind those of all apps.
 
     Not by the loader's `import_default_modules`: Celery's fixup for Django answers that by setting Django up once more,
     logging and all, and by running all system checks.
@@ -27,5 +85,8 @@ def import_tasks() -> None:
         Exception: Whatever a module raises.
     """
     current_app.autodiscover_tasks(force=True)
-    for module in (*maybe_list(current_app.conf.imports), *maybe_list(current_app.conf.include)):
-        current_app.loader.import_task_module(module)
+    for app in all_apps():
+        for module in (*maybe_list(app.conf.imports), *maybe_list(app.conf.include)):
+            app.loader.import_task_module(module)
+        if app.autofinalize:  # type: ignore[attr-defined]
+            app.finalize(auto=True)

@@ -13,6 +13,7 @@ from celery.exceptions import Ignore, Retry
 from celery.result import AsyncResult
 
 from django_task_safety import options as task_options
+from django_task_safety import registry
 from django_task_safety.context import current_attempt, plain_call
 from django_task_safety.options import Compensation
 from django_task_safety.producer import call_options, canvas
@@ -57,6 +58,7 @@ class SafeTask(task_options.TaskOptions):
 
         # Also from here, so that a project which forgot to install the app is told by Django's checks.
         installation.register()
+        registry.note_bound(app)
         task_options.check(cls)
         limits: Any = cls
         if "time_limit" not in cls.given_limits and app.conf.task_time_limit is None:

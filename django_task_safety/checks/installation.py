@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from celery import current_app
-from django.apps import apps
+from celery import Celery
+from django.apps import apps as django_apps
 from django.conf import settings
 from django.core import checks
 from django.db import DatabaseError, connections
@@ -12,7 +12,7 @@ from django.db import DatabaseError, connections
 from django_task_safety.conf import load
 from django_task_safety.errors import InvalidSetting
 from django_task_safety.options import TaskOptions
-from django_task_safety.registry import import_tasks
+from django_task_safety.registry import all_apps, apps, import_tasks
 
 #: Seconds for which a transport leaves an unacknowledged message alone before it delivers it again.
 VISIBILITY_TIMEOUTS = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800, "gcpubsub": 240}
@@ -39,7 +39,7 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
         load(getattr(settings, "TASK_SAFETY", {}))
     except InvalidSetting as exc:
         problems.append(checks.Error(str(exc), id="task_safety.E001"))
-    if not apps.is_installed("django_task_safety"):
+    if not django_apps.is_installed("django_task_safety"):
         text = "'django_task_safety' is not in INSTALLED_APPS."
         hint = "Add it and run migrate; safe tasks keep their operations in its table."
         problems.append(checks.Error(text, hint=hint, id="task_safety.E002"))
@@ -51,14 +51,10 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
 
     Looks at the tasks of the whole project: their modules are imported, and it says so where that fails (W003).
     """
-    conf = current_app.conf
-    scheme = str(conf.broker_url or "").partition("://")[0].partition("+")[0]
-    if scheme not in VISIBILITY_TIMEOUTS:
+    if all(_visibility_timeout(app) is None for app in all_apps()):
         return []
-    options = conf.broker_transport_options or {}
-    timeout = options.get("visibility_timeout", VISIBILITY_TIMEOUTS[scheme])
     problems = list(_import_tasks())
-    for limit, names in _time_limits().items():
+    for (timeout, limit), names in _late_tasks().items():
         if limit is None or limit >= timeout:
             shown = "no time limit" if limit is None else f"a time limit of {limit:g} s"
             which = f"Task {names[0]} has" if len(names) == 1 else f"Tasks {', '.join(names)} have"
@@ -66,6 +62,13 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
             hint = "Raise visibility_timeout in broker_transport_options above the time limit, or lower that."
             problems.append(checks.Warning(text, hint=hint, id="task_safety.W001"))
     return problems
+
+
+def _visibility_timeout(app: Celery) -> float | None:
+    scheme = str(app.conf.broker_url or "").partition("://")[0].partition("+")[0]
+    options = app.conf.broker_transport_options or {}
+    default = VISIBILITY_TIMEOUTS.get(scheme)
+    return default and options.get("visibility_timeout", default)
 
 
 def _import_tasks() -> Iterator[checks.CheckMessage]:
@@ -80,12 +83,15 @@ def _import_tasks() -> Iterator[checks.CheckMessage]:
         )
 
 
-def _time_limits() -> dict[float | None, list[str]]:
-    """Return the names of the tasks that are acknowledged late, by time limit."""
-    found: dict[float | None, list[str]] = {}
-    for name, task in sorted(current_app.tasks.items()):
-        if isinstance(task, TaskOptions) and task.acks_late:
-            found.setdefault(task.time_limit or current_app.conf.task_time_limit, []).append(name)
+def _late_tasks() -> dict[tuple[float, float | None], list[str]]:
+    """Return the names of the tasks that are acknowledged late, by their broker's timeout and their time limit."""
+    found: dict[tuple[float, float | None], list[str]] = {}
+    for app in apps():
+        timeout = _visibility_timeout(app)
+        for name, task in sorted(app.tasks.items()):
+            if timeout is not None and isinstance(task, TaskOptions) and task.acks_late:
+                names = found.setdefault((timeout, task.time_limit or app.conf.task_time_limit), [])
+                names += [] if name in names else [name]
     return found
 
 

@@ -7,15 +7,14 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from celery import current_app
 from django.apps import apps
 from django.core import checks
 from django.db import models
 
 from django_task_safety.objects.relation import is_watched
-from django_task_safety.options import KEEP, PROTECT, TaskOptions
+from django_task_safety.options import KEEP, PROTECT
 from django_task_safety.producer.signature import signature_of
-from django_task_safety.registry import import_tasks
+from django_task_safety.registry import import_tasks, safe_tasks
 from django_task_safety.values.annotations import unresolved
 
 
@@ -84,9 +83,7 @@ def check_annotations(**kwargs: Any) -> list[checks.CheckMessage]:
 def _safe_tasks() -> Iterator[Any]:
     with contextlib.suppress(Exception):  # W003 says so, where it matters more
         import_tasks()
-    for _, task in sorted(current_app.tasks.items()):
-        if isinstance(task, TaskOptions):
-            yield task
+    yield from safe_tasks()
 
 
 def _model_of(task: Any) -> type[models.Model] | None:

@@ -17,6 +17,7 @@ from kombu import compression
 
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.errors import InvalidArguments, InvalidOption, did_you_mean
+from django_task_safety.registry import APP, app_of
 from django_task_safety.values import codec, references
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ GROUP = ("group_id", "group_index")
 #: All that says who waits.
 AWAITED = (*CANVAS, *GROUP, "root_id", "parent_id")
 #: What rows keep of a call besides what is published.
-OURS = ("task_id", "caller")
+OURS = ("task_id", "caller", APP)
 #: Of no use once the caller has gone: they are for one publish, now.
 _NOT_STORED = {"producer", "connection", "publisher", "retry", "retry_policy", "router", "result_cls", "add_to_parent"}
 _KINDS: dict[str, type] = {
@@ -107,7 +108,7 @@ def stored(task: TaskOptions, options: Mapping[str, Any]) -> dict[str, Any]:
         kept[name] = _callbacks(name, kept.get(name))
     _publishable(task, kept)
     headers = {name: value for name, value in (kept.get("headers") or {}).items() if name != "task_safety"}
-    kept["headers"] = headers
+    kept["headers"], kept[APP] = headers, app_of(task)
     kept = {name: value for name, value in kept.items() if value is not None and value != {}}
     for name in CANVAS:
         if kept.get(name):

@@ -24,7 +24,7 @@ from django_task_safety.values import codec
 logger = logging.getLogger("django_task_safety")
 
 #: Celery's own headers; custom ones may be repeated in one called "headers".
-_CELERYS = {*vars(Context), "lang", "task", HEADER} - {"headers"}
+_CELERYS = {*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", HEADER} - {"headers"}
 _NOWHERE = Connection("memory://")
 
 

@@ -11,9 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from celery import Celery, current_app
+from celery import Celery
 from kombu import Producer
 from kombu.exceptions import SerializationError, SerializerNotInstalled
 
@@ -25,7 +26,7 @@ from django_task_safety.producer import broker, call_options, canvas, header, me
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.header import HEADER
 from django_task_safety.record import AbstractOperation, State
-from django_task_safety.registry import safe_task_named
+from django_task_safety.registry import task_of
 from django_task_safety.values import codec
 from django_task_safety.values.clock import Now, as_aware
 
@@ -53,7 +54,7 @@ def publish_calls(task: TaskOptions, made: Sequence[tuple[Call, AbstractOperatio
             _send(task, producer, operation, call)
 
     operations = [operation for _, operation in made]
-    if _guarded(operations, send):
+    if _guarded(task.app, operations, send):
         _leave_to_sweeper(operations, "the broker refused one of them")
 
 
@@ -71,7 +72,7 @@ def publish_again(task: TaskOptions, request: Any, said: Mapping[str, Any], dela
         message.send(producer, said, custom)
         sent.append(True)
 
-    _guarded([], send)
+    _guarded(task.app, [], send)
     return bool(sent)
 
 
@@ -90,35 +91,46 @@ class Published:
 
 def publish_rows(operations: Iterable[AbstractOperation]) -> Published:
     """Publish rows as they are stored, one that fails no less than the others. Never raises."""
-    left, published = deque(operations), Published()
-
-    def send(producer: Producer) -> None:
-        broker_errors = broker.errors(producer.connection)
-        while left:
-            try:
-                if _send_row(producer, left[0]):
-                    published.sent.append(left[0])
-            except _BROKEN as exc:
-                published.broken.append((left[0], exc))
-            except broker_errors:
-                raise
-            except Exception as exc:
-                published.failed.append((left[0], exc))
-            left.popleft()
-
-    while left and _guarded(left, send):
-        published.refused.append(left.popleft())
-        if len(published.refused) == _REFUSALS:
-            _leave_to_sweeper(left, "the broker refused others")
-            break
+    published, of_apps = Published(), dict[Celery, deque[tuple[TaskOptions, AbstractOperation]]]()
+    for operation in operations:
+        try:
+            if task := _task_of(operation):
+                of_apps.setdefault(task.app, deque()).append((task, operation))
+        except InvalidPayload as exc:
+            published.broken.append((operation, exc))
+    for app, left in of_apps.items():
+        while left and _guarded(app, [one for _, one in left], partial(_send_rows, left, published)):
+            published.refused.append(left.popleft()[1])
+            if len(published.refused) >= _REFUSALS:
+                _leave_to_sweeper([one for _, one in left], "the broker refused others")
+                break
     return published
 
 
-def _send_row(producer: Producer, operation: AbstractOperation) -> bool:
-    task = safe_task_named(operation.task)
+def _task_of(operation: AbstractOperation) -> TaskOptions | None:
+    task = task_of(operation)
     if task is None:
         logger.warning("operation %s: the task %s is not registered here", operation.pk, operation.task)
-        return False
+    return task
+
+
+def _send_rows(left: deque[tuple[TaskOptions, AbstractOperation]], published: Published, producer: Producer) -> None:
+    broker_errors = broker.errors(producer.connection)
+    while left:
+        task, operation = left[0]
+        try:
+            if _send_row(task, producer, operation):
+                published.sent.append(operation)
+        except _BROKEN as exc:
+            published.broken.append((operation, exc))
+        except broker_errors:
+            raise
+        except Exception as exc:
+            published.failed.append((operation, exc))
+        left.popleft()
+
+
+def _send_row(task: TaskOptions, producer: Producer, operation: AbstractOperation) -> bool:
     args, kwargs = codec.loads(operation.payload, task.app)
     options = call_options.read(operation)
     if operation.attempt == 0 and operation.expires_at is not None:
@@ -145,13 +157,12 @@ def _send(task: TaskOptions, producer: Producer, operation: AbstractOperation, c
     message.send(producer, header.make(operation, call.args, call.kwargs), options.get("headers") or {})
 
 
-def _guarded(operations: Collection[AbstractOperation], send: Callable[[Producer], None]) -> bool:
-    """Call ``send`` with a producer; where that fails leave the operations to the sweeper.
+def _guarded(app: Celery, operations: Collection[AbstractOperation], send: Callable[[Producer], None]) -> bool:
+    """Call ``send`` with a producer of the app's; where that fails leave the operations to the sweeper.
 
     Returns:
         Whether the broker refused one message, and may take the others: this is left to the caller.
     """
-    app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
     try:
         connection = broker.broker_connection(app)
     except Exception as exc:  # the transport's library is not there

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from celery import current_app, states
+from celery import Celery, current_app, states
 from celery.exceptions import Ignore, TaskPredicate, TaskRevokedError
 
 from django_task_safety.errors import InvalidPayload, OperationFailed
@@ -15,6 +15,7 @@ from django_task_safety.ledger import Failure, schedule, table
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import canvas
 from django_task_safety.record import AbstractOperation, State
+from django_task_safety.registry import task_of
 from django_task_safety.values import codec, masking
 
 #: Seconds for which an attempt may be telling callbacks, chain and chord how its operation ended.
@@ -36,12 +37,16 @@ class StoredOutcome:
         return self.value
 
 
-def result_of(operation: AbstractOperation) -> Any:
+def result_of(operation: AbstractOperation, app: Celery | None = None) -> Any:
     """Return the return value of the successful attempt; None in any other state. Raises `InvalidPayload` if the stored
     text cannot be read any more."""
     if operation.state != State.SUCCEEDED or not operation.result_payload:
         return None
-    return codec.loads(operation.result_payload, current_app, results=True)
+    if app is None and operation.result_payload.startswith("!"):
+        # Not JSON: the app of its task says what to trust.
+        task = task_of(operation)
+        app = task.app if task is not None else current_app
+    return codec.loads(operation.result_payload, app, results=True)
 
 
 def stored_outcome(task: TaskOptions, operation: AbstractOperation) -> StoredOutcome:
@@ -49,7 +54,7 @@ def stored_outcome(task: TaskOptions, operation: AbstractOperation) -> StoredOut
     a revoked task."""
     canvas.speaks_for(task, operation)
     if operation.state == State.SUCCEEDED:
-        return StoredOutcome(result_of(operation))
+        return StoredOutcome(result_of(operation, task.app))
     if operation.state == State.CANCELLED:
         revoke(task, operation)
         raise Ignore(f"Cancelled: {operation.error}")
@@ -93,7 +98,7 @@ def as_celery(task: TaskOptions, operation: AbstractOperation) -> tuple[str, Any
         return states.REVOKED, TaskRevokedError(operation.error or "cancelled")
     if operation.state == State.FAILED:
         return states.FAILURE, exception_of(task, operation)
-    return states.SUCCESS, result_of(operation)
+    return states.SUCCESS, result_of(operation, task.app)
 
 
 def note_delivered(ended: Sequence[AbstractOperation]) -> int:

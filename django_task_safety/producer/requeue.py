@@ -12,7 +12,7 @@ from django_task_safety.objects import conflicts
 from django_task_safety.producer import call_options, eager, outbox
 from django_task_safety.producer.call import bind_stored_subject
 from django_task_safety.record import AbstractOperation, State
-from django_task_safety.registry import safe_task_named
+from django_task_safety.registry import task_of
 from django_task_safety.values.clock import After, Now
 
 
@@ -44,7 +44,7 @@ def _queue_again(operation: AbstractOperation, seen: AbstractOperation, what: st
     if not ledger.rerun(seen, asked, new_work=what == "rerun", event=history.event(what, by)):
         conflicts.look(asked)
         return False
-    task = safe_task_named(seen.task)
+    task = task_of(seen)
     eagerly = task is not None and task.app.conf.task_always_eager
     if task is not None and eagerly:
         eager.run_again(task, operation)

@@ -19,7 +19,7 @@ from django_task_safety.ledger import table
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer.outcome import as_celery
 from django_task_safety.producer.result_handle import OperationResult
-from django_task_safety.registry import safe_task_named
+from django_task_safety.registry import task_of
 
 
 def handle(task: TaskOptions, pk: uuid.UUID) -> AsyncResult[Any]:
@@ -27,7 +27,7 @@ def handle(task: TaskOptions, pk: uuid.UUID) -> AsyncResult[Any]:
     return OperationResult(str(pk), backend=_row_backend(task.app), app=task.app)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _row_backend(app: Celery) -> RowBackend:
     # Celery takes milliseconds to make a backend; this one keeps nothing.
     return RowBackend(app=app)
@@ -41,7 +41,7 @@ class RowBackend(BaseBackend):
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """Return what is known of a task, as any of Celery's backends does."""
         operation = table.find(pk=uuid.UUID(task_id))
-        task = safe_task_named(operation.task) if operation is not None else None
+        task = task_of(operation) if operation is not None else None
         real: Any = task.backend if task is not None else self.app.backend
         if operation is None or task is None or (operation.replaced and operation.waits_for is None):
             return dict(real.get_task_meta(task_id))  # the row is gone, or its replacement answers for it

@@ -13,7 +13,7 @@ from django_task_safety.errors import OperationError, TimeLimitPassed, WorkerLos
 from django_task_safety.ledger import cancellation, notifications, table, worker_id
 from django_task_safety.producer import outbox
 from django_task_safety.record import AbstractOperation, State
-from django_task_safety.registry import safe_task_named
+from django_task_safety.registry import safe_task_named, task_of
 from django_task_safety.values import codec
 from django_task_safety.worker import result_backend, retry_policy
 from django_task_safety.worker.compensation import compensated
@@ -120,7 +120,7 @@ def discard_one(
         failed = _fail([operation], error, reason, notified=notified, wait=wait)
         return failed[0] if failed else None
 
-    return compensated(safe_task_named(operation.task), error(reason, operation), finish)
+    return compensated(task_of(operation) or safe_task_named(operation.task), error(reason, operation), finish)
 
 
 def _fail(
@@ -159,6 +159,6 @@ def _requeue_for_newer_arguments(overtaken: Sequence[AbstractOperation], error: 
 def _publish(overtaken: Sequence[AbstractOperation], notified: bool) -> None:
     for operation in overtaken if notified else ():
         # Celery has told of their end.
-        if task := safe_task_named(operation.task):
+        if task := task_of(operation):
             result_backend.forget(task, operation)
     outbox.publish_rows(table.by_id(*(row.pk for row in overtaken)))

@@ -17,7 +17,7 @@ from django_task_safety.options import TaskOptions
 from django_task_safety.producer import call_options, redaction
 from django_task_safety.producer.outcome import as_celery
 from django_task_safety.record import AbstractOperation
-from django_task_safety.registry import safe_task_named
+from django_task_safety.registry import task_of
 from django_task_safety.values import codec
 
 logger = logging.getLogger("django_task_safety")
@@ -78,9 +78,9 @@ class Notifier:
                 notified.append(operation)
 
     def _notify(self, operation: AbstractOperation) -> bool:
-        task, backend = safe_task_named(operation.task), None
+        task, backend = None, None
         try:
-            options = call_options.read(operation)
+            task, options = task_of(operation), call_options.read(operation)
             if task is None or options.get("ignore_result", task.ignore_result):
                 return True
             backend = task.backend

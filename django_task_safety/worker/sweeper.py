@@ -17,7 +17,7 @@ from django_task_safety.objects.conflicts import LOCK
 from django_task_safety.producer import call_options, outbox
 from django_task_safety.producer.outcome import note_delivered
 from django_task_safety.record import AbstractOperation, OperationRows, State
-from django_task_safety.registry import safe_task_named, safe_task_names
+from django_task_safety.registry import safe_task_named, safe_task_names, task_of
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
 from django_task_safety.worker import backlog, poison, recovery, result_backend, retry_policy
@@ -230,7 +230,7 @@ def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:
     # A task that is not registered here may be elsewhere: such a row keeps its backoff.
     settled = {row.pk for row in published.sent + published.refused}
     settled |= {row.pk for row, _ in published.broken + published.failed}
-    unsent = [row for row in found if row.pk not in settled and safe_task_named(row.task) is not None]
+    unsent = [row for row in found if row.pk not in settled and task_of(row) is not None]
     if unsent:
         # Not their fault: they come first when the broker is back, and no backoff is counted against them.
         with transaction.atomic(using=conf().DATABASE):
