@@ -215,6 +215,9 @@ class SavedModel(models.Model):
             rows = rows.select_for_update()
         # New in Django 6.0, the last one.
         generated: Sequence[Any] = named.get("returning_fields", rest[2] if len(rest) > 2 else ())
+        if not values and not call.explicit:
+            # Of an instance of which some fields were loaded, Django takes for granted that its row is there.
+            rest, named = (None, *rest[1:]), {name: value for name, value in named.items() if name != "update_fields"}
         if values or not (generated or call.explicit) or (call.explicit and not condition):
             return super()._do_update(rows, using, pk_val, values, *rest, **named)
         names = [field.attname for field in generated]

@@ -234,3 +234,13 @@ def test_a_transaction_that_a_receiver_broke_during_a_save_stays_broken():
     finally:
         pre_save.disconnect(write_and_refuse, sender=Draft)
     assert not Draft.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_instance_with_deferred_fields_and_no_changes_notices_that_its_row_is_gone():
+    note = Note.objects.create(title="a")
+    partial = Note.objects.only("title").get(pk=note.pk)
+    partial.save()
+    note.hard_delete()
+    with pytest.raises(ObjectGone):
+        partial.save()
