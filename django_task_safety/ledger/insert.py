@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
+from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety.ledger import innodb
@@ -38,8 +39,14 @@ def insert(
     if connection.vendor == "mysql" and operations[0].token is None:
         # By this, and nothing else, a single insert is told from a row that was there.
         operations[0].token = uuid4()
-    groups = [_values(connection, operation, params) for operation in operations]
-    sql = f"INSERT INTO {table(connection)} ({_names(connection.vendor)}) "
+    fields = columns()
+    if len(operations) == 1:
+        # What is not named is NULL, and costs nothing.
+        values = operations[0].__dict__
+        fields = tuple(field for field in fields if values[field.attname] is not None)
+    groups = [_values(connection, operation, fields, params) for operation in operations]
+    names = _names(connection.vendor, tuple(field.column for field in fields))
+    sql = f"INSERT INTO {table(connection)} ({names}) "
     condition = _one_by_one(connection, operations[0]) if len(operations) == 1 else ""
     if subject_row is None:
         sql += f"SELECT {groups[0]} WHERE TRUE{condition}" if condition else f"VALUES ({'), ('.join(groups)})"
@@ -77,11 +84,16 @@ def _one_by_one(connection: BaseDatabaseWrapper, operation: AbstractOperation) -
     return f"{free} AND pg_try_advisory_xact_lock({number})"
 
 
-def _values(connection: BaseDatabaseWrapper, operation: AbstractOperation, params: list[Any]) -> str:
+def _values(
+    connection: BaseDatabaseWrapper,
+    operation: AbstractOperation,
+    fields: "Sequence[models.Field[Any, Any]]",
+    params: list[Any],
+) -> str:
     """Return the SQL of one row's values and append its parameters: as few as can be, for each costs time."""
     parts = []
     values = operation.__dict__
-    for field in columns():
+    for field in fields:
         value = values[field.attname]
         literal = _LITERALS.get((value.__class__, value)) if not value or value is True else None
         if literal is not None:
@@ -97,6 +109,6 @@ def _values(connection: BaseDatabaseWrapper, operation: AbstractOperation, param
 
 
 @lru_cache
-def _names(vendor: str) -> str:
+def _names(vendor: str, names: tuple[str, ...]) -> str:
     quote = "`{}`".format if vendor == "mysql" else '"{}"'.format
-    return ", ".join(quote(field.column) for field in columns())
+    return ", ".join(map(quote, names))

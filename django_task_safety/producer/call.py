@@ -1,7 +1,6 @@
 """A call of a task, made into the row that it asks for: bound, serialised, keyed and checked before it is written."""
 
 import dataclasses
-import inspect
 import operator
 import uuid
 from collections.abc import Mapping, Sequence
@@ -94,15 +93,18 @@ def _plain(
 
 
 @lru_cache(maxsize=4096)
-def _object_parameters(task: TaskOptions, signature: inspect.Signature) -> ObjectParameters:
-    return ObjectParameters(task.body, signature)
+def _object_parameters(task: TaskOptions) -> ObjectParameters:
+    return ObjectParameters(task.body, signature_of(task))
 
 
 def _as_objects(task: TaskOptions, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """Return arguments with references for the primary keys of objects that the task's annotations ask for."""
-    if not _object_parameters(task, signature_of(task)):
+    parameters = _object_parameters(task)
+    if not parameters:
         return args, kwargs
-    parameters = _object_parameters(task, signature_for(task, args, kwargs))
+    signature = signature_for(task, args, kwargs)
+    if signature is not signature_of(task):
+        parameters = ObjectParameters(task.body, signature)
     try:
         return parameters.take(args, kwargs)
     except InvalidArguments as exc:

@@ -7,7 +7,8 @@ its `send_task`. They are kept in the row, and whoever publishes that later, sen
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Self
 
 from celery.app.task import Context
 from celery.backends.rpc import RPCBackend
@@ -31,12 +32,22 @@ _NOWHERE = Connection("memory://")
 class _Recorder(Producer):
     """Keeps what it is to publish, and connects to nothing."""
 
-    def __init__(self) -> None:
-        super().__init__(_NOWHERE)
-        self.published: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    published: list[tuple[tuple[Any, ...], dict[str, Any]]]
+
+    @classmethod
+    def new(cls) -> Self:
+        """Return another one like the first: making one of kombu's producers takes much of the time of a call."""
+        made = cls.__new__(cls)
+        made.__dict__.update(vars(_first()), published=[])
+        return made
 
     def publish(self, *args: Any, **kwargs: Any) -> None:
         self.published.append((args, kwargs))
+
+
+@lru_cache(maxsize=1)
+def _first() -> _Recorder:
+    return _Recorder(_NOWHERE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,7 +103,7 @@ def make(
     # "ignore_result=True" keeps send_task from subscribing to the result here, which would block while the result
     # store is down; the header tells the worker the truth. Who waits for a result subscribes then.
     said.update(ignore_result=True, retry=False, add_to_parent=False)
-    recorder = _Recorder()
+    recorder = _Recorder.new()
     addressed = {"task_id": task_id, "producer": recorder, "task_type": task, "headers": headers, "shadow": shadow}
     task.app.send_task(task.name, list(args), dict(kwargs), **{**said, **addressed})
     return Message(task, task_id, ignored, recorder.published)

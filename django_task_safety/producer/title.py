@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from string import Formatter
 from typing import Any
 
@@ -26,17 +27,20 @@ def title_of(
         known: The objects that the caller passed. Of one that was passed as a primary key, its name and key are shown.
     """
     title: Any = task.title
+    if not title:
+        return in_words(task)
     try:
         if callable(title):
             made = str(title(**references.load(dict(arguments), known)))
         else:
-            made = Formatter().vformat(title, (), _Shown(task, arguments, known)) if title else in_words(task)
+            made = Formatter().vformat(title, (), _Shown(task, arguments, known))
     except Exception:
         logger.warning("%s: a title could not be made", task.name, exc_info=True)
-        made = in_words(task)
+        return in_words(task)
     return codec.one_line(codec.printable(made, _LONGEST))[:_LONGEST]
 
 
+@lru_cache(maxsize=4096)
 def in_words(task: TaskOptions) -> str:
     """Return the name of the task's function in words."""
     words = str(task.name).rpartition(".")[2].replace("_", " ").strip()
