@@ -1,4 +1,4 @@
-"""Columns of text that are equal only where every byte is.
+"""Columns of text that are equal only where every byte is, and indexes without the rows that nobody looks for in them.
 
 Each change of a row is written into each index that it is in, so rows with nothing to find are left out of the indexes
 of keys, locks and subjects. MySQL and MariaDB have no partial indexes, and get whole ones. SQLite does not see that a
@@ -51,6 +51,15 @@ class IndexWhereSet(models.Index):
 
     def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
         partial = schema_editor.connection.vendor == "postgresql"
-        condition = Q((f"{self.fields[0]}__gt", "")) if partial else None
-        index = models.Index(fields=self.fields, name=self.name, condition=condition)
+        index = models.Index(fields=self.fields, name=self.name, condition=self._rows() if partial else None)
         return index.create_sql(model, schema_editor, using, **kwargs)
+
+    def _rows(self) -> Q:
+        return Q((f"{self.fields[0]}__gt", ""))
+
+
+class IndexWhereNotSucceeded(IndexWhereSet):
+    """An index of the rows whose first column, a state, is another one than "succeeded": nearly all end as that."""
+
+    def _rows(self) -> Q:
+        return ~Q((self.fields[0], "succeeded"))

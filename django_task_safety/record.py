@@ -12,7 +12,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_task_safety import ids
-from django_task_safety.fields import ExactCharField, IndexWhereSet, UniqueWhereSet
+from django_task_safety.fields import ExactCharField, IndexWhereNotSucceeded, IndexWhereSet, UniqueWhereSet
 
 
 class State(models.TextChoices):
@@ -152,13 +152,22 @@ class AbstractOperation(models.Model):
         verbose_name = _("operation")
         verbose_name_plural = _("operations")
         get_latest_by = "created_at"
+        permissions = (
+            ("cancel_operation", "Can cancel operation"),
+            ("retry_operation", "Can retry operation"),
+            ("view_operation_arguments", "Can view arguments, results and tracebacks of operations"),
+        )
         # Each has its query. The primary key: claim, settle and status, by id. `due_at`: the sweeper, which looks for
         # what is due in any state. The subject: what is pending on an object, and an object's operations. A key: the
         # duplicate of a call. A lock's slot: its holder. Who asked for it: somebody's own, newest first, for ids
-        # grow with time. The last four leave the rows without one out.
+        # grow with time. These four leave the rows without one out. The last two are for people: lists, newest first,
+        # of all and of those in one state (the ids of messages that others made do not grow with time); what is
+        # pending, and what failed.
         indexes = (
             IndexWhereSet(fields=["subject_label", "subject_id", "state"], name="task_safety_subject"),
             IndexWhereSet(fields=["requested_by", "id"], name="task_safety_requested_by"),
+            models.Index(fields=["created_at", "id"], name="task_safety_newest"),
+            IndexWhereNotSucceeded(fields=["state", "created_at", "id"], name="task_safety_unsettled"),
         )
         # Not unique=True, to which PostgreSQL gets a second index (for LIKE) that each worker's connection loads.
         constraints = (

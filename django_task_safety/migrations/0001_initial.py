@@ -102,12 +102,21 @@ class Migration(migrations.Migration):
                 "verbose_name": "operation",
                 "verbose_name_plural": "operations",
                 "get_latest_by": "created_at",
+                "permissions": (
+                    ("cancel_operation", "Can cancel operation"),
+                    ("retry_operation", "Can retry operation"),
+                    ("view_operation_arguments", "Can view arguments, results and tracebacks of operations"),
+                ),
                 "indexes": [
                     django_task_safety.fields.IndexWhereSet(
                         fields=["subject_label", "subject_id", "state"], name="task_safety_subject"
                     ),
                     django_task_safety.fields.IndexWhereSet(
                         fields=["requested_by", "id"], name="task_safety_requested_by"
+                    ),
+                    models.Index(fields=["created_at", "id"], name="task_safety_newest"),
+                    django_task_safety.fields.IndexWhereNotSucceeded(
+                        fields=["state", "created_at", "id"], name="task_safety_unsettled"
                     ),
                 ],
                 "constraints": [
