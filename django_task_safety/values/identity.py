@@ -62,6 +62,17 @@ class Identity(NamedTuple):
             operation.refresh_from_db(fields=deferred)
         return cls(*(getattr(operation, name) for name in names))
 
+    @classmethod
+    def named(cls, label: str, key: str) -> Identity:
+        """Return that of the object of a model, ``app_label.Model``, with that primary key; there need not be one.
+
+        Raises:
+            LookupError: If there is no such model.
+            InvalidArguments: If it cannot be the key of one.
+        """
+        model = model_named(label)
+        return cls(root_model(model)._meta.label_lower, key_text(model, key), router.db_for_write(model))
+
     @property
     def columns(self) -> dict[str, str]:
         """The columns of an operation that hold it, to write them or to look for them."""
@@ -89,6 +100,14 @@ def database_of(instance: models.Model, using: str) -> str:
     A replica's alias is no database of its own; where the instance was read elsewhere, the object there is not meant.
     """
     return router.db_for_write(type(instance), instance=instance) if instance._state.db == using else using
+
+
+def model_named(label: str) -> type[models.Model]:
+    """Return the model with that label, ``app_label.Model``. Raises `LookupError`."""
+    try:
+        return apps.get_model(label)
+    except ValueError as exc:
+        raise LookupError(f"{label!r} is no model: a model is named as app_label.Model.") from exc
 
 
 def root_model(model: type[models.Model]) -> type[models.Model]:
