@@ -70,7 +70,7 @@ def current_attempt() -> Attempt | None:
 
 
 def current_operation() -> AbstractOperation | None:
-    """Return the running `Operation`, or None outside a task and in a plain call of one."""
+    """Return the running ``Operation``, or None outside a task and in a plain call of one."""
     attempt = _current.get()
     return attempt.operation if attempt is not None else None
 

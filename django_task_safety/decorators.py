@@ -102,10 +102,10 @@ def idempotent_task(function: Function | None = None, /, **options: Any) -> Any:
         function: The task's body.
         options: Those of `safe_task`, and:
             ``key``: a parameter's name, several, or a callable of the bound arguments; default: all arguments.
-            ``on_duplicate``: while the first is pending, ``"return"`` its handle, ``"raise"`` `DuplicateOperation`, or
-            ``"replace"`` its arguments.
+            ``on_duplicate``: while the first is pending, ``"return"`` its handle, ``"raise"`` ``DuplicateOperation``,
+            or ``"replace"`` its arguments.
             ``rerun``: after the first ended, run again what ``"failed"`` or was cancelled, ``"never"``, ``"always"``.
-            ``match``: parameters that must be equal for the same key; otherwise `KeyReused`.
+            ``match``: parameters that must be equal for the same key; otherwise ``KeyReused``.
             ``version``: a parameter that only grows; what is older than the last success is skipped.
             ``period``: a timedelta; one run per period (aligned to the UTC epoch) and key.
             ``retention``: how long the marker is kept (seconds or timedelta); default: the setting.

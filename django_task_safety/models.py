@@ -66,7 +66,7 @@ class Operation(AbstractOperation):
         """Cancel it in the current transaction, whether queued, scheduled or running.
 
         Args:
-            reason: Kept in `error`.
+            reason: Kept in ``error``.
             by: The user who does it, or the user's primary key; kept in `events`.
 
         Returns:

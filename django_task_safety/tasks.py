@@ -110,7 +110,7 @@ class SafeTask(task_options.TaskOptions):
         return result
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
-        """Call `delay` for Celery's projects that do so when the transaction commits; see `apply_async_on_commit`."""
+        """Call ``delay`` for Celery's projects that do so when the transaction commits; see `apply_async_on_commit`."""
         self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:

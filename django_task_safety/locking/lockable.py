@@ -40,7 +40,7 @@ LockableManager = models.Manager.from_queryset(LockableQuerySet)
 class LockableModel(PendingOperationsModel):
     """A model whose objects can be locked, by blocks of code and by tasks with ``lock=…`` alike."""
 
-    #: What others cannot do to a locked object: "delete", "save", or both.
+    #: What others cannot do to a locked object, "delete", "save", or both.
     lock_blocks: ClassVar[AbstractSet[str]] = frozenset({"delete"})
 
     objects = LockableManager()

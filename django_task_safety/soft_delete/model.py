@@ -42,7 +42,7 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
     removed ones. A foreign key of another object still leads to a removed one.
     """
 
-    #: Whether it is removed: not for forms and serializers, since removing takes more than a mark.
+    #: Whether it is removed. Not for forms and serializers, since removing takes more than a mark.
     is_removed = models.BooleanField(default=False, editable=False)
     #: When it was removed, by the database's clock.
     removed_at = models.DateTimeField(_("removed at"), null=True, blank=True, editable=False)

@@ -20,7 +20,7 @@ from django_task_safety.conf import Conf
 from django_task_safety.models import Operation
 from django_task_safety.tasks import SafeTask
 from tests import celery
-from tests.docs import sizes
+from tests.docs import drawings, sizes
 from tests.docs.pages import DOCS, ROOT, page, table
 from tests.support.delivering import LocalWorker
 from tests.testapp import models
@@ -181,10 +181,15 @@ def test_the_state_machine_lists_the_transitions_of_the_ledger():
 
 
 def test_the_drawing_of_the_states_names_every_transition_and_state():
-    (drawing,) = [block.code for block in blocks(DOCS / "explanation/state_machine.rst") if block.language == "text"]
+    drawing = drawings.drawings()["states.svg"]
     transitions = [literals(row[:1])[0] for row in table("explanation/state_machine", "The transitions")]
     missing = [word for word in (*transitions, *Operation.State.names) if not re.search(rf"\b{word}\b", drawing)]
     assert missing == []
+
+
+@pytest.mark.parametrize("name", drawings.drawings())
+def test_each_drawing_is_the_one_that_its_command_makes(name):
+    assert (drawings.IMAGES / name).read_text() == drawings.drawings()[name]
 
 
 def test_every_system_check_is_documented():
