@@ -10,8 +10,13 @@ from django.views.debug import SafeExceptionReporterFilter
 from django_task_safety.conf import conf
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer.signature import signature_of
-from django_task_safety.values import masking, references
+from django_task_safety.record import AbstractOperation
+from django_task_safety.registry import task_of
+from django_task_safety.values import codec, masking, references
 from django_task_safety.values.references import Reference
+
+#: How many characters of an argument are shown.
+_SHOWN = 1_000
 
 
 def hides(task: TaskOptions, name: Any) -> bool:
@@ -48,6 +53,21 @@ def reprs(task: TaskOptions, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         "argsrepr": saferepr(said[0], amqp.argsrepr_maxsize),
         "kwargsrepr": saferepr(said[1], amqp.kwargsrepr_maxsize),
     }
+
+
+def arguments_of(operation: AbstractOperation) -> dict[str, str] | None:
+    """Return an operation's arguments, by name, as people may read them; None where its task is not registered here, so
+    that nobody knows what is to be hidden. Raises `InvalidPayload` if they cannot be read any more."""
+    if not operation.payload:  # a lock
+        return {}
+    task = task_of(operation)
+    if task is None:
+        return None
+    args, kwargs = references.parse(codec.loads(operation.payload, task.app))
+    said, named = readable(task, args, kwargs)
+    names = _names(task, args)
+    labels = [f"{name}[{names[:n].count(name)}]" if names.count(name) > 1 else name for n, name in enumerate(names)]
+    return {label: saferepr(value, _SHOWN) for label, value in [*zip(labels, said, strict=True), *named.items()]}
 
 
 def hidden(task: TaskOptions, args: Any, kwargs: Any) -> masking.Source:

@@ -1,0 +1,121 @@
+"""What all actions of ``manage.py task_safety`` have in common."""
+
+import io
+import sys
+
+import pytest
+from django.db import OperationalError
+
+from django_task_safety.management.actions import listing
+from django_task_safety.management.commands.task_safety import ACTIONS, Command
+from django_task_safety.management.console import Console
+from django_task_safety.models import Operation
+from tests.support.commands import Terminal, task_safety
+from tests.testapp.tasks import record
+
+pytestmark = pytest.mark.django_db
+
+WRONG_CALLS = {
+    "no action": [],
+    "unknown action": ["lsit"],
+    "unknown option": ["list", "--colour"],
+    "unknown state": ["list", "--state", "runing"],
+    "no number": ["list", "--limit", "many"],
+    "number below one": ["list", "--limit", "0"],
+    "no time": ["list", "--ended-within", "soon"],
+    "a time beyond all": ["list", "--ended-within", "9" * 400 + "d"],
+    "no model": ["list", "--object", "nothing"],
+    "unknown model": ["list", "--object", "no.such:1"],
+    "no key of that model": ["list", "--object", "testapp.note:x"],
+    "no id": ["show", "one"],
+    "id of no operation": ["show", "01890000-0000-7000-8000-000000000000"],
+    "no id to show": ["show"],
+    "page after no operation": ["list", "--after", "01890000-0000-7000-8000-000000000000"],
+    "nothing to cancel": ["cancel"],
+    "ids and filters": ["cancel", "01890000-0000-7000-8000-000000000000", "--task", "a", "--yes"],
+    "nothing to retry": ["retry", "--yes"],
+    "unknown soft model": ["purge", "--model", "no.Such"],
+}
+
+
+@pytest.mark.parametrize("call", WRONG_CALLS.values(), ids=WRONG_CALLS)
+def test_a_wrong_call_ends_with_2_and_says_what_is_wrong(call):
+    answer = task_safety(*call)
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("call", [["lsit"], ["list", "--state", "runing"], ["show", "one"]])
+def test_a_wrong_call_on_the_command_line_ends_with_2(call, capsys):
+    with pytest.raises(SystemExit) as exit:
+        Command(stderr=io.StringIO()).run_from_argv(["manage.py", "task_safety", *call])
+    assert exit.value.code == 2
+
+
+def test_the_nearest_state_is_named():
+    assert "Did you mean 'running'?" in task_safety("list", "--state", "runing").err
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_action_has_help_and_answers_in_json(action, capsys):
+    with pytest.raises(SystemExit) as exit:
+        Command().run_from_argv(["manage.py", "task_safety", action, "--help"])
+    assert not exit.value.code
+    out = capsys.readouterr().out
+    assert "--json" in out
+    assert ACTIONS[action].HELP.split(":")[0] in " ".join(out.split())
+
+
+def test_a_database_that_does_not_answer_is_said_without_a_traceback(monkeypatch):
+    def down(*args, **options):
+        raise OperationalError("connection refused\nIs it running?")
+
+    monkeypatch.setattr(listing, "run", down)
+    answer = task_safety("list")
+    assert answer.code == 1
+    assert answer.err.startswith("The database: OperationalError: connection refused")
+
+
+def test_what_others_wrote_moves_no_cursor():
+    record.enqueue("a")
+    Operation.objects.update(title="a\x1b[2Jb\nc")
+    out = task_safety("list").out
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 1, 2), ("\n", 1, 2)])
+def test_what_changes_many_asks_on_a_terminal(answer, code, left, monkeypatch):
+    record.enqueue_many([("a",), ("b",)])
+    terminal = Terminal(answer)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert task_safety("cancel", "--state", "queued").code == code
+    assert Operation.objects.pending().count() == left
+
+
+def test_what_changes_many_is_refused_where_nobody_can_be_asked(monkeypatch):
+    record.enqueue("a")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    answer = task_safety("cancel", "--state", "queued")
+    assert answer.code == 2
+    assert answer.err == "Cancel 1 operations? Nobody is there to answer; add --yes."
+    assert Operation.objects.pending().count() == 1
+
+
+def test_progress_is_shown_on_a_terminal_only():
+    record.enqueue_many([("a",), ("b",)])
+    terminal = Terminal()
+    answer = task_safety("cancel", "--state", "queued", "--yes", stderr=terminal)
+    assert "2 done" in answer.err
+    assert answer.out == "Cancelled 2 operations.\n"
+    record.enqueue("c")
+    assert task_safety("cancel", "--state", "queued", "--yes").err == ""
+
+
+def test_json_holds_whatever_a_task_returned():
+    out = io.StringIO()
+    command = Command(stdout=out)
+    Console(command.stdout, command.stderr, True).answer({"a": object, "b": {1, 2}}, [])
+    assert "<class 'object'>" in out.getvalue()
