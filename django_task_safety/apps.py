@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 from django.core.signals import setting_changed
+from django.db.models.signals import pre_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -13,11 +14,12 @@ class TaskSafetyConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_task_safety import conf
+        from django_task_safety import conf, uninstalling
         from django_task_safety.checks import registration
         from django_task_safety.worker import hooks
 
         setting_changed.connect(conf.reset, dispatch_uid="django_task_safety.conf")
         conf.conf()
+        pre_migrate.connect(uninstalling.refuse_while_pending, sender=self, dispatch_uid="django_task_safety.zero")
         registration.register()
         hooks.connect()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 from django.db import IntegrityError, OperationalError
 from django.db.models.deletion import Collector, ProtectedError
 
@@ -54,6 +55,10 @@ class ObjectGone(TaskSafetyError):
 
 class GuardImpossible(TaskSafetyError):
     """A migration's ``GuardDeletes`` cannot be applied to that model, or in that database."""
+
+
+class OperationsPending(TaskSafetyError, CommandError):
+    """A migration would drop the table of operations, and some of them are pending."""
 
 
 class TransactionRolledBack(TaskSafetyError, OperationalError):

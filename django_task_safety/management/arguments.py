@@ -131,6 +131,11 @@ def duration(text: str) -> timedelta:
     raise argparse.ArgumentTypeError(f"a number of seconds, or one with a unit as in 15m, 2h and 1d, not {text!r}")
 
 
+def seconds(text: str) -> float:
+    """Return a length of time in seconds."""
+    return duration(text).total_seconds()
+
+
 def days(text: str) -> float:
     """Return a number of days, 0 or more."""
     with suppress(ValueError):

@@ -39,7 +39,7 @@ def batches(
         yield [arguments.operation_of(pk) for pk in dict.fromkeys(ids)]
         return
     console.confirm(_question(filters, among, verb), yes)
-    yield from console.progress(filters.pages(among, BATCH))
+    yield from console.progress(filters.pages(among, BATCH), len)
 
 
 def _question(filters: Filters, among: Any, verb: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 from django.core.management import CommandError
@@ -60,12 +60,12 @@ class Console:
         if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
             raise SomethingIsWrong("Nothing was done.")
 
-    def progress(self, batches: Iterable[list[T]]) -> Iterator[list[T]]:
+    def progress(self, batches: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
         """Pass batches on, and say on a terminal how many things were in those that are done."""
         done = 0
         for batch in batches:
             yield batch
-            done += len(batch)
+            done += size(batch)
             self.show(f"{done:,} done")
         self.show("")
 

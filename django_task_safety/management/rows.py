@@ -108,9 +108,14 @@ def _event(one: dict[str, Any]) -> str:
     return f"{_text(one['at'])} {one['what']}{by}" + (f": {one['why']}" if one["why"] else "")
 
 
+def moment(value: datetime) -> str:
+    """Return a time as people read it, to the second, in the project's time zone."""
+    return timezone.localtime(as_aware(value)).isoformat(sep=" ", timespec="seconds")
+
+
 def _text(value: Any) -> str:
     if isinstance(value, datetime):
-        return timezone.localtime(as_aware(value)).isoformat(sep=" ", timespec="seconds")
+        return moment(value)
     return presentation.in_words(value) if isinstance(value, timedelta) else str(value)
 
 

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 from django.db import Error as DatabaseError
 
 from django_task_safety.errors import TaskSafetyError
-from django_task_safety.management.actions import cancel, listing, purge, retry, show, sweep
+from django_task_safety.management.actions import cancel, drain, listing, prune, purge, retry, show, sweep
 from django_task_safety.management.arguments import Parser, djangos_options, wrong_call
 from django_task_safety.management.console import Console, SomethingIsWrong
 from django_task_safety.values import codec
@@ -19,7 +19,9 @@ ACTIONS: dict[str, Any] = {
     "cancel": cancel,
     "retry": retry,
     "sweep": sweep,
+    "prune": prune,
     "purge": purge,
+    "drain": drain,
 }
 
 
