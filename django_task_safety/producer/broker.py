@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -30,8 +32,25 @@ class BrokerConnection:
 _connections: WeakKeyDictionary[Any, BrokerConnection] = WeakKeyDictionary()
 
 
+#: What makes the connections to another broker than the apps' own.
+_replacement: Callable[[Celery], BrokerConnection] | None = None
+
+
+@contextmanager
+def replaced(connect: Callable[[Celery], BrokerConnection]) -> Iterator[None]:
+    """Publish by the connections that ``connect`` makes during the block, in all threads of this process."""
+    global _replacement
+    before, _replacement = _replacement, connect
+    try:
+        yield
+    finally:
+        _replacement = before
+
+
 def broker_connection(app: Celery) -> BrokerConnection:
     """Return this process's connection to the app's broker; a forked child gets one of its own."""
+    if _replacement is not None:
+        return _replacement(app)
     # Kept as long as Celery keeps its own: who points the app to another broker makes a new ``app.amqp``.
     found = _connections.get(app.amqp)
     if found is None or found.pid != os.getpid():

@@ -12,11 +12,12 @@ from celery import Celery, signals
 from celery.concurrency.solo import TaskPool
 from celery.worker.request import create_request_cls
 from django.db import connection, transaction
-from django.db.models import F, Min
+from django.db.models import Min
 from django.test.utils import CaptureQueriesContext
 from kombu.message import Message
 from kombu.utils.imports import symbol_by_name
 
+from django_task_safety.ledger import time_travel
 from django_task_safety.models import Operation
 from django_task_safety.values.clock import as_aware
 from django_task_safety.worker import sweeper
@@ -25,10 +26,6 @@ from tests.celery import app
 T = TypeVar("T")
 
 QUEUE = "celery"
-MOMENTS = [
-    *("created_at", "available_at", "expires_at", "started_at"),
-    *("deadline_at", "ended_at", "due_at"),
-]
 #: The least that the clock is moved on for a message that waits: a database may round.
 TICK = 0.01
 
@@ -149,7 +146,7 @@ class LocalWorker:
         self._fetch()
         passed = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
         self.ahead += passed.total_seconds()
-        Operation.all_rows.update(**{name: F(name) - passed for name in MOMENTS})
+        time_travel.pass_time(passed)
 
 
 def _moment(text: str | datetime) -> datetime:
