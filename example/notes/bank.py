@@ -11,7 +11,7 @@ from contextlib import closing
 from django.conf import settings
 
 #: Seconds that a payment takes.
-USUAL, SLOW = 0.01, 1.5
+USUAL, SLOW = 0.01, 1.5 * settings.PACE
 
 _TABLES = """
     create table if not exists call (number integer not null);

@@ -23,6 +23,9 @@ class NoteFields(models.Model):
 class Note(SoftDeleteModel, LockableModel, NoteFields):
     """A note that knows its operations, can be locked, and is deleted softly."""
 
+    #: The operation that made this copy.
+    copied_by = models.UUIDField(null=True, blank=True, editable=False, db_index=True)
+
 
 class PlainNote(NoteFields):
     """The same without the package's mixins: the control of the story."""

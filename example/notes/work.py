@@ -2,13 +2,14 @@
 
 import time
 
+from django.conf import settings
 from django.db.models import F
 
 from notes import bank
 from notes.models import Charge, NoteFields, Order, Score
 
 #: Seconds that copying a note, or importing a part of one, takes.
-COPYING = 0.01
+COPYING = 0.01 * settings.PACE
 #: How many parts an import brings.
 PARTS = 5
 #: Seconds that the proofreader takes, and what a note says meanwhile.

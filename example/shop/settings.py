@@ -13,6 +13,7 @@ HOME.mkdir(parents=True, exist_ok=True)
 SECRET_KEY = "only for the example"
 DEBUG = True
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
+TIME_ZONE = "UTC"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "shop.urls"
@@ -27,6 +28,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_task_safety",
     "notes",
+    "demo",
 ]
 
 MIDDLEWARE = [
@@ -34,6 +36,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "demo.middleware.GuestMiddleware",
+    "django_task_safety.middleware.TaskSafetyMiddleware",
 ]
 
 TEMPLATES = [
@@ -67,6 +71,9 @@ CELERY_BROKER_URL = "embedded://"
 CELERY_BROKER_TRANSPORT_OPTIONS = {"folder": str(HOME / "broker"), "polling_interval": 0.02}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
+
+#: How many times slower work is than in the story, so that one can watch it.
+PACE = float(os.environ.get("EXAMPLE_PACE", 1))
 
 # Short, so that the demonstration is: in production leave them at their defaults.
 TASK_SAFETY = {"LEASE": 3, "SWEEP_INTERVAL": 0.5, "REPUBLISH_AFTER": 8}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.workers import ROOT, until
+from tests.support.workers import ROOT, left_running, until
 
 #: Seconds that the story may take on two cores.
 LIMIT = 90
@@ -37,18 +37,6 @@ def start(temporary: Path) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "TASK_SAFETY"))}
     environment["TMPDIR"] = str(temporary)
     return subprocess.Popen(STORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def left_running(temporary: Path) -> list[str]:
-    """Return the command lines of the processes that know the folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(temporary).encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:  # it has ended meanwhile, or belongs to somebody else
-            continue
-    return found
 
 
 def cells(table: str) -> dict[str, list[str]]:

@@ -68,3 +68,15 @@ def until(condition: Callable[[], Any], timeout: float = 30.0, pause: float = 0.
             return answer
         assert time.monotonic() < deadline, f"not within {timeout} s"
         time.sleep(pause)
+
+
+def left_running(temporary: Path) -> list[str]:
+    """Return the command lines of the processes that know the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(temporary).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # it has ended meanwhile, or belongs to somebody else
+            continue
+    return found

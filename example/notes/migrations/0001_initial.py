@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             name="Note",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_removed", models.BooleanField(default=False)),
+                ("is_removed", models.BooleanField(default=False, editable=False)),
                 ("removed_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="removed at")),
                 (
                     "removal",
@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 ("title", models.CharField(max_length=200)),
                 ("text", models.TextField(blank=True)),
                 ("parts", models.PositiveIntegerField(default=0)),
+                ("copied_by", models.UUIDField(blank=True, db_index=True, editable=False, null=True)),
                 (
                     "copy_of",
                     models.ForeignKey(

@@ -1,0 +1,19 @@
+from django import template
+
+from django_task_safety import presentation
+
+register = template.Library()
+
+
+@register.filter
+def word(operation):
+    return presentation.state_word(operation)
+
+
+@register.filter
+def icon(operation):
+    return presentation.icon(operation.state)
+
+
+register.filter("tone", presentation.tone)
+register.filter("percent", presentation.percent)
