@@ -34,9 +34,8 @@ from django_task_safety.locking.locks import lock_all
 from django_task_safety.objects.watching import watch
 from django_task_safety.options import CANCEL, KEEP, PROTECT
 from django_task_safety.tasks import SafeTask
+from django_task_safety.version import __version__
 from django_task_safety.worker.progress import track
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CANCEL",
@@ -66,6 +65,7 @@ __all__ = [
     "TransactionRolledBack",
     "Unpublishable",
     "WorkerLost",
+    "__version__",
     "current_operation",
     "idempotent_task",
     "lock_all",

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import models
 
+from django_task_safety.fleet import reasons
 from django_task_safety.ledger import cancellation, history
 from django_task_safety.ledger.history import AttemptRecord, EventRecord
 from django_task_safety.ledger.querysets import AllRowsManager, OperationManager
@@ -16,6 +17,7 @@ from django_task_safety.soft_delete.detachment import Detachment
 from django_task_safety.soft_delete.model import SoftDeleteModel
 from django_task_safety.values.identity import Identity
 from django_task_safety.worker import progress
+from django_task_safety.worker_record import AbstractQueue, AbstractWorker
 
 __all__ = [
     "Detachment",
@@ -23,7 +25,9 @@ __all__ = [
     "LockableModel",
     "Operation",
     "PendingOperationsModel",
+    "Queue",
     "SoftDeleteModel",
+    "Worker",
 ]
 
 
@@ -61,6 +65,14 @@ class Operation(AbstractOperation):
     def events(self) -> list[EventRecord]:
         """Each cancel, retry and rerun that somebody asked for, oldest first, the last 20."""
         return history.events(self)
+
+    @property
+    def why(self) -> str:
+        """Why it does not move, in a sentence; "" where it is not due, or runs under a lease.
+
+        Of the rows of `OperationQuerySet.stuck` all that were read together share the one look at the workers.
+        """
+        return reasons.why(self)
 
     def cancel(self, reason: str = "cancelled", by: Any = None) -> bool:
         """Cancel it in the current transaction, whether queued, scheduled or running.
@@ -117,3 +129,17 @@ class Operation(AbstractOperation):
             OperationCancelled: As `check_cancelled` does.
         """
         progress.report(self, current, total, message)
+
+
+class Worker(AbstractWorker):
+    """A running worker, as it last said."""
+
+    class Meta(AbstractWorker.Meta):
+        pass
+
+
+class Queue(AbstractQueue):
+    """Latency and heartbeat of one queue, as its workers last measured them."""
+
+    class Meta(AbstractQueue.Meta):
+        pass

@@ -43,6 +43,7 @@ LOADED = [
     "django_task_safety.values.masking",
     "django_task_safety.values.people",
     "django_task_safety.values.references",
+    "django_task_safety.version",
     "django_task_safety.worker",
     "django_task_safety.worker.progress",
 ]

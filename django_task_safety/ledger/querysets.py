@@ -12,7 +12,7 @@ from django_task_safety.conf import LONGEST, conf
 from django_task_safety.errors import InvalidArguments
 from django_task_safety.ledger import cancellation
 from django_task_safety.record import OperationRows
-from django_task_safety.values.clock import After
+from django_task_safety.values.clock import After, Now, now_sql
 from django_task_safety.values.identity import Identity
 from django_task_safety.values.people import text_of_user
 
@@ -22,6 +22,35 @@ def _lateness(given: timedelta | float) -> float:
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= LONGEST:
         raise InvalidArguments(f"stuck({given!r}): it takes a number of seconds from 0, or a timedelta.")
     return number
+
+
+#: What the rows that one statement read have in common: a dict, empty until somebody puts something into it.
+READ_WITH = "read_with"
+
+
+class _SharedField(models.DateTimeField):  # type: ignore[type-arg]
+    """Reads the moment of a statement as the dict that all its rows share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: tuple[Any, dict[str, Any]] = (None, {})
+
+    def from_db_value(self, value: Any, *args: Any) -> dict[str, Any]:
+        """Return the same dict as for the row before, if that was read by the same statement."""
+        if self._last[0] != value:
+            self._last = value, {}
+        return self._last[1]
+
+
+class _Statement(Now):
+    """The moment of the statement, the same in each of its rows, as a `_SharedField`."""
+
+    def __init__(self) -> None:
+        super().__init__(output_field=_SharedField())
+
+    def as_sql(self, compiler: Any, connection: Any, *args: Any, **extra: Any) -> Any:
+        # SQLite knows the time of a row, unless it is asked for that beside the rows.
+        return f"(SELECT {now_sql(connection)})", []
 
 
 class OperationQuerySet(OperationRows):
@@ -38,6 +67,8 @@ class OperationQuerySet(OperationRows):
     def stuck(self, for_: timedelta | float | None = None) -> OperationQuerySet:
         """Those that should have moved and did not: due, by more than ``for_``, and nobody took them.
 
+        Why, is what ``operation.why`` says of each; all of the same page together cost a statement or two more.
+
         Args:
             for_: A number of seconds from 0 or a timedelta; the default is ``REPUBLISH_AFTER``.
 
@@ -46,7 +77,8 @@ class OperationQuerySet(OperationRows):
         """
         late = After(-(conf().REPUBLISH_AFTER if for_ is None else _lateness(for_)))
         queued = Q(state=self.model.State.QUEUED, available_at__lt=late)
-        return self.filter(queued | Q(state=self.model.State.RUNNING, due_at__lt=late))
+        stuck = self.filter(queued | Q(state=self.model.State.RUNNING, due_at__lt=late))
+        return cast(OperationQuerySet, stuck.annotate(**{READ_WITH: _Statement()}))
 
     def requested_by(self, user: Any) -> OperationQuerySet:
         """Those that a user asked for: a user, or a user's primary key."""

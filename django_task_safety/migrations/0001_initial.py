@@ -125,4 +125,53 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="Queue",
+            fields=[
+                (
+                    "name",
+                    django_task_safety.fields.ExactCharField(
+                        max_length=255, primary_key=True, serialize=False, verbose_name="name"
+                    ),
+                ),
+                ("latency_p50", models.FloatField(null=True, verbose_name="median latency")),
+                ("latency_p95", models.FloatField(null=True, verbose_name="95th percentile of the latency")),
+                ("measured_at", models.DateTimeField(verbose_name="measured")),
+                ("heartbeat_sent", models.DateTimeField(null=True, verbose_name="heartbeat sent")),
+                ("heartbeat_arrived", models.DateTimeField(null=True, verbose_name="heartbeat arrived")),
+                ("heartbeat", models.DurationField(null=True, verbose_name="heartbeat")),
+            ],
+            options={
+                "verbose_name": "queue",
+                "verbose_name_plural": "queues",
+                "default_permissions": ("view",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Worker",
+            fields=[
+                (
+                    "identity",
+                    django_task_safety.fields.ExactCharField(max_length=255, primary_key=True, serialize=False),
+                ),
+                ("name", models.CharField(max_length=255, verbose_name="name")),
+                ("host", models.CharField(max_length=255, verbose_name="host")),
+                ("pool", models.CharField(blank=True, max_length=255, verbose_name="pool")),
+                ("concurrency", models.IntegerField(default=0, verbose_name="concurrency")),
+                ("queues", models.JSONField(default=list, verbose_name="queues")),
+                ("tasks", models.JSONField(null=True, verbose_name="tasks")),
+                ("package", models.CharField(max_length=50, verbose_name="version of django-task-safety")),
+                ("celery", models.CharField(max_length=50, verbose_name="version of Celery")),
+                ("django", models.CharField(max_length=50, verbose_name="version of Django")),
+                ("settings", models.CharField(max_length=64, verbose_name="settings")),
+                ("started_at", models.DateTimeField(verbose_name="started")),
+                ("last_seen", models.DateTimeField(verbose_name="last heard of")),
+                ("last_sweep", models.DateTimeField(null=True, verbose_name="last sweep")),
+            ],
+            options={
+                "verbose_name": "worker",
+                "verbose_name_plural": "workers",
+                "default_permissions": ("view",),
+            },
+        ),
     ]

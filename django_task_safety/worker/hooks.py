@@ -49,8 +49,8 @@ def _on_init(**kwargs: Any) -> None:
     worker_id.become_worker()
 
 
-def _on_ready(**kwargs: Any) -> None:
-    keeper = Keeper()
+def _on_ready(sender: Any = None, **kwargs: Any) -> None:
+    keeper = Keeper(sender)
     _keepers.append(keeper)
     keeper.start()
 

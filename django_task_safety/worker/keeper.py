@@ -1,4 +1,4 @@
-"""Each worker's keeper: two threads of the worker's main process, one renews leases, one sweeps.
+"""Each worker's keeper: threads of the worker's main process. One renews leases, one sweeps, one says who is there.
 
 They hold no database connection between two ticks, and never open a pool, so that children forked meanwhile inherit
 neither, and forks wait for the end of a tick. Whatever fails in them is logged and tried again; they never take the
@@ -10,6 +10,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from celery.worker import state
 
@@ -20,6 +21,7 @@ from django_task_safety.ledger.own_connections import own_connections
 from django_task_safety.options import TaskOptions
 from django_task_safety.values import codec
 from django_task_safety.worker import sweeper
+from django_task_safety.worker.presence import Presence
 
 logger = logging.getLogger("django_task_safety")
 
@@ -74,16 +76,25 @@ class _Loop:
 
 
 class Keeper:
-    """Renews the leases of what this worker runs every third of ``LEASE``, and sweeps every ``SWEEP_INTERVAL``.
+    """Renews the leases of what this worker runs every third of ``LEASE``, sweeps every ``SWEEP_INTERVAL`` where
+    ``KEEPER`` lets it, and says that the worker is there.
 
-    In two threads: a sweep that takes long must not cost this worker its leases.
+    In a thread each: a sweep that takes long must not cost this worker its leases, and neither of them waits for the
+    row of a worker.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, consumer: Any = None) -> None:
+        """
+        Args:
+            consumer: Celery's, of the worker; without one nothing is said of it.
+        """
         self._loops = [_Loop("task-safety-leases", self._until_renewal, self._renew)]
         self._next_renewal: float | None = None
+        self._presence = Presence(consumer) if consumer is not None else None
         if conf().KEEPER:
-            self._loops.append(_Loop("task-safety-sweeper", lambda: conf().SWEEP_INTERVAL, _sweep))
+            self._loops.append(_Loop("task-safety-sweeper", lambda: conf().SWEEP_INTERVAL, self._sweep))
+        if self._presence is not None:
+            self._loops.append(_Loop("task-safety-presence", self._presence.until_next, self._presence.say))
 
     def _until_renewal(self) -> float:
         return conf().LEASE / 3 if self._next_renewal is None else self._next_renewal
@@ -100,6 +111,13 @@ class Keeper:
         """End the threads."""
         for loop in self._loops:
             loop.stop()
+        if self._presence is not None:
+            self._presence.leave()
+
+    def _sweep(self) -> None:
+        _sweep()
+        if self._presence is not None:
+            self._presence.note_sweep()
 
 
 def _sweep() -> None:

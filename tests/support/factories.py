@@ -3,6 +3,10 @@
 import factory
 from factory.django import DjangoModelFactory
 
+from django_task_safety.fleet.this_side import this_side
+from django_task_safety.models import Queue, Worker
+from django_task_safety.registry import safe_task_names
+from django_task_safety.values.clock import After, Now
 from tests.testapp import models
 
 
@@ -73,3 +77,36 @@ class VaultFactory(DjangoModelFactory):
         model = models.Vault
 
     name = factory.Sequence("Vault {}".format)
+
+
+class WorkerFactory(DjangoModelFactory):
+    """A worker that runs what this process runs, and was heard of ``silent`` seconds ago."""
+
+    class Meta:
+        model = Worker
+
+    class Params:
+        silent = 0
+
+    identity = factory.Sequence("host:{}:abc".format)
+    name = factory.Sequence("w{}@host".format)
+    host = "host"
+    pool = "prefork"
+    concurrency = 2
+    queues = ["celery"]
+    tasks = factory.LazyFunction(safe_task_names)
+    package = factory.LazyFunction(lambda: this_side().package)
+    celery = factory.LazyFunction(lambda: this_side().celery)
+    django = factory.LazyFunction(lambda: this_side().django)
+    settings = factory.LazyFunction(lambda: this_side().settings)
+    started_at = factory.LazyFunction(Now)
+    last_seen = factory.LazyAttribute(lambda row: After(-row.silent))
+    last_sweep = factory.LazyAttribute(lambda row: After(-row.silent))
+
+
+class QueueFactory(DjangoModelFactory):
+    class Meta:
+        model = Queue
+
+    name = "celery"
+    measured_at = factory.LazyFunction(Now)
