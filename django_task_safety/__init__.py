@@ -34,7 +34,7 @@ from django_task_safety.locking.locks import lock_all
 from django_task_safety.objects.watching import watch
 from django_task_safety.options import CANCEL, KEEP, PROTECT
 from django_task_safety.tasks import SafeTask
-from django_task_safety.version import __version__
+from django_task_safety.version import __version__ as __version__
 from django_task_safety.worker.progress import track
 
 __all__ = [
@@ -65,7 +65,6 @@ __all__ = [
     "TransactionRolledBack",
     "Unpublishable",
     "WorkerLost",
-    "__version__",
     "current_operation",
     "idempotent_task",
     "lock_all",
