@@ -1,6 +1,8 @@
 """The Django app: installing it is all the set-up there is."""
 
-from django.apps import AppConfig
+from importlib import import_module
+
+from django.apps import AppConfig, apps
 from django.core.signals import setting_changed
 from django.db.models.signals import pre_migrate
 from django.utils.translation import gettext_lazy as _
@@ -23,3 +25,6 @@ class TaskSafetyConfig(AppConfig):
         pre_migrate.connect(uninstalling.refuse_while_pending, sender=self, dispatch_uid="django_task_safety.zero")
         registration.register()
         hooks.connect()
+        if apps.is_installed("django.contrib.admin"):
+            # Also in workers, which run the actions on many operations, and in projects that register what they want.
+            import_module("django_task_safety.admin")

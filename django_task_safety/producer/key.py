@@ -1,9 +1,13 @@
 """The idempotency key of a call: what makes two calls the same work."""
 
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+from django.apps import apps
 from django.db import models
 from django.utils import timezone
 
@@ -12,6 +16,9 @@ from django_task_safety.options import TaskOptions, parameter_names
 from django_task_safety.producer import redaction
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values import codec, keys, references
+
+#: What stands between a readable key and the beginning of its period.
+_AT, _MOMENT = " @ ", "%Y-%m-%dT%H:%M:%SZ"
 
 
 def set_key(
@@ -30,18 +37,46 @@ def set_key(
         selected = _round_trip(keys.select(task.key, references.load(arguments, known)))
     else:
         selected = keys.select(task.key, arguments)
-    parts, suffix = [task.name, selected], ""
-    if task.period is not None:
-        period = (eta or timezone.now()).timestamp() // task.period.total_seconds()
-        parts.append(int(period))
-        suffix = f" @ {datetime.fromtimestamp(period * task.period.total_seconds(), UTC):%Y-%m-%dT%H:%M:%SZ}"
+    period = _period(task, eta or timezone.now())
     # Invariant: one row per key.
+    parts = (task.name, selected, *period)
     operation.key_digest = keys.digest(*parts)
+    suffix = "".join(f"{_AT}{_begin(task, number):{_MOMENT}}" for number in period)
     operation.key = codec.printable(_readable(task, arguments, selected) or operation.key_digest, 240) + suffix
     if task.match:
         operation.match_digest = keys.digest([arguments[name] for name in task.match])
     if task.version is not None:
         operation.version = _version(task, arguments[task.version])
+
+
+def digests(task: TaskOptions, text: str) -> list[str]:
+    """Return the digests of the keys of a task that people may mean by a text: what they read of one, or its value."""
+    said, _, moment = text.rpartition(_AT) if task.period is not None and _AT in text else (text, "", "")
+    try:
+        at = datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC) if moment else timezone.now()
+    except ValueError:
+        return []
+    return [keys.digest(task.name, value, *_period(task, at)) for value in _meant(said)]
+
+
+def _meant(text: str) -> Iterator[Any]:
+    """Yield the values that are read as that text."""
+    yield text
+    for read in (json.loads, UUID, date.fromisoformat, datetime.fromisoformat):
+        with contextlib.suppress(ValueError):
+            yield read(text)
+    label, _, pk = text.partition(":")
+    with contextlib.suppress(LookupError, ValueError, InvalidArguments):
+        yield references.Reference.by_key(apps.get_model(label), pk)
+
+
+def _period(task: TaskOptions, moment: datetime) -> tuple[int, ...]:
+    """Return the number of the period in which a moment is, where the task has periods."""
+    return () if task.period is None else (int(moment.timestamp() // task.period.total_seconds()),)
+
+
+def _begin(task: TaskOptions, period: int) -> datetime:
+    return datetime.fromtimestamp(period * (task.period or timedelta()).total_seconds(), UTC)
 
 
 def _readable(task: TaskOptions, arguments: Mapping[str, Any], selected: Any) -> str:

@@ -1,0 +1,144 @@
+"""What the page of one operation shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import pprint
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext, pgettext
+
+from django_task_safety import presentation
+from django_task_safety.admin import cells, links
+from django_task_safety.admin.acting import VERBS
+from django_task_safety.errors import InvalidPayload
+from django_task_safety.ledger.history import AttemptRecord, EventRecord
+from django_task_safety.models import Operation
+from django_task_safety.producer import redaction
+from django_task_safety.record import State
+from django_task_safety.registry import task_of
+from django_task_safety.values import codec, references
+from django_task_safety.values.clock import as_aware
+
+#: Characters shown of a value or a traceback, and how many waiting rows are listed.
+LONGEST, WAITING = 20_000, 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """A line of the timeline."""
+
+    at: datetime
+    what: str
+    more: str = ""
+    #: For the stylesheet: "good", "bad" or "quiet".
+    tone: str = "quiet"
+
+    @property
+    def moment(self) -> str:
+        """When that was, as people read it."""
+        return cells.moment(self.at)
+
+
+def context(operation: Any, request: Any, site: Any) -> dict[str, Any]:
+    """Return what the templates of the page show of an operation, to this user."""
+    attempts, events = operation.attempts, operation.events
+    names = links.user_names([operation.requested_by, *(event.by for event in events)])
+    may_read = request.user.has_perm(f"{Operation._meta.app_label}.view_operation_arguments")
+    return {
+        "operation": operation,
+        "shown_title": cells.title_of(operation),
+        "shown_state": cells.state(operation),
+        "percent": presentation.percent(operation) if operation.is_pending else None,
+        "object_link": links.object_link(site, request, operation),
+        "requester_link": links.requester_link(site, operation.requested_by, names),
+        "age": presentation.in_words(presentation.age(operation)),
+        "duration": presentation.in_words(presentation.duration(operation)),
+        "timeline": timeline(operation, attempts, events, names),
+        "attempts": attempts,
+        "waiting": list(Operation.all_rows.filter(waits_for=operation.pk).order_by("created_at")[:WAITING]),
+        "may_read": may_read,
+        **(_values(operation) if may_read else {}),
+        "buttons": [
+            (verb, links.operation_url(site, operation.pk, verb.name))
+            for verb in VERBS.values()
+            if operation.state in verb.states and verb.allowed(request.user)
+        ],
+    }
+
+
+def timeline(
+    operation: Operation, attempts: list[AttemptRecord], events: list[EventRecord], names: dict[str, str]
+) -> list[Step]:
+    """Return what happened to an operation, in the order of time."""
+    steps = [
+        Step(operation.created_at, gettext("Asked for"), names.get(operation.requested_by, operation.requested_by))
+    ]
+    if as_aware(operation.available_at) > as_aware(operation.created_at):
+        steps.append(Step(operation.available_at, gettext("Due")))
+    for attempt in attempts:
+        steps += _steps_of(attempt)
+    for event in events:
+        by = names.get(event.by, event.by)
+        steps.append(Step(event.at, _EVENTS.get(event.what, str)(event.what), ": ".join(filter(None, [by, event.why]))))
+    if operation.started_at and not any(attempt.number == operation.attempt for attempt in attempts):
+        number = {"number": operation.attempt}
+        steps.append(Step(operation.started_at, gettext("Attempt %(number)s started") % number, operation.worker))
+    if operation.ended_at:
+        error = "" if operation.state == State.SUCCEEDED else operation.error
+        steps.append(Step(operation.ended_at, str(operation.get_state_display()), error, presentation.tone(operation)))
+    elif operation.expires_at:
+        steps.append(Step(operation.expires_at, gettext("Expires, unless it has started")))
+    return sorted(steps, key=lambda step: as_aware(step.at))
+
+
+def _steps_of(attempt: AttemptRecord) -> list[Step]:
+    number, steps = {"number": attempt.number}, []
+    if attempt.started_at:
+        steps.append(Step(attempt.started_at, gettext("Attempt %(number)s started") % number, attempt.worker))
+    if attempt.ended_at and attempt.outcome != State.SUCCEEDED:
+        said = gettext("Attempt %(number)s ended: %(outcome)s") % {**number, "outcome": attempt.outcome}
+        steps.append(Step(attempt.ended_at, said, attempt.error, "bad"))
+    return steps
+
+
+_EVENTS: dict[str, Any] = {
+    "cancel": lambda _: pgettext("event", "Cancelled by hand"),
+    "retry": lambda _: pgettext("event", "Retried by hand"),
+    "rerun": lambda _: pgettext("event", "Run once more by hand"),
+}
+
+
+def _values(operation: Operation) -> dict[str, Any]:
+    return {
+        "arguments": _arguments(operation),
+        "result": _result(operation),
+        "traceback": operation.traceback[-LONGEST:],
+    }
+
+
+def _arguments(operation: Operation) -> list[tuple[str, str]]:
+    """Return the names and values of the arguments, hidden ones as dots; what cannot be read, with the reason."""
+    try:
+        task = task_of(operation)
+        if task is None:
+            return [("", gettext("This process does not know the task, and so not which arguments are to be hidden."))]
+        args, kwargs = references.parse(codec.loads(operation.payload, task.app)) if operation.payload else ((), {})
+        args, kwargs = redaction.readable(task, args, kwargs)
+    except (InvalidPayload, TypeError, ValueError) as exc:  # somebody wrote another text into the column
+        return [("", str(exc))]
+    return [(str(number), _shown(value)) for number, value in enumerate(args, 1)] + [
+        (name, _shown(value)) for name, value in kwargs.items()
+    ]
+
+
+def _result(operation: Operation) -> str:
+    try:
+        return "" if operation.result is None else _shown(operation.result)
+    except InvalidPayload as exc:
+        return str(exc)
+
+
+def _shown(value: Any) -> str:
+    return codec.printable(pprint.pformat(value, width=100, compact=True), LONGEST)

@@ -1,0 +1,150 @@
+"""What one can do with operations in the admin."""
+
+import re
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.urls import reverse
+
+from django_task_safety.admin import actions
+from django_task_safety.models import Operation
+from django_task_safety.record import State
+from tests.support.operations import state
+from tests.support.rows import operation, operations
+from tests.testapp.tasks import charge, record
+
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:django_task_safety_operation_changelist")
+ALL = ("view_operation", "cancel_operation", "retry_operation")
+
+
+def text(response) -> str:
+    assert response.status_code == 200, response
+    return response.content.decode()
+
+
+def confirm(client, response, **more):
+    """Send the form of a page that asks."""
+    form = text(response)
+    form = form[form.index('<form method="post">') :]
+    inputs = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form)
+    data: dict[str, list[str]] = {}
+    for name, value in inputs:
+        data.setdefault(name, []).append(value)
+    return client.post(response.wsgi_request.get_full_path(), {**data, **more}, follow=True)
+
+
+def ask(client, action: str, *chosen: Operation, query: str = "", **more):
+    data = {"action": action, "_selected_action": [str(one.pk) for one in chosen], "index": "0", **more}
+    return client.post(LIST + query, data)
+
+
+def test_cancelling_asks_for_a_reason_says_what_was_skipped_and_is_logged(staff):
+    client = staff(*ALL)
+    waiting, running, ended = operation(), operation(State.RUNNING), operation(State.SUCCEEDED)
+    asked = ask(client, "cancel_selected", waiting, running, ended)
+    assert 'name="reason"' in text(asked)
+    assert state(waiting) == "queued"
+    done = text(confirm(client, asked, reason="no <b>longer</b> wanted"))
+    assert "2 cancelled." in done
+    assert "1 skipped: they had ended." in done
+    assert [state(one) for one in (waiting, running, ended)] == ["cancelled", "cancelled", "succeeded"]
+    waiting.refresh_from_db()
+    assert waiting.error == "no <b>longer</b> wanted"
+    assert [(event.what, event.by, event.why) for event in waiting.events] == [
+        ("cancel", str(client.user.pk), "no <b>longer</b> wanted")
+    ]
+    logged = LogEntry.objects.filter(user=client.user)
+    assert {entry.object_id for entry in logged} == {str(waiting.pk), str(running.pk)}
+    assert "no <b>longer</b> wanted" in logged[0].change_message
+
+
+def test_what_failed_or_was_cancelled_is_retried(staff, worker):
+    client = staff(*ALL)
+    cancelled, done = record.enqueue("x"), record.enqueue("y")
+    cancelled.cancel()
+    worker.drain()
+    shown = text(confirm(client, ask(client, "retry_selected", cancelled, done)))
+    assert "1 queued again." in shown
+    assert "1 skipped: they are pending, or have succeeded." in shown
+    assert state(cancelled) == "queued"
+    assert [event.by for event in Operation.objects.get(pk=cancelled.pk).events] == ["", str(client.user.pk)]
+
+
+def test_what_succeeded_is_run_once_more(staff, worker):
+    client = staff(*ALL)
+    done = charge.enqueue(5)
+    worker.drain()
+    shown = text(confirm(client, ask(client, "rerun_selected", done, operation())))
+    assert "1 queued once more." in shown
+    assert "1 skipped: they have not succeeded." in shown
+    assert state(done) == "queued"
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "after"), [("cancel", "queued", "cancelled"), ("retry", "failed", "queued")]
+)
+def test_one_operation_has_buttons_on_its_page(staff, what, before, after):
+    client, made = staff(*ALL), operation(before)
+    page = text(client.get(reverse("admin:django_task_safety_operation_change", args=[made.pk])))
+    url = reverse(f"admin:django_task_safety_operation_{what}", args=[made.pk])
+    assert f'href="{url}"' in page
+    asked = client.get(url)
+    assert state(made) == before
+    done = confirm(client, asked)
+    assert done.redirect_chain[-1][0].endswith(f"{made.pk}/change/")
+    assert state(made) == after
+
+
+def test_all_that_match_are_done_at_once_where_they_are_few(staff):
+    client = staff(*ALL)
+    operations(60, State.QUEUED, task="some")
+    other = operation(task="other")
+    ticked = Operation.objects.filter(task="some").first()
+    asked = ask(client, "cancel_selected", ticked, query="?task=some", select_across="1")
+    assert "All that match: 60" in text(asked)
+    assert "60 cancelled." in text(confirm(client, asked))
+    assert state(other) == "queued"
+
+
+def test_many_that_match_are_an_operation_of_its_own(staff, worker, monkeypatch):
+    monkeypatch.setattr(actions, "AT_ONCE", 10)
+    client = staff(*ALL, "view_operation_arguments")
+    operations(60, State.QUEUED, task="some")
+    ended, other = operation(State.FAILED, task="some"), operation(task="other")
+    asked = ask(client, "cancel_selected", ended, query="?task=some", select_across="1")
+    page = confirm(client, asked, reason="too many")
+    made = Operation.objects.get(task="django_task_safety.act_on_all")
+    assert page.redirect_chain[-1][0] == reverse("admin:django_task_safety_operation_change", args=[made.pk])
+    assert made.requested_by == str(client.user.pk)
+    late = operation(task="some")
+    worker.drain()
+    made.refresh_from_db()
+    assert (made.state, made.error) == ("succeeded", "")
+    assert made.result == {"done": 60, "skipped": {"ended": 1}}
+    assert set(Operation.objects.filter(error="too many").values_list("task", flat=True)) == {"some"}
+    assert (state(other), state(late)) == ("queued", "queued")
+    assert LogEntry.objects.filter(user=client.user).count() == 60
+
+
+def test_work_in_the_background_is_refused_where_the_permission_is_gone(staff, worker, monkeypatch):
+    monkeypatch.setattr(actions, "AT_ONCE", 1)
+    client = staff(*ALL)
+    waiting = operations(3, State.QUEUED, task="some")
+    confirm(client, ask(client, "cancel_selected", waiting[0], query="?task=some", select_across="1"))
+    client.user.user_permissions.clear()
+    worker.drain()
+    made = Operation.objects.get(task="django_task_safety.act_on_all")
+    assert made.state == "failed"
+    assert "may not cancel" in made.error
+    assert state(waiting[0]) == "queued"
+
+
+def test_actions_are_not_offered_nor_done_without_their_permission(staff):
+    client, waiting = staff("view_operation", "retry_operation"), operation()
+    shown = text(client.get(LIST))
+    assert "retry_selected" in shown
+    assert "cancel_selected" not in shown
+    ask(client, "cancel_selected", waiting, post="yes")
+    assert client.post(reverse("admin:django_task_safety_operation_cancel", args=[waiting.pk])).status_code == 403
+    assert state(waiting) == "queued"
