@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -44,10 +45,13 @@ class Conf:
     SWEEP_BATCH: int = 500
     #: Names of parameters whose values nobody is to read; None: those that Django's error reports hide.
     REDACT: tuple[str, ...] | None = None
+    #: Dotted path of ``f(request, operation) -> bool``: who else may see an operation's status. None: nobody else.
+    STATUS_PERMISSION: str | None = None
 
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Conf)}
-_OPTIONAL = {"RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT", "REDACT"}
+_OPTIONAL = {"RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT", "REDACT", "STATUS_PERMISSION"}
+_DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 @lru_cache(maxsize=1)
@@ -99,6 +103,12 @@ def _value(key: str, value: Any) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
             raise InvalidSetting(f"TASK_SAFETY[{key!r}] must be a list or tuple of parameters' names, not {value!r}.")
         return tuple(value)
+    if key == "STATUS_PERMISSION":
+        if not isinstance(value, str) or not _DOTTED_PATH.fullmatch(value):
+            raise InvalidSetting(
+                f"TASK_SAFETY[{key!r}] must be the dotted path of a function, as 'shop.rules.may_see', not {value!r}."
+            )
+        return value
     if isinstance(default, bool):
         if not isinstance(value, bool):
             raise InvalidSetting(f"TASK_SAFETY[{key!r}] must be True or False, not {value!r}.")

@@ -47,6 +47,7 @@ def safe_task(
     retention: timedelta | float | None = ...,
     redact: list[str] | tuple[str, ...] = ...,
     title: str | Callable[..., Any] | None = ...,
+    public_result: bool = ...,
     **celery_options: Any,
 ) -> Decorator: ...
 
@@ -68,6 +69,7 @@ def safe_task(function: Function | None = None, /, **options: Any) -> Any:
             ``retention``: how long an ended operation is kept (seconds or timedelta).
             ``redact``: parameters whose values are shown as ``•••`` in keys, logs and errors, besides the setting's.
             ``title``: what people see of an operation: a format string over the arguments, or a callable of them.
+            ``public_result``: whether the status page shows the result to whoever may see the operation.
             ``max_retries`` (5), ``retry_backoff`` (2 s), ``retry_backoff_max`` (600 s), ``retry_jitter`` (True),
             ``autoretry_for``, ``dont_autoretry_for``, ``time_limit``, ``soft_time_limit``: as Celery's.
 

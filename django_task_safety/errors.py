@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import IntegrityError, OperationalError
 from django.db.models.deletion import Collector, ProtectedError
+from django.urls import NoReverseMatch
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -51,6 +52,10 @@ class NotCommitted(TaskSafetyError, RuntimeError):
 
 class ObjectGone(TaskSafetyError):
     """The object does not exist any more (or is soft-deleted)."""
+
+
+class UrlsNotIncluded(TaskSafetyError, NoReverseMatch):
+    """The address of a status page is asked for, but ``django_task_safety.urls`` is not in the project's URLs."""
 
 
 class GuardImpossible(TaskSafetyError):

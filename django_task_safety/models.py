@@ -1,9 +1,12 @@
 """The one table: an operation's row is its registry entry, outbox entry, claim, processed marker and status."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import models
 
+from django_task_safety.conf import seconds
+from django_task_safety.errors import InvalidArguments
 from django_task_safety.fleet import reasons
 from django_task_safety.ledger import cancellation, history
 from django_task_safety.ledger.history import AttemptRecord, EventRecord
@@ -15,6 +18,7 @@ from django_task_safety.record import AbstractOperation
 from django_task_safety.soft_delete.constraints import LiveUniqueConstraint
 from django_task_safety.soft_delete.detachment import Detachment
 from django_task_safety.soft_delete.model import SoftDeleteModel
+from django_task_safety.values import status_links
 from django_task_safety.values.identity import Identity
 from django_task_safety.worker import progress
 from django_task_safety.worker_record import AbstractQueue, AbstractWorker
@@ -108,6 +112,27 @@ class Operation(AbstractOperation):
             Whether it was reopened; False when it has not succeeded.
         """
         return requeue.rerun(self, by)
+
+    def status_url(self, signed: bool = False, max_age: float | timedelta = 3600, *, can_cancel: bool = False) -> str:
+        """Return the path of its status page.
+
+        Args:
+            signed: Whether whoever has the link may see the operation, without an account.
+            max_age: Seconds, or a timedelta, after which a signed link is worth nothing.
+            can_cancel: Whether whoever has the signed link may cancel the operation, too.
+
+        Raises:
+            UrlsNotIncluded: If ``django_task_safety.urls`` is not in the project's URLs.
+            InvalidArguments: If ``max_age`` is no positive duration, or ``can_cancel`` is given without ``signed``.
+        """
+        if not signed and can_cancel:
+            raise InvalidArguments("status_url(can_cancel=True) is about signed links: say signed=True as well.")
+        grant = status_links.Grant.CANCEL if can_cancel else status_links.Grant.SEE
+        try:
+            link = status_links.sign(self.pk, seconds(max_age), grant) if signed else ""
+        except ValueError as exc:
+            raise InvalidArguments(f"status_url(max_age={max_age!r}): it takes {exc}.") from None
+        return status_links.address("operation", self.pk, link)
 
     def check_cancelled(self) -> None:
         """Raise when the attempt that runs this should stop.

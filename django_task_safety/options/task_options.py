@@ -15,7 +15,10 @@ KEEP = "keep"
 POLICIES = (CANCEL, PROTECT, KEEP)
 
 #: Options that `safe_task` adds to Celery's.
-SAFE_OPTIONS = ("on_delete", "subject", "lock", "retry_on", "max_payload", "atomic", "retention", "redact", "title")
+SAFE_OPTIONS = (
+    *("on_delete", "subject", "lock", "retry_on", "max_payload", "atomic", "retention"),
+    *("redact", "title", "public_result"),
+)
 #: Options that `idempotent_task` adds to those.
 IDEMPOTENT_OPTIONS = ("key", "on_duplicate", "rerun", "match", "version", "period", "retention")
 
@@ -53,6 +56,8 @@ class TaskOptions(Task):  # type: ignore[type-arg]
     #: What an operation is called: a format string over the arguments, or a callable of them as keywords; None for the
     #: function's name in words.
     title: str | Callable[..., Any] | None = None
+    #: Whether the status page shows the result to whoever may see the operation.
+    public_result: bool = False
 
     #: The options of `idempotent_task`.
     idempotent: bool = False

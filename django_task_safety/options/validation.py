@@ -151,7 +151,7 @@ def _check_counts(where: str, task: Any) -> None:
         raise InvalidOption(
             f"{where}: lock must be a name of at most {_LONGEST_NAME} characters, without NUL, not {task.lock!r:.80}."
         )
-    for option in ("atomic", "retry_jitter"):
+    for option in ("atomic", "retry_jitter", "public_result"):
         if not isinstance(getattr(task, option), bool):
             raise InvalidOption(f"{where}: {option} must be True or False, not {getattr(task, option)!r}.")
 

@@ -15,11 +15,21 @@
   const replace = (region, html) => {
     region.setAttribute("aria-busy", "true");
     const made = new DOMParser().parseFromString(html, "text/html");
-    region.replaceChildren(...made.body.childNodes);
+    const now = [...region.childNodes];
+    const next = [...made.body.childNodes];
+    // What is as it was stays: nobody is told of it again, and nothing selected is lost.
+    next.forEach((node, place) => {
+      if (!now[place]) region.append(node);
+      else if (!now[place].isEqualNode(node)) now[place].replaceWith(node);
+    });
+    now.slice(next.length).forEach((node) => node.remove());
     region.removeAttribute("aria-busy");
   };
 
   const watch = (region) => {
+    // A page may include the script twice.
+    if (region.dataset.liveWatched) return;
+    region.dataset.liveWatched = "yes";
     const usual = Math.max(1, Number(region.dataset.liveEvery) || 3);
     let tag = "";
     let wait = usual;

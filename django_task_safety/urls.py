@@ -1,0 +1,13 @@
+"""For a project's URLs: ``path("operations/", include("django_task_safety.urls"))``."""
+
+from django.urls import path
+
+from django_task_safety.views import status
+
+app_name = "task_safety"
+
+urlpatterns = [
+    path("", status.mine, name="mine"),
+    path("<uuid:pk>/", status.operation, name="operation"),
+    path("<uuid:pk>/cancel/", status.cancel, name="cancel"),
+]
