@@ -33,6 +33,7 @@ from django_task_safety.errors import (
 from django_task_safety.locking.locks import lock_all
 from django_task_safety.objects.watching import watch
 from django_task_safety.options import CANCEL, KEEP, PROTECT
+from django_task_safety.splitting import split
 from django_task_safety.tasks import SafeTask
 from django_task_safety.version import __version__ as __version__
 from django_task_safety.worker.progress import track
@@ -70,6 +71,7 @@ __all__ = [
     "lock_all",
     "requested_by",
     "safe_task",
+    "split",
     "track",
     "watch",
 ]

@@ -58,6 +58,13 @@ class IndexWhereSet(models.Index):
         return Q((f"{self.fields[0]}__gt", ""))
 
 
+class IndexWhereNotNull(IndexWhereSet):
+    """An index of the rows that have a value in its first column."""
+
+    def _rows(self) -> Q:
+        return Q((f"{self.fields[0]}__isnull", False))
+
+
 class IndexWhereNotSucceeded(IndexWhereSet):
     """An index of the rows whose first column, a state, is another one than "succeeded": nearly all end as that."""
 

@@ -1,16 +1,19 @@
 """The one table: an operation's row is its registry entry, outbox entry, claim, processed marker and status."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from django.db import models
 
 from django_task_safety.conf import seconds
 from django_task_safety.errors import InvalidArguments
 from django_task_safety.fleet import reasons
-from django_task_safety.ledger import cancellation, history
+from django_task_safety.ledger import cancellation, history, parents
 from django_task_safety.ledger.history import AttemptRecord, EventRecord
-from django_task_safety.ledger.querysets import AllRowsManager, OperationManager
+from django_task_safety.ledger.querysets import AllRowsManager, OperationManager, OperationQuerySet
 from django_task_safety.locking.lockable import LockableModel
 from django_task_safety.objects.pending import PendingOperationsModel
 from django_task_safety.producer import outcome, requeue
@@ -45,6 +48,38 @@ class Operation(AbstractOperation):
 
     class Meta(AbstractOperation.Meta):
         abstract = False
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        """Leave the progress of a parent to be read from its chunks when it is asked for."""
+        operation = super().from_db(*args, **kwargs)
+        if parents.is_open_parent(operation):
+            operation.__dict__.pop("progress", None)
+        return operation
+
+    def refresh_from_db(
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: models.QuerySet[Operation] | None = None,
+    ) -> None:
+        """Read the columns anew, and the progress of a parent from its chunks."""
+        if fields is not None and list(fields) == ["progress"] and parents.is_open_parent(self):
+            parents.load_progress([self])
+            return
+        super().refresh_from_db(using, fields, from_queryset)
+        if parents.is_open_parent(self):
+            self.__dict__.pop("progress", None)
+
+    @property
+    def parent(self) -> Operation | None:
+        """The operation of which this is a chunk, see `split`; None where it is none."""
+        return Operation.objects.filter(pk=self.parent_id).first() if self.parent_id is not None else None
+
+    @property
+    def children(self) -> OperationQuerySet:
+        """Its chunks, see `split`, in the order of their primary keys."""
+        return Operation.all_rows.filter(parent_id=self.pk).order_by("pk")
 
     @property
     def subject(self) -> models.Model | None:

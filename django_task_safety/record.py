@@ -12,7 +12,13 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_task_safety import ids
-from django_task_safety.fields import ExactCharField, IndexWhereNotSucceeded, IndexWhereSet, UniqueWhereSet
+from django_task_safety.fields import (
+    ExactCharField,
+    IndexWhereNotNull,
+    IndexWhereNotSucceeded,
+    IndexWhereSet,
+    UniqueWhereSet,
+)
 
 
 class State(models.TextChoices):
@@ -105,6 +111,10 @@ class AbstractOperation(models.Model):
     republished = models.IntegerField(default=0)
     #: How often a sweep failed over it.
     failed_sweeps = models.IntegerField(default=0)
+    #: Set on a chunk: its parent, see `django_task_safety.ledger.parents`.
+    parent_id = models.UUIDField(null=True, editable=False)
+    #: Of a chunk: how many rows it is about; of a parent: how many they are in all.
+    size = models.IntegerField(null=True, editable=False)
     #: Set on a waiter: a duplicate whose caller, callback or canvas waits for that operation's outcome.
     waits_for = models.UUIDField(null=True, editable=False)
 
@@ -160,12 +170,13 @@ class AbstractOperation(models.Model):
         # Each has its query. The primary key: claim, settle and status, by id. `due_at`: the sweeper, which looks for
         # what is due in any state. The subject: what is pending on an object, and an object's operations. A key: the
         # duplicate of a call. A lock's slot: its holder. Who asked for it: somebody's own, newest first, for ids
-        # grow with time. These four leave the rows without one out. The last two are for people: lists, newest first,
-        # of all and of those in one state (the ids of messages that others made do not grow with time); what is
-        # pending, and what failed.
+        # grow with time. A parent: its chunks. These five leave the rows without one out. The last two are for people:
+        # lists, newest first, of all and of those in one state (the ids of messages that others made do not grow with
+        # time); what is pending, and what failed.
         indexes = (
             IndexWhereSet(fields=["subject_label", "subject_id", "state"], name="task_safety_subject"),
             IndexWhereSet(fields=["requested_by", "id"], name="task_safety_requested_by"),
+            IndexWhereNotNull(fields=["parent_id", "state", "id"], name="task_safety_chunks"),
             models.Index(fields=["created_at", "id"], name="task_safety_newest"),
             IndexWhereNotSucceeded(fields=["state", "created_at", "id"], name="task_safety_unsettled"),
         )

@@ -210,6 +210,23 @@ MUTATIONS = (
         ("tests/worker/test_delivery.py::test_a_copy_of_a_running_message_is_dropped",),
     ),
     Mutation(
+        "the parent ends last",
+        "ledger/parents.py",
+        "filter(state=State.RUNNING, revision=parent.revision)",
+        "filter(state=State.RUNNING)",
+        (
+            "tests/producer/test_split.py::"
+            "test_a_chunk_that_is_retried_while_its_parent_is_about_to_end_keeps_it_pending",
+        ),
+    ),
+    Mutation(
+        "the parent ends last",
+        "ledger/enqueue.py",
+        "parents.reopen_parent(seen.parent_id)",
+        "pass",
+        ("tests/producer/test_split.py::test_a_retry_of_one_chunk_reopens_the_parent",),
+    ),
+    Mutation(
         "one lock per object and name",
         "producer/call.py",
         "operation.lock_slot = keys.slot(",

@@ -36,6 +36,7 @@ LOADED = [
     "django_task_safety.producer.optioned",
     "django_task_safety.producer.result_handle",
     "django_task_safety.registry",
+    "django_task_safety.splitting",
     "django_task_safety.tasks",
     "django_task_safety.values",
     "django_task_safety.values.codec",

@@ -13,6 +13,9 @@
                                                        is over and newer arguments wait
     discard_exhausted  QUEUED, RUNNING  -> FAILED      likewise, with its attempts spent
     discard_unsweepable  QUEUED, RUNNING  -> FAILED    nothing else can be done of it
+    settle_parent      RUNNING          -> SUCCEEDED, FAILED, CANCELLED   of a parent: none of its chunks is pending
+    reopen_parent      RUNNING, terminal  -> RUNNING   of a parent: a chunk of it is asked for again
+    rerun_chunks       terminal         -> QUEUED      of chunks: together with their parent
 
 The caller owns the transaction; announcements wait for its commit.
 """
@@ -32,6 +35,7 @@ from django_task_safety.ledger.finish import (
     settle,
 )
 from django_task_safety.ledger.object_gone import cancel_with_object
+from django_task_safety.ledger.parents import reopen_parent, rerun_chunks, settle_parent
 from django_task_safety.ledger.subject import allow_delete, note_subject
 
 __all__ = [
@@ -49,10 +53,13 @@ __all__ = [
     "note_error",
     "note_subject",
     "prune",
+    "reopen_parent",
     "replace_arguments",
     "requeue",
     "rerun",
+    "rerun_chunks",
     "rescue",
     "settle",
+    "settle_parent",
     "started",
 ]

@@ -13,18 +13,26 @@ from django.db.models import Q, Value
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.ledger import notifications, object_gone, table
+from django_task_safety.ledger import notifications, object_gone, parents, table
 from django_task_safety.record import AbstractOperation, OperationRows, State, read_operation
 from django_task_safety.values.clock import Now
 
 EXPIRED = "expired before it started"
 #: What is read of the operations that are cancelled together, in the order of the columns.
-_ANNOUNCED = ("id", "task", "key", "waits_for", "attempt")
+_ANNOUNCED = ("id", "task", "key", "parent_id", "waits_for", "attempt")
 
 
 def cancel(operation: AbstractOperation, reason: str, by: Any = None) -> bool:
-    """Cancel one operation in the current transaction; return whether it was pending."""
-    return _cancel(operation, table.rows().filter(pk=operation.pk), reason, by)
+    """Cancel one operation, and what is pending of its chunks, in the current transaction; return whether it was
+    pending."""
+    found = table.rows().filter(pk=operation.pk)
+    if operation.task != parents.SPLIT:
+        return _cancel(operation, found, reason, by)
+    with transaction.atomic(using=conf().DATABASE):
+        cancelled = _cancel(operation, found, reason, by)
+        if cancelled:
+            _cancel_rows(parents.chunks(operation.pk), str(reason), by)
+        return cancelled
 
 
 def expire(operation: AbstractOperation) -> bool:
@@ -41,17 +49,30 @@ def _cancel(operation: AbstractOperation, found: OperationRows, reason: str, by:
     for name in ("ended_at", "due_at", "delivered", "history"):
         operation.__dict__.pop(name, None)
     notifications.transition("cancelled", operation, reason)
+    parents.chunk_ended(operation)
     return True
 
 
 def cancel_all(found: OperationRows, reason: str, by: Any = None) -> int:
-    """Cancel the pending ones among those found, in the current transaction; return how many.
+    """Cancel the pending ones among those found, and what is pending of their chunks, in the current transaction;
+    return how many of those found.
 
     The number of statements does not depend on how many there are.
     """
     reason = str(reason)
     if found.query.is_sliced:
         found = table.rows().filter(pk__in=list(found.values_list("pk", flat=True)))
+    split = list(found.order_by().pending().filter(task=parents.SPLIT).values_list("pk", flat=True))
+    if not split:
+        return _cancel_rows(found, reason, by)
+    with transaction.atomic(using=conf().DATABASE):
+        held = table.locked(table.by_id(*split).pending(), wait=True)
+        cancelled = _cancel_rows(found, reason, by)
+        _cancel_rows(parents.chunks(*(row.pk for row in held)), reason, by)
+        return cancelled
+
+
+def _cancel_rows(found: OperationRows, reason: str, by: Any) -> int:
     pending = found.order_by().pending()
     return _cancel_all(pending, partial(ledger.cancel, pending, reason, by), reason)
 
@@ -87,3 +108,5 @@ def _announce(rows: list[tuple[Any, ...]], reason: str) -> None:
         operation = read_operation(conf().DATABASE, _ANNOUNCED, row)
         operation.state, operation.error, operation.token = State.CANCELLED, reason, None
         notifications.now("cancelled", operation, reason)
+    for pk in {row[_ANNOUNCED.index("parent_id")] for row in rows} - {None}:
+        parents.settle_parent(pk)

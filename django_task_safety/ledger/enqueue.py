@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from django_task_safety.conf import conf
-from django_task_safety.ledger import history, notifications, subject_lock, table
+from django_task_safety.ledger import history, notifications, parents, subject_lock, table
 from django_task_safety.ledger import insert as inserting
 from django_task_safety.ledger.columns import FRESH, NEWER, SUBJECT_COLUMNS, forget_expressions, write
 from django_task_safety.record import AbstractOperation, OperationRows, State
@@ -60,7 +60,15 @@ def rerun(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool, 
     values["generation"] = seen.generation + (1 if new_work else 0)
     if event:
         values["history"] = history.with_line(event)
-    return _write_held(seen, asked, values, "enqueued")
+    if seen.parent_id is None:
+        return _write_held(seen, asked, values, "enqueued")
+    with transaction.atomic(using=conf().DATABASE):
+        # Invariant: the parent ends last. A chunk is pruned with it.
+        parents.reopen_parent(seen.parent_id)
+        if _write_held(seen, asked, {**values, "retention": None}, "enqueued"):
+            return True
+        transaction.set_rollback(True, using=conf().DATABASE)
+        return False
 
 
 def replace_arguments(seen: AbstractOperation, asked: AbstractOperation) -> bool:

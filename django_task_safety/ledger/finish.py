@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django_task_safety.conf import conf
-from django_task_safety.ledger import history, notifications, schedule, statements, table
+from django_task_safety.ledger import history, notifications, parents, schedule, statements, table
 from django_task_safety.ledger.columns import ENDED, QUEUED_AGAIN, Failure, update, write
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values import codec
@@ -22,6 +22,7 @@ def settle(operation: AbstractOperation, result: str) -> bool:
     if settled:
         operation.state, operation.result_payload, operation.token = State.SUCCEEDED, result, None
         notifications.transition("succeeded", operation)
+        parents.chunk_ended(operation)
     return settled
 
 
@@ -60,7 +61,10 @@ def finish(
     ended = {**ENDED, "state": state, "ended_at": Now(), "due_at": due, **failed, **values}
     if failure is not None and operation.waits_for is None:
         ended["history"] = history.with_line(history.attempt(operation, state.value, failure.error))
-    return write(_owned(operation, newest), operation, ended)
+    if not write(_owned(operation, newest), operation, ended):
+        return False
+    parents.chunk_ended(operation)
+    return True
 
 
 def _owned(operation: AbstractOperation, newest: bool) -> OperationRows:
@@ -102,6 +106,8 @@ def discard_exhausted(
     due = schedule.retained() if delivered else Now()
     ended = {**ENDED, **dataclasses.asdict(failure), "state": State.FAILED, "ended_at": Now()}
     ended.update(due_at=due, delivered=delivered)
+    for row in lost:
+        parents.chunk_ended(row)
     if lost:
         lines = {row.pk: history.attempt(row, "failed", failure.error) for row in lost}
         ended["history"] = history.with_lines(lines)
@@ -121,5 +127,12 @@ def note_error(operation: AbstractOperation, error: str) -> None:
 
 
 def prune(found: OperationRows) -> int:
-    """Delete ended operations."""
-    return found.exclude(state__in=AbstractOperation.PENDING)._raw_delete(found.db)
+    """Delete ended operations, parents with their chunks, but so many of these at a time; return how many."""
+    ended = found.filter(parent_id=None).exclude(state__in=AbstractOperation.PENDING)
+    split = list(ended.filter(task=parents.SPLIT).values_list("pk", flat=True))
+    chunks = parents.chunks(*split).exclude(state__in=AbstractOperation.PENDING)
+    some = list(chunks.values_list("pk", flat=True)[: conf().SWEEP_BATCH]) if split else []
+    if not some:
+        return ended._raw_delete(found.db)
+    pruned = table.by_id(*some)._raw_delete(found.db)
+    return pruned + ended.exclude(pk__in=split)._raw_delete(found.db)

@@ -76,6 +76,8 @@ class Migration(migrations.Migration):
                 ("generation", models.IntegerField(default=0)),
                 ("republished", models.IntegerField(default=0)),
                 ("failed_sweeps", models.IntegerField(default=0)),
+                ("parent_id", models.UUIDField(editable=False, null=True)),
+                ("size", models.IntegerField(editable=False, null=True)),
                 ("waits_for", models.UUIDField(editable=False, null=True)),
                 ("attempt", models.IntegerField(default=0)),
                 ("max_attempts", models.IntegerField(null=True)),
@@ -113,6 +115,9 @@ class Migration(migrations.Migration):
                     ),
                     django_task_safety.fields.IndexWhereSet(
                         fields=["requested_by", "id"], name="task_safety_requested_by"
+                    ),
+                    django_task_safety.fields.IndexWhereNotNull(
+                        fields=["parent_id", "state", "id"], name="task_safety_chunks"
                     ),
                     models.Index(fields=["created_at", "id"], name="task_safety_newest"),
                     django_task_safety.fields.IndexWhereNotSucceeded(

@@ -74,8 +74,10 @@ def answer_duplicate(task: TaskOptions, call: Call) -> Enqueued:
 
 
 def _is_awaited(call: Call) -> bool:
-    """Return whether somebody waits for this very call: callbacks, a chain, a chord, or who knows its id (a group)."""
-    return not call.operation.delivered or call.options.get("task_id") is not None
+    """Return whether somebody waits for this very call: callbacks, a chain, a chord, who knows its id (a group), or a
+    parent of which it is a chunk."""
+    row = call.operation
+    return not row.delivered or row.parent_id is not None or call.options.get("task_id") is not None
 
 
 def _answer_who_waits(task: TaskOptions, call: Call) -> Enqueued:

@@ -55,7 +55,7 @@ def enqueue(task: TaskOptions, call: Call, *, publishing: bool = True) -> Enqueu
         ObjectLocked: If another operation holds the lock that this one needs.
         ObjectGone: If its object does not exist any more, or is removed.
     """
-    _refuse_manual_commit()
+    refuse_manual_commit()
     row = call.operation
     if ledger.enqueue([row]):
         answer = Enqueued(row, Resolution.CREATED, row.pk, ((call, row),))
@@ -68,7 +68,7 @@ def enqueue(task: TaskOptions, call: Call, *, publishing: bool = True) -> Enqueu
     return answer
 
 
-def _refuse_manual_commit() -> None:
+def refuse_manual_commit() -> None:
     """Nobody would tell this package of a commit that Django does not know of."""
     db = table.connection()
     if not db.in_atomic_block and not db.get_autocommit():
@@ -77,9 +77,12 @@ def _refuse_manual_commit() -> None:
         )
 
 
-def publish(task: TaskOptions, answer: Enqueued) -> None:
-    """Have the messages published when the caller's transaction has committed."""
+def publish(task: TaskOptions, answer: Enqueued, *, but_not: uuid.UUID | None = None) -> None:
+    """Have the messages published when the caller's transaction has committed; ``but_not`` those of a parent's
+    chunks."""
     for message in answer.messages:
+        if but_not is not None and message[1].parent_id == but_not:
+            continue
         send = partial(outbox.publish_calls, task, [message])
         # Invariant: row before message.
         transaction.on_commit(send, using=conf().DATABASE, robust=True)
@@ -90,7 +93,7 @@ def enqueue_many(task: TaskOptions, made: Sequence[Call]) -> list[AbstractOperat
     size = min(conf().SWEEP_BATCH, most_rows(table.connection()))
     # All callers insert in the same order, so that two of them cannot wait for each other.
     ordered = sorted(made, key=lambda call: _order(call.operation))
-    answers: dict[int, AbstractOperation] = {}
+    answers: dict[int, Enqueued] = {}
     asked = [dict(call.operation.__dict__) for call in ordered]
 
     def enqueue_all() -> None:
@@ -98,25 +101,34 @@ def enqueue_many(task: TaskOptions, made: Sequence[Call]) -> list[AbstractOperat
             call.operation.__dict__.update(values)
         with transaction.atomic(using=conf().DATABASE):
             for start in range(0, len(ordered), size):
-                _enqueue_batch(task, ordered[start : start + size], answers)
+                batch = ordered[start : start + size]
+                found = enqueue_batch(task, batch)
+                _publish_together(task, found)
+                answers.update({id(call): answer for call, answer in zip(batch, found, strict=True)})
 
     table.retry_on_deadlock(enqueue_all)
-    return [answers[id(call)] for call in made]
+    return [answers[id(call)].operation for call in made]
 
 
 def _order(operation: AbstractOperation) -> tuple[str, str]:
     return operation.lock_slot or "", operation.key_digest or operation.pk.hex
 
 
-def _enqueue_batch(task: TaskOptions, batch: Sequence[Call], answers: dict[int, AbstractOperation]) -> None:
+def enqueue_batch(task: TaskOptions, batch: Sequence[Call]) -> list[Enqueued]:
+    """Write the rows of calls in one statement, and answer the duplicates among them; publish nothing."""
     new = {operation.pk for operation in ledger.enqueue([call.operation for call in batch])}
-    created = [(call, call.operation) for call in batch if call.operation.pk in new]
+    return [
+        Enqueued(row, Resolution.CREATED, row.pk, ((call, row),)) if row.pk in new else answer_duplicate(task, call)
+        for call, row in ((call, call.operation) for call in batch)
+    ]
+
+
+def _publish_together(task: TaskOptions, answers: Sequence[Enqueued]) -> None:
+    """Have what is new published in one go."""
+    created = [message for one in answers if one.resolution is Resolution.CREATED for message in one.messages]
     transaction.on_commit(partial(outbox.publish_calls, task, created), using=conf().DATABASE, robust=True)
-    for call in batch:
-        answers[id(call)] = call.operation
-        if call.operation.pk not in new:
-            answer = answer_duplicate(task, call)
-            answers[id(call)] = answer.operation
+    for answer in answers:
+        if answer.resolution is not Resolution.CREATED:
             publish(task, answer)
 
 

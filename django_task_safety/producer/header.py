@@ -21,8 +21,9 @@ def make(operation: AbstractOperation, args: Sequence[Any], kwargs: Mapping[str,
     for name, value in {**more, "by": operation.requested_by}.items():
         if value:
             header[name] = value
-    if operation.waits_for is not None:
-        header["waits_for"] = str(operation.waits_for)
+    for name in ("waits_for", "parent_id"):
+        if (value := getattr(operation, name)) is not None:
+            header[name] = str(value)
     digest = _digest(header, args, kwargs)
     return {**header, _DIGEST: digest} if digest else header
 

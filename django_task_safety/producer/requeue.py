@@ -7,9 +7,9 @@ from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.ledger import history, table
+from django_task_safety.ledger import history, parents, table
 from django_task_safety.objects import conflicts
-from django_task_safety.producer import call_options, eager, outbox
+from django_task_safety.producer import call_options, chunks, eager, outbox
 from django_task_safety.producer.call import bind_stored_subject
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import task_of
@@ -37,6 +37,10 @@ def rerun(operation: AbstractOperation, by: Any = None) -> bool:
 def _queue_again(operation: AbstractOperation, seen: AbstractOperation, what: str, by: Any) -> bool:
     if seen.task == conflicts.LOCK:
         return False
+    if seen.task == parents.SPLIT:
+        done = chunks.again(seen, what, by)
+        operation.refresh_from_db()
+        return done
     asked = copy.copy(seen)
     asked.__dict__.update(available_at=Now(), due_at=After(conf().REPUBLISH_AFTER), expires_at=None)
     bind_stored_subject(asked)

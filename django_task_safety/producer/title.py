@@ -40,6 +40,15 @@ def title_of(
     return codec.one_line(codec.printable(made, _LONGEST))[:_LONGEST]
 
 
+def title_of_all(task: TaskOptions, arguments: Mapping[str, Any], differs: str) -> str:
+    """Return the title of many calls together, of which one argument ``differs``, so that no title may name it."""
+    said = task.title if isinstance(task.title, str) else ""
+    shared = said and all(
+        (name or "").split(".")[0].split("[")[0] != differs for _, name, *_ in Formatter().parse(said)
+    )
+    return title_of(task, arguments, {}) if shared else in_words(task)
+
+
 @lru_cache(maxsize=4096)
 def in_words(task: TaskOptions) -> str:
     """Return the name of the task's function in words."""

@@ -49,7 +49,7 @@ class Message:
             **{"attempt": self.header.get("att", 0), "revision": self.header.get("rev", 0)},
             **{"waits_for": uuid_of(self.header.get("waits_for")), "generation": self.header.get("gen", 0)},
             **{"version": self.header.get("ver"), "max_attempts": self.header.get("max")},
-            **{"requested_by": self.header.get("by", "")},
+            **{"requested_by": self.header.get("by", ""), "parent_id": uuid_of(self.header.get("parent_id"))},
         }
         names = [field.attname for field in columns() if field.attname in known]
         return read_operation(conf().DATABASE, names, [known[name] for name in names])

@@ -12,7 +12,7 @@ from django.db.models import F, Q
 from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload, OperationError, TimeLimitPassed, Unpublishable, WorkerLost
-from django_task_safety.ledger import cancellation, schedule, table
+from django_task_safety.ledger import cancellation, parents, schedule, table
 from django_task_safety.objects.conflicts import LOCK
 from django_task_safety.producer import call_options, outbox
 from django_task_safety.producer.outcome import note_delivered
@@ -40,6 +40,8 @@ class Swept:
     requeued: int = 0
     failed: int = 0
     cancelled: int = 0
+    #: Parents all of whose chunks have ended.
+    settled: int = 0
     notified: int = 0
     pruned: int = 0
     #: Left alone, as their messages wait in a queue that moves.
@@ -91,7 +93,7 @@ def _due() -> list[uuid.UUID]:
     # a compensation.
     lost = Q(state=State.RUNNING, due_at__gt=After(-UNREGISTERED_GRACE))
     waiting = Q(Q(state=State.QUEUED) | Q(delivered=False), due_at__gt=After(-conf().REPUBLISH_AFTER))
-    foreign = (lost | waiting) & ~Q(task__in=[*safe_task_names(), LOCK])
+    foreign = (lost | waiting) & ~Q(task__in=[*safe_task_names(), LOCK, parents.SPLIT])
     found = table.rows().filter(due_at__lte=Now()).exclude(foreign).order_by("due_at")
     return list(found.values_list("pk", flat=True)[: conf().SWEEP_BATCH])
 
@@ -146,6 +148,9 @@ def _discard_one(row: AbstractOperation, error: type[OperationError], reason: st
 
 def _handle(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> None:
     """Change what is due, and note what is to be done after that."""
+    split = [row for row in batch if row.task == parents.SPLIT and row.is_pending]
+    total.settled += sum(parents.look_at(row) for row in split)
+    batch = [row for row in batch if row not in split]
     # Before the lost ones are queued again in place.
     publish = _not_waiting(_not_overdue(_expired_or_queued(batch, total), work, total), total)
     publish += _lost(batch, work, total)

@@ -95,18 +95,19 @@ STATES = {
     "FAILED": (550, 330),
     "SUCCEEDED": (800, 330),
 }
+_AGAIN = "rerun, rerun_chunks, from each state that has ended; a parent, by reopen_parent, to RUNNING"
 ARROWS: Sequence[tuple[str, tuple[float, float], Sequence[str]]] = (
     ("M150 16 V60", (160, 36), ("enqueue",)),
     ("M130 60 C120 10 50 20 88 68", (6, 20), ("replace_arguments",)),
     ("M210 74 H488", (330, 66), ("claim",)),
     ("M490 96 H212", (300, 116), ("requeue, rescue",)),
     ("M580 60 C600 16 660 30 612 70", (650, 40), ("claim, when its lease ran out",)),
-    ("M610 94 H800 V304", (660, 116), ("settle, finish (replaced)",)),
+    ("M610 94 H800 V304", (660, 116), ("settle, finish (replaced),", "settle_parent")),
     ("M550 108 V304", (560, 200), ("finish, discard_exhausted,", "discard_unsweepable")),
     ("M130 108 V304", (138, 216), ("cancel,", "cancel_with_object")),
     ("M500 108 L205 305", (232, 262), ("cancel, finish",)),
     ("M190 108 L495 305", (190, 150), ("discard_exhausted,", "discard_unsweepable")),
-    ("M800 354 V392 H24 V84 H88", (300, 410), ("rerun, from each state that has ended",)),
+    ("M800 354 V392 H24 V84 H88", (170, 410), (_AGAIN,)),
     ("M550 354 V392", (0, 0), ()),
     ("M150 354 V392", (0, 0), ()),
 )
