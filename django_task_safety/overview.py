@@ -22,6 +22,8 @@ COUNT = 1000
 _QUEUES = 500
 #: What was measured longer ago says nothing of now.
 _FRESH = timedelta(minutes=2)
+#: A heartbeat takes no longer where a worker has a free slot.
+_SILENT = timedelta(minutes=2)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,13 +144,27 @@ def _queue(name: str, row: AbstractQueue | None, fleet: Fleet, groups: Sequence[
         latency_p95=row.latency_p95 if row and fresh else None,
         heartbeat=_heartbeat(row, fleet) if row and workers else None,
         workers=workers,
-        problem="" if workers else reasons.nobody_listens(name),
+        problem=_queue_problem(name, row, fleet),
     )
 
 
+def _on_its_way(row: AbstractQueue, fleet: Fleet) -> timedelta | None:
+    return fleet.now - row.heartbeat_sent if row.heartbeat_sent and row.heartbeat_arrived is None else None
+
+
 def _heartbeat(row: AbstractQueue, fleet: Fleet) -> timedelta | None:
-    on_its_way = fleet.now - row.heartbeat_sent if row.heartbeat_sent and row.heartbeat_arrived is None else None
-    return max((time for time in (on_its_way, row.heartbeat) if time is not None), default=None)
+    times = (_on_its_way(row, fleet), row.heartbeat)
+    return max((time for time in times if time is not None), default=None)
+
+
+def _queue_problem(name: str, row: AbstractQueue | None, fleet: Fleet) -> str:
+    listening = fleet.listening(name)
+    if not listening:
+        return reasons.nobody_listens(name)
+    silent = _on_its_way(row, fleet) if row else None
+    if silent and silent > _SILENT and not fleet.is_busy(listening):
+        return reasons.hands_nothing_out(name)
+    return ""
 
 
 def _problems(
@@ -163,6 +179,7 @@ def _problems(
     found = [_with_number(sentence, number) for sentence, number in waiting.items()]
     if fleet.alive and not fleet.is_swept:
         found.append(reasons.nobody_sweeps(fleet.last_sweep))
+    found += [queue.problem for queue in queues if queue.workers and queue.problem]
     return found + [f"{worker.name}: {worker.problem}" for worker in workers if worker.alive and worker.problem]
 
 

@@ -104,6 +104,15 @@ def test_what_was_measured_of_a_queue_is_shown_while_it_is_fresh():
     assert status.heartbeat >= timedelta(seconds=60)
 
 
+def test_a_queue_whose_heartbeat_does_not_arrive_though_its_workers_are_free_is_a_problem():
+    worker = WorkerFactory(concurrency=1)
+    QueueFactory(heartbeat_sent=After(-150))
+    problem = "The queue “celery” hands nothing out, though its workers are free: restart them."
+    assert (queue().problem, overview().problems) == (problem, [problem])
+    ledger.claim(record.enqueue("a").pk, worker.identity, 30, None)
+    assert (queue().problem, overview().problems) == ("", [])
+
+
 def test_it_takes_few_statements_whatever_there_is():
     with statements() as before:
         overview()

@@ -28,6 +28,13 @@ def nobody_listens(queue: str) -> str:
     return gettext("No worker listens to the queue “%(queue)s”.") % {"queue": queue}
 
 
+def hands_nothing_out(queue: str) -> str:
+    """A heartbeat does not arrive, though a worker has a free slot."""
+    return gettext("The queue “%(queue)s” hands nothing out, though its workers are free: restart them.") % {
+        "queue": queue
+    }
+
+
 def nobody_knows(task: str) -> str:
     """No worker that would get the message has the task."""
     return gettext("No running worker knows the task %(task)s.") % {"task": task}

@@ -1,12 +1,12 @@
 """How much waits, and runs, in each queue. Counts that stop: none of these statements reads the whole table."""
 
 import dataclasses
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 
+from django_task_safety.conf import conf
 from django_task_safety.ledger import table
 from django_task_safety.record import AbstractOperation, State, operation_model
 from django_task_safety.values.clock import After, Now, as_read
@@ -61,21 +61,30 @@ def running_by_worker() -> dict[str, int]:
     return dict(running.values_list("worker").annotate(number=Count("pk")))
 
 
-def latencies(retentions: Collection[float], seconds: float, limit: int) -> list[tuple[str, float, datetime]]:
-    """Return queue, seconds from due to start, and start of those that were started in the last ``seconds``: at most
-    ``limit`` of them.
+#: Of something that was started: its queue, the seconds from due to start, and the start.
+Start = tuple[str, float, datetime]
 
-    The index that says when rows are due finds the running ones, and those that ended of late by the end of their
-    retention.
+
+def starts_of_running(since: datetime, limit: int) -> list[Start]:
+    """Return the starts ``since`` then of what runs: the index that says when rows are due finds the end of a lease."""
+    running = operations().filter(state=State.RUNNING, due_at__gt=Now(), due_at__lte=After(conf().LEASE))
+    return _starts(running.filter(started_at__gt=since).order_by("-due_at"), since, limit)
+
+
+def starts_of_ended(since: datetime, seconds: float, kept: float | None, limit: int) -> list[Start]:
+    """Return the starts ``since`` then, ``seconds`` ago, of what ended last: the same index finds the end of retention.
 
     Args:
-        retentions: For how many seconds operations are kept: each length that tasks have.
+        kept: The retention in seconds; None for ever: those are looked for among the newest.
     """
-    started = Q(state=State.RUNNING, due_at__gt=Now(), due_at__lte=After(seconds))
-    for kept in retentions:
-        ended = Q(due_at__gt=After(kept - seconds), due_at__lte=After(kept))
-        started |= ended & ~Q(state__in=AbstractOperation.PENDING)
-    found = operations().filter(started, started_at__gt=After(-seconds))
-    rows = found.order_by("-due_at").values_list("queue", "available_at", "started_at")[:limit]
+    ended = operations().exclude(state__in=AbstractOperation.PENDING)
+    if kept is None:
+        return _starts(ended.order_by("-created_at", "-id"), since, limit)
+    lately = ended.filter(due_at__gt=After(kept - seconds), due_at__lte=After(kept), started_at__gt=since)
+    return _starts(lately.order_by("-due_at"), since, limit)
+
+
+def _starts(found: QuerySet[Any], since: datetime, limit: int) -> list[Start]:
+    rows = found.values_list("queue", "available_at", "started_at")[:limit]
     # What became available after it was started are newer arguments.
-    return [(queue, (start - due).total_seconds(), start) for queue, due, start in rows if start >= due]
+    return [(queue, (at - due).total_seconds(), at) for queue, due, at in rows if at and at > since and at >= due]

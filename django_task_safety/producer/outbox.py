@@ -76,6 +76,18 @@ def publish_again(task: TaskOptions, request: Any, said: Mapping[str, Any], dela
     return bool(sent)
 
 
+def publish_plain(app: Celery, name: str, args: Sequence[Any], **options: Any) -> bool:
+    """Publish a message of no operation; say whether it went. Never raises."""
+    sent: list[bool] = []
+
+    def send(producer: Producer) -> None:
+        app.send_task(name, args, producer=producer, retry=False, ignore_result=True, **options)
+        sent.append(True)
+
+    _guarded(app, [], send)
+    return bool(sent)
+
+
 @dataclasses.dataclass(slots=True)
 class Published:
     """What became of rows that were to be published; those in neither list were left alone, as the broker failed."""

@@ -94,7 +94,7 @@ class Keeper:
         if conf().KEEPER:
             self._loops.append(_Loop("task-safety-sweeper", lambda: conf().SWEEP_INTERVAL, self._sweep))
         if self._presence is not None:
-            self._loops.append(_Loop("task-safety-presence", self._presence.until_next, self._presence.say))
+            self._loops.append(_Loop("task-safety-presence", self._presence.until_next, self._presence.look_around))
 
     def _until_renewal(self) -> float:
         return conf().LEASE / 3 if self._next_renewal is None else self._next_renewal

@@ -14,6 +14,7 @@ from django_task_safety.ledger.own_connections import own_connections
 from django_task_safety.registry import safe_task_names
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
+from django_task_safety.worker import queues
 from django_task_safety.worker_record import worker_model
 
 logger = logging.getLogger("django_task_safety")
@@ -49,6 +50,7 @@ class Presence:
         if not workers().filter(pk=worker_id.me()).update(**self._changing()):
             _insert(**self._changing(), **self._constant())
             _forget_the_dead()
+            queues.forget_the_unused()
         self._said = True
 
     def note_sweep(self) -> None:
@@ -67,13 +69,21 @@ class Presence:
         except Exception as exc:
             logger.warning("the row of this worker could not be taken away: %s", codec.describe(exc))
 
-    @property
-    def queues(self) -> list[str]:
-        """The names of the queues from which the worker takes messages now."""
-        return sorted(self._consumer.app.amqp.queues.consume_from)
+    def look_around(self) -> None:
+        """Say that the worker is there, and measure its queues."""
+        self.say()
+        queues.look_after(self._consumer.app, [name for name, queue in self._consumed() if not _is_own(queue)])
+
+    def _consumed(self) -> list[tuple[str, Any]]:
+        """Return name and queue of those from which the worker takes messages now."""
+        return sorted(dict(self._consumer.app.amqp.queues.consume_from).items())
 
     def _changing(self) -> dict[str, Any]:
-        said = {"queues": self.queues, "concurrency": self._consumer.pool.num_processes or 0, "last_seen": Now()}
+        said = {
+            "queues": [name for name, _ in self._consumed()],
+            "concurrency": self._consumer.pool.num_processes or 0,
+            "last_seen": Now(),
+        }
         if self._swept is not None:
             said["last_sweep"] = After(self._swept - time.monotonic())
         return said
@@ -89,6 +99,11 @@ class Presence:
             "started_at": Now(),
             **dataclasses.asdict(side),
         }
+
+
+def _is_own(queue: Any) -> bool:
+    """Return whether a queue goes with its worker, or its messages go to all workers."""
+    return bool(queue.auto_delete or queue.exclusive or (queue.exchange and queue.exchange.type == "fanout"))
 
 
 def _pool_name(pool: Any) -> str:

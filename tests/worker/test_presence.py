@@ -46,14 +46,17 @@ def test_a_pool_is_called_as_the_option_of_celery_calls_it():
     assert (Worker.objects.get().pool, Worker.objects.get().concurrency) == ("threads", 3)
 
 
-def test_each_further_time_is_one_statement_and_says_what_has_changed(monkeypatch):
+def test_each_further_time_is_one_statement_and_says_what_has_changed():
     at_work = Presence(consumer())
     at_work.say()
     Worker.objects.update(last_seen=After(-60))
-    monkeypatch.setattr(Presence, "queues", ["celery", "mail"])
+    app.amqp.queues.select_add("mail")
     at_work.note_sweep()
-    with statements() as found:
-        at_work.say()
+    try:
+        with statements() as found:
+            at_work.say()
+    finally:
+        app.amqp.queues.deselect("mail")
     assert len(found) == 1
     (status,) = overview().workers
     assert (status.alive, status.queues) == (True, ["celery", "mail"])
