@@ -44,6 +44,8 @@ class Attempt:
     #: A second connection, outside the body's transaction, for progress and cancellation.
     side: Any = None
     last_report: float = 0.0
+    #: Whether the result backend did not take the progress, and is not told any more.
+    backend_fails: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ from django_task_safety.producer import call_options, canvas
 from django_task_safety.producer.gathering import calls_of, gathered
 from django_task_safety.producer.optioned import OptionedTask
 from django_task_safety.producer.result_handle import OperationResult
+from django_task_safety.worker import progress
 
 if TYPE_CHECKING:
     from django_task_safety.models import Operation
 
-# The modules that use the operations' table are imported where they are needed: a project's Celery app, which may
-# name this class, is made before Django's apps are ready.
+# What uses the operations' table is imported late: a Celery app, which may name this class, is made before the models.
 
 
 class SafeTask(task_options.TaskOptions):
@@ -90,12 +90,10 @@ class SafeTask(task_options.TaskOptions):
         Raises:
             TaskSafetyError: One of its kinds for whatever is wrong with the call. Nothing was written.
         """
-        named = {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow}
-        options = {**options, **call_options.given(named)}
+        options |= call_options.given({"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow})
         calls = gathered(self)
         if self.app.conf.task_always_eager and calls is None:
-            eager: AsyncResult[Any] = self.apply(args, kwargs, **options)
-            return eager
+            return cast("AsyncResult[Any]", self.apply(args, kwargs, **options))
         from django_task_safety.producer import enqueue, messages
         from django_task_safety.producer.call import make_call
 
@@ -213,8 +211,7 @@ class SafeTask(task_options.TaskOptions):
         attempt = current_attempt()
         if attempt is None or attempt.task.name != self.name:
             plain_retry: Any = super().retry
-            raised: Retry = plain_retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
-            return raised
+            return cast(Retry, plain_retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options))
         from django_task_safety.worker import retry_policy
 
         retry_policy.check_left(attempt, max_retries, exc, args, kwargs)
@@ -223,6 +220,11 @@ class SafeTask(task_options.TaskOptions):
         if throw:
             raise signal
         return signal
+
+    def update_state(self, task_id: Any = None, state: Any = None, meta: Any = None, **kwargs: Any) -> None:
+        """Tell the result backend; ``"PROGRESS"`` with ``{"current": …, "total": …}`` is a ``report()``, too."""
+        progress.report_state(self, task_id, state, meta)
+        super().update_state(task_id, state, meta, **kwargs)
 
     def replace(self, sig: Signature[Any]) -> Any:
         """Replace the running task by ``sig`` under the same id; what the body wrote is kept."""

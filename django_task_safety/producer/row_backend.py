@@ -19,6 +19,7 @@ from django_task_safety.ledger import table
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer.outcome import as_celery
 from django_task_safety.producer.result_handle import OperationResult
+from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import task_of
 
 
@@ -47,7 +48,7 @@ class RowBackend(BaseBackend):
             return dict(real.get_task_meta(task_id))  # the row is gone, or its replacement answers for it
         if operation.is_pending:
             meta = real.get_task_meta(task_id)
-            return {"status": states.PENDING, "result": None} if meta["status"] in states.READY_STATES else meta
+            return meta if meta["status"] not in {*states.READY_STATES, states.PENDING} else _so_far(operation)
         try:
             status, result = as_celery(task, operation)
         except InvalidPayload:
@@ -61,3 +62,11 @@ class RowBackend(BaseBackend):
     def forget(self, task_id: str) -> None:
         """Forget the result where it is kept."""
         self.app.backend.forget(task_id)
+
+
+def _so_far(operation: AbstractOperation) -> dict[str, Any]:
+    """Return what the row says of a task that has not ended, where the real backend says nothing."""
+    if operation.state != State.RUNNING or operation.progress is None:
+        return {"status": states.PENDING, "result": None}
+    said = {"message": operation.progress_message} if operation.progress_message else {}
+    return {"status": "PROGRESS", "result": {"current": operation.progress, "total": 1, **said}}

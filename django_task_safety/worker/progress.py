@@ -1,10 +1,15 @@
-"""Progress and cancellation inside a task, seen from outside its transaction."""
+"""Progress and cancellation inside a task, seen from outside its transaction.
+
+The row says it, and so does the result backend, for those who have a handle of the task and no row: as the state
+``PROGRESS`` that Celery's documentation has for it.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from django.db import OperationalError
 
@@ -13,12 +18,17 @@ from django_task_safety.context import current_attempt
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+    from django_task_safety.options import TaskOptions
     from django_task_safety.record import AbstractOperation
 
 T = TypeVar("T")
 
 #: `track` reports at most once in this many seconds.
 INTERVAL = 1.0
+#: Celery's conventional state of a task that says how far it is.
+PROGRESS = "PROGRESS"
+#: Where such a state's meta-data has a text for people.
+_MESSAGES = ("message", "description", "status")
 
 
 def track(iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
@@ -42,13 +52,45 @@ def track(iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
         if time.monotonic() - attempt.last_report >= INTERVAL:
             attempt.last_report = time.monotonic()
             _record(attempt.operation, None if total is None else _fraction(done, total), "" if total else f"{done}")
+            _tell_result_backend(attempt.operation, done, total)
         yield item
 
 
 def report(operation: AbstractOperation, current: float, total: float | None, message: str = "") -> None:
     """Record progress in a statement that also finds out whether the attempt should stop."""
+    _report(operation, current, total, message)
+    _tell_result_backend(operation, current, total, message)
+
+
+def _report(operation: AbstractOperation, current: float, total: float | None, message: str) -> None:
     fraction = _fraction(current, total)
     _record(operation, fraction, message or (f"{current:g}" if fraction is None else ""))
+
+
+def report_state(task: TaskOptions, task_id: Any, state: Any, meta: Any) -> None:
+    """Report what a running task says of how far it is by ``update_state``; any other state is none of ours."""
+    attempt = current_attempt()
+    own = attempt is not None and attempt.task.name == task.name and task_id in (None, task.request.id)
+    if attempt is None or not own or state != PROGRESS or not isinstance(meta, Mapping):
+        return
+    current, total = meta.get("current"), meta.get("total")
+    if _is_number(current) and (total is None or _is_number(total)):
+        message = next((text for name in _MESSAGES if isinstance(text := meta.get(name), str)), "")
+        _report(attempt.operation, current, total, message)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _tell_result_backend(operation: AbstractOperation, current: float, total: float | None, message: str = "") -> None:
+    from django_task_safety.worker import result_backend
+
+    attempt = current_attempt()
+    if attempt is not None and attempt.operation.pk == operation.pk and not attempt.backend_fails:
+        meta = {"current": current, "total": 1 if total is None and 0 <= current <= 1 else total}
+        told = result_backend.note_state(attempt, PROGRESS, {**meta, **({"message": message} if message else {})})
+        attempt.backend_fails = not told
 
 
 def _record(operation: AbstractOperation, fraction: float | None, message: str) -> None:

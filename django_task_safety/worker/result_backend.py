@@ -11,6 +11,7 @@ from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded
 
 from django_task_safety.conf import conf
+from django_task_safety.context import Attempt
 from django_task_safety.errors import InvalidPayload
 from django_task_safety.ledger.own_connections import own_connections
 from django_task_safety.options import TaskOptions
@@ -38,6 +39,26 @@ def forget(task: TaskOptions, operation: AbstractOperation) -> None:
         raise  # the task's own
     except Exception as exc:
         logger.warning("operation %s: its old result could not be forgotten: %s", operation.pk, codec.describe(exc))
+
+
+def note_state(attempt: Attempt, state: str, meta: Any) -> bool:
+    """Tell the result backend what a running attempt says of itself; never raises, and returns whether it was told.
+
+    A backend in Django's own databases is not: there it would be a part of the body's transaction, which nobody sees
+    before the commit, and which an error would break.
+    """
+    task, request = attempt.task, attempt.task.request
+    backend: Any = task.backend
+    if request.is_eager or vars(request).get("ignore_result", task.ignore_result) or hasattr(backend, "TaskModel"):
+        return False
+    try:
+        backend.store_result(str(request.id), meta, state, request=request)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as exc:
+        logger.warning("operation %s: the result backend was not told: %s", attempt.operation.pk, codec.describe(exc))
+        return False
+    return True
 
 
 class Notifier:
