@@ -1,7 +1,7 @@
 from django.conf import settings
 from django.db import models
 
-from django_task_safety.models import LockableModel, SoftDeleteModel
+from django_task_safety.models import LockableModel, PendingOperationsModel, SoftDeleteModel
 
 
 class NoteFields(models.Model):
@@ -31,7 +31,7 @@ class PlainNote(NoteFields):
     """The same without the package's mixins: the control of the story."""
 
 
-class Order(models.Model):
+class Order(PendingOperationsModel):
     class Status(models.TextChoices):
         CONFIRMED = "confirmed"
         DECLINED = "declined"

@@ -1,19 +1,23 @@
 from django.contrib import admin
 from django.urls import path
 
-from demo import views
+from demo.views import machinery, notes, orders
 
 urlpatterns = [
-    path("", views.notes, name="notes"),
-    path("notes/<int:pk>/copy/", views.copy, name="copy"),
-    path("notes/<int:pk>/delete/", views.delete, name="delete"),
-    path("notes/<int:pk>/restore/", views.restore, name="restore"),
-    path("operation/<uuid:pk>/", views.operation, name="operation"),
-    path("cancel/<uuid:pk>/", views.cancel, name="cancel"),
-    path("machinery/", views.machinery, name="machinery"),
-    path("machinery/kill-worker/", views.kill_worker, name="kill_worker"),
-    path("machinery/stop-broker/", views.stop_broker, name="stop_broker"),
-    path("machinery/start-broker/", views.start_broker, name="start_broker"),
-    path("enter-admin/", views.enter_admin, name="enter_admin"),
+    path("", notes.notes, name="notes"),
+    path("notes/<int:pk>/copy/", notes.copy, name="copy"),
+    path("notes/<int:pk>/delete/", notes.delete, name="delete"),
+    path("notes/<int:pk>/restore/", notes.restore, name="restore"),
+    path("orders/", orders.orders, name="orders"),
+    path("orders/table/", orders.table, name="orders_table"),
+    path("orders/order/", orders.order, name="order"),
+    path("orders/<int:pk>/cancel/", orders.cancel, name="cancel_order"),
+    path("operation/<uuid:pk>/", notes.operation, name="operation"),
+    path("cancel/<uuid:pk>/", notes.cancel, name="cancel"),
+    path("machinery/", machinery.machinery, name="machinery"),
+    path("machinery/kill-worker/", machinery.kill_worker, name="kill_worker"),
+    path("machinery/stop-broker/", machinery.stop_broker, name="stop_broker"),
+    path("machinery/start-broker/", machinery.start_broker, name="start_broker"),
+    path("enter-admin/", machinery.enter_admin, name="enter_admin"),
     path("admin/", admin.site.urls),
 ]

@@ -17,7 +17,7 @@ def test_a_copying_shows_its_progress_without_a_reload_until_it_is_done(page):
     expect(card.get_by_role("progressbar")).to_have_attribute("value", re.compile(r"[1-9]\d?"), timeout=SOON)
     expect(card).to_contain_text("done", timeout=SOON)
     page.reload()
-    expect(card).to_contain_text("60 copies")
+    expect(card.locator(".facts")).to_contain_text(re.compile(r"^60 copies"))
 
 
 def test_a_delete_is_refused_while_the_note_is_copied_and_says_what_holds_it(page):
@@ -34,7 +34,7 @@ def test_what_is_cancelled_leaves_no_copies(page):
     copy(card, 500)
     card.get_by_role("button", name="Cancel").click()
     expect(card).to_contain_text("cancelled")
-    expect(card).to_contain_text("0 copies")
+    expect(card.locator(".facts")).to_contain_text(re.compile(r"^0 copies"))
 
 
 def test_a_delete_that_cancels_the_copying_is_undone_by_restoring_the_note(page):
@@ -43,7 +43,7 @@ def test_a_delete_that_cancels_the_copying_is_undone_by_restoring_the_note(page)
     card.get_by_role("button", name="Delete").click()
     expect(card).to_have_count(0)
     page.get_by_role("button", name="Restore Restored").click()
-    expect(card).to_contain_text("0 copies")
+    expect(card.locator(".facts")).to_contain_text(re.compile(r"^0 copies"))
     expect(card).to_contain_text("cancelled")
 
 
@@ -56,7 +56,7 @@ def test_a_copying_whose_worker_is_killed_is_done_by_the_next_one_and_only_once(
     expect(page.get_by_text("Worker: running")).to_be_visible(timeout=SOON)
     expect(card).to_contain_text("done", timeout=SOON)
     page.reload()
-    expect(card).to_contain_text("100 copies")
+    expect(card.locator(".facts")).to_contain_text(re.compile(r"^100 copies"))
 
 
 def test_what_is_asked_for_while_the_broker_is_stopped_is_done_after_it_is_started(page):
@@ -70,4 +70,4 @@ def test_what_is_asked_for_while_the_broker_is_stopped_is_done_after_it_is_start
         page.get_by_role("button", name="Start the broker").click()
     expect(card).to_contain_text("done", timeout=SOON)
     page.reload()
-    expect(card).to_contain_text("10 copies")
+    expect(card.locator(".facts")).to_contain_text(re.compile(r"^10 copies"))

@@ -17,3 +17,8 @@ def icon(operation):
 
 register.filter("tone", presentation.tone)
 register.filter("percent", presentation.percent)
+
+
+@register.filter
+def times(number: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number} times")
