@@ -20,6 +20,8 @@ ROOT_URLCONF = "shop.urls"
 STATIC_URL = "static/"
 
 INSTALLED_APPS = [
+    # Its base template is the one of the package's pages too, so it comes first.
+    "demo",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -28,7 +30,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_task_safety",
     "notes",
-    "demo",
 ]
 
 MIDDLEWARE = [

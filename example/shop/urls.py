@@ -1,5 +1,5 @@
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from demo.views import machinery, notes, orders
 
@@ -12,8 +12,7 @@ urlpatterns = [
     path("orders/table/", orders.table, name="orders_table"),
     path("orders/order/", orders.order, name="order"),
     path("orders/<int:pk>/cancel/", orders.cancel, name="cancel_order"),
-    path("operation/<uuid:pk>/", notes.operation, name="operation"),
-    path("cancel/<uuid:pk>/", notes.cancel, name="cancel"),
+    path("operations/", include("django_task_safety.urls")),
     path("machinery/", machinery.machinery, name="machinery"),
     path("machinery/kill-worker/", machinery.kill_worker, name="kill_worker"),
     path("machinery/stop-broker/", machinery.stop_broker, name="stop_broker"),

@@ -8,6 +8,7 @@ import pytest
 
 from tests.browser.chromium import chromium, missing
 from tests.browser.demo import Demo
+from tests.browser.pages import SOON
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +28,10 @@ def _on_sqlite(pytestconfig: pytest.Config) -> None:
 def browser() -> Iterator[Any]:
     if reason := missing():
         pytest.skip(reason)
+    from playwright.sync_api import expect
+
+    # The machine may have others to serve.
+    expect.set_options(timeout=SOON)
     with chromium() as browser:
         yield browser
 

@@ -19,7 +19,7 @@ browser = Client(headers={"host": "localhost"})
 
 VISIT = """
 note = Note.objects.get(title="Shopping list")
-browser.post("/enter-admin/")
+assert browser.post("/enter-admin/").url == "/admin/"
 browser.post(f"/notes/{note.pk}/copy/", {"copies": 3, "on_delete": "cancel"})
 browser.post(f"/notes/{note.pk}/copy/", {"copies": 3, "on_delete": "protect"})
 browser.post(f"/notes/{note.pk}/delete/")

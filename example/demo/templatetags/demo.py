@@ -1,5 +1,6 @@
 from django import template
 
+from demo import engine
 from django_task_safety import presentation
 
 register = template.Library()
@@ -16,9 +17,13 @@ def icon(operation):
 
 
 register.filter("tone", presentation.tone)
-register.filter("percent", presentation.percent)
 
 
 @register.filter
 def times(number: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number} times")
+
+
+@register.inclusion_tag("demo/machinery.html")
+def machinery() -> dict[str, object]:
+    return engine.state()

@@ -6,8 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
-from demo import engine, twin
-from demo.live import fragment
+from demo import twin
 from demo.models import CopyRequest
 from demo.tasks import BY_POLICY
 from demo.views.pages import back, number, on_plain_celery
@@ -29,7 +28,7 @@ def notes(request: HttpRequest) -> HttpResponse:
     copies = Count("note", filter=Q(note__is_removed=False))
     found = Note.objects.filter(copy_of=None).order_by("pk").annotate(copies=copies).prefetch_related(newest_first)
     removed = Note.removed_objects.filter(copy_of=None).order_by("-removed_at")
-    return render(request, "demo/notes.html", {"notes": found, "removed": removed, **engine.state()})
+    return render(request, "demo/notes.html", {"notes": found, "removed": removed})
 
 
 @require_POST
@@ -70,21 +69,3 @@ def restore(request: HttpRequest, pk: int) -> HttpResponse:
     note.restore()
     messages.success(request, f"“{note}” is back.")
     return back(request)
-
-
-@require_POST
-def cancel(request: HttpRequest, pk: str) -> HttpResponse:
-    """Cancel an operation of the visitor's own."""
-    operation = get_object_or_404(Operation.objects.requested_by(request.user), pk=pk)
-    for wish in CopyRequest.objects.filter(operation=pk):
-        on_plain_celery(request, lambda wish=wish: twin.cancel_copying(wish.plain_note))
-    if operation.cancel("The user cancelled it", by=request.user):
-        messages.success(request, f"“{operation.title}” is cancelled.")
-    else:
-        messages.warning(request, f"“{operation.title}” had ended before.")
-    return back(request)
-
-
-def operation(request: HttpRequest, pk: str) -> HttpResponse:
-    found = get_object_or_404(Operation.objects.requested_by(request.user), pk=pk)
-    return fragment(request, "demo/progress.html", {"operation": found}, again=1 if found.is_pending else None)

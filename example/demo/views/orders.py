@@ -32,7 +32,7 @@ BEGINNING = 5
 
 def orders(request: HttpRequest) -> HttpResponse:
     choices = {"items": ITEMS, "cards": CARDS, "number": 1 + secrets.randbelow(twin.OFFSET - 1)}
-    return render(request, "demo/orders.html", {**choices, **_table(), **engine.state()})
+    return render(request, "demo/orders.html", {**choices, **_table()})
 
 
 def table(request: HttpRequest) -> HttpResponse:
