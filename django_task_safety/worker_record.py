@@ -44,6 +44,8 @@ class AbstractWorker(models.Model):
     settings = models.CharField(_("settings"), max_length=64)
     started_at = models.DateTimeField(_("started"))
     last_seen = models.DateTimeField(_("last heard of"))
+    #: What its host's clock said at that moment, which is the database's.
+    clock = models.DateTimeField(_("clock"), null=True)
     last_sweep = models.DateTimeField(_("last sweep"), null=True)
 
     class Meta:

@@ -171,6 +171,7 @@ class Migration(migrations.Migration):
                 ("settings", models.CharField(max_length=64, verbose_name="settings")),
                 ("started_at", models.DateTimeField(verbose_name="started")),
                 ("last_seen", models.DateTimeField(verbose_name="last heard of")),
+                ("clock", models.DateTimeField(null=True, verbose_name="clock")),
                 ("last_sweep", models.DateTimeField(null=True, verbose_name="last sweep")),
             ],
             options={

@@ -94,11 +94,11 @@ def _patience(task: TaskOptions) -> float:
 def _by_queue(tasks: Sequence[TaskOptions]) -> dict[str, list[TaskOptions]]:
     """Return, for each task, the tasks that share its queue, itself included."""
     known = [task for name in safe_task_names() if (task := safe_task_named(name)) is not None]
-    queues = {task.name: _queue(task) for task in known}
+    queues = {task.name: queue_of(task) for task in known}
     return {task.name: [one for one in known if queues[one.name] == queues[task.name]] for task in tasks}
 
 
-def _queue(task: TaskOptions) -> str:
+def queue_of(task: TaskOptions) -> str:
     """Return the name of the queue to which a task is sent when nobody says another one."""
     router: Any = task.app.amqp.router
     try:

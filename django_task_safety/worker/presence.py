@@ -6,6 +6,8 @@ import socket
 import time
 from typing import Any
 
+from django.utils import timezone
+
 from django_task_safety.conf import conf
 from django_task_safety.fleet.this_side import this_side
 from django_task_safety.fleet.workers import SAYS_EVERY
@@ -83,6 +85,7 @@ class Presence:
             "queues": [name for name, _ in self._consumed()],
             "concurrency": self._consumer.pool.num_processes or 0,
             "last_seen": Now(),
+            "clock": timezone.now(),
         }
         if self._swept is not None:
             said["last_sweep"] = After(self._swept - time.monotonic())

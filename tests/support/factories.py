@@ -101,6 +101,7 @@ class WorkerFactory(DjangoModelFactory):
     settings = factory.LazyFunction(lambda: this_side().settings)
     started_at = factory.LazyFunction(Now)
     last_seen = factory.LazyAttribute(lambda row: After(-row.silent))
+    clock = factory.LazyAttribute(lambda row: After(-row.silent))
     last_sweep = factory.LazyAttribute(lambda row: After(-row.silent))
 
 

@@ -8,12 +8,24 @@ from django.core.management.base import BaseCommand
 from django.db import Error as DatabaseError
 
 from django_task_safety.errors import TaskSafetyError
-from django_task_safety.management.actions import cancel, drain, listing, prune, purge, retry, show, sweep
+from django_task_safety.management.actions import (
+    cancel,
+    doctor,
+    drain,
+    listing,
+    prune,
+    purge,
+    retry,
+    show,
+    status,
+    sweep,
+)
 from django_task_safety.management.arguments import Parser, djangos_options, wrong_call
 from django_task_safety.management.console import Console, SomethingIsWrong
 from django_task_safety.values import codec
 
 ACTIONS: dict[str, Any] = {
+    "status": status,
     "list": listing,
     "show": show,
     "cancel": cancel,
@@ -22,6 +34,7 @@ ACTIONS: dict[str, Any] = {
     "prune": prune,
     "purge": purge,
     "drain": drain,
+    "doctor": doctor,
 }
 
 

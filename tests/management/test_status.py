@@ -1,0 +1,54 @@
+"""``task_safety status``: operations, queues and workers at one glance."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+
+from django_task_safety.models import Operation
+from tests.support.commands import task_safety
+from tests.support.factories import QueueFactory, WorkerFactory
+from tests.testapp.tasks import record
+
+pytestmark = pytest.mark.django_db
+
+
+def test_status_shows_counts_queues_and_workers():
+    worker = WorkerFactory()
+    QueueFactory(latency_p50=0.25, latency_p95=2.5, heartbeat=timedelta(seconds=0.125))
+    record.enqueue_many([("a",), ("b",)])
+    answer = task_safety("status")
+    assert answer.code == 0, answer
+    lines = answer.out.splitlines()
+    assert lines[0] == "2 queued, 0 running, 0 succeeded, 0 failed, 0 cancelled"
+    assert lines[1].startswith("last sweep: 20")
+    assert lines[3].split() == ["QUEUE", "DUE", "OLDEST", "RUNNING", "P50", "P95", "HEARTBEAT", "WORKERS", "PROBLEM"]
+    assert lines[4].split() == ["celery", "2", "0", "s", "0", "0.25", "s", "2.50", "s", "0.12", "s", "1"]
+    assert lines[7].startswith(f"{worker.name}  prefork, 2  celery")
+
+
+def test_status_answers_in_json():
+    worker = WorkerFactory()
+    record.enqueue("a")
+    data = task_safety("status", "--json").json
+    assert data["counts"]["queued"] == {"number": 1, "more": False}
+    assert data["queues"][0]["name"] == "celery"
+    assert data["workers"][0]["name"] == worker.name
+    assert (data["stuck"], data["problems"]) == (0, [])
+
+
+def test_status_without_a_worker_ends_with_1_and_says_so():
+    record.enqueue("a")
+    answer = task_safety("status")
+    assert answer.code == 1
+    assert answer.out.startswith("1 queued")
+    assert answer.err == "No worker is running. 1 operation waits."
+
+
+def test_status_with_stuck_work_ends_with_1_and_says_how_to_see_it():
+    WorkerFactory()
+    record.enqueue("a")
+    Operation.objects.update(available_at=F("available_at") - timedelta(minutes=5))
+    answer = task_safety("status")
+    assert (answer.code, answer.err) == (1, "1 operation stuck: see task_safety list --stuck.")
+    assert task_safety("status", "--json").json["stuck"] == 1
