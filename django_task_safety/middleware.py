@@ -1,4 +1,4 @@
-"""For ``MIDDLEWARE``: what a request enqueues says who asked for it."""
+"""For ``MIDDLEWARE``: what a request enqueues says who asked for it, and what is locked is said so."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -7,12 +7,15 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 
 from django_task_safety.context import requested_by
+from django_task_safety.errors import ObjectLocked
+from django_task_safety.views import refusals
 
 
 class TaskSafetyMiddleware:
     """Notes the request's user for the operations that the request enqueues; after ``AuthenticationMiddleware``.
 
     The user is asked for only where something is enqueued, so that a request that enqueues nothing reads no session.
+    A view that lets `ObjectLocked` out is answered with a 409, which says what is pending that the user may see.
     """
 
     sync_capable = True
@@ -35,3 +38,7 @@ class TaskSafetyMiddleware:
         with requested_by(getattr(request, "user", None)):
             response: HttpResponseBase = await self._get_response(request)
             return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        """Answer a refused delete, save or lock; leave every other exception to Django."""
+        return refusals.locked(request, exception) if isinstance(exception, ObjectLocked) else None

@@ -65,7 +65,8 @@ def granted(request: HttpRequest, operation: Operation) -> Grant:
 
 def _is_staff_with(request: HttpRequest, permission: str) -> bool:
     user: Any = getattr(request, "user", None)
-    return bool(user is not None and user.is_staff and user.has_perm(f"django_task_safety.{permission}"))
+    # A project's own users may be of another kind.
+    return bool(getattr(user, "is_staff", False) and user.has_perm(f"django_task_safety.{permission}"))
 
 
 def _project_allows(request: HttpRequest, operation: Operation) -> bool:

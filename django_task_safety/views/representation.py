@@ -38,9 +38,9 @@ def with_results(operations: Any) -> Any:
     return shown(operations).annotate(shown_result=Left("result_payload", LONGEST_RESULT + 1))
 
 
-def as_json(request: HttpRequest, operation: Operation) -> dict[str, Any]:
-    """Return what JSON says of an operation; its result only where it was read ``with_results``."""
-    can_cancel = operation.is_pending and access.may_cancel(request, operation)
+def as_json(request: HttpRequest | None, operation: Operation) -> dict[str, Any]:
+    """Return what JSON says of an operation to who asks; its result only where that was read."""
+    can_cancel = _can_cancel(request, operation)
     told: dict[str, Any] = {
         "id": str(operation.pk),
         "title": title(operation),
@@ -55,7 +55,7 @@ def as_json(request: HttpRequest, operation: Operation) -> dict[str, Any]:
         "next_poll": presentation.next_poll(operation),
         "links": links(request, operation, can_cancel),
     }
-    if "shown_result" in operation.__dict__:
+    if _stored_result(operation) is not None:
         told["result"], too_large = result(operation)
         if too_large:
             told["result_too_large"] = True
@@ -64,7 +64,7 @@ def as_json(request: HttpRequest, operation: Operation) -> dict[str, Any]:
 
 def for_template(request: HttpRequest | None, operation: Operation) -> dict[str, Any]:
     """Return what templates show of an operation, to who asks; to nobody in particular where no request is known."""
-    can_cancel = request is not None and operation.is_pending and access.may_cancel(request, operation)
+    can_cancel = _can_cancel(request, operation)
     value, too_large = result(operation)
     return {
         "operation": operation,
@@ -102,7 +102,7 @@ def links(request: HttpRequest | None, operation: Operation, can_cancel: bool) -
 
 def result(operation: Operation) -> Result:
     """Return the result of a task that says ``public_result=True``, as plain data; nothing of any other."""
-    text = operation.__dict__.get("shown_result")
+    text = _stored_result(operation)
     if not text or operation.state != Operation.State.SUCCEEDED:
         return Result()
     try:
@@ -115,3 +115,14 @@ def result(operation: Operation) -> Result:
         return Result(json.loads(json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False)))
     except (InvalidPayload, TypeError, ValueError, RecursionError):  # it is nothing that JSON can say
         return Result()
+
+
+def _stored_result(operation: Operation) -> str | None:
+    """Return the stored result as far as it was read; None where it was not."""
+    read = operation.__dict__
+    text: str | None = read.get("shown_result", read.get("result_payload"))
+    return text
+
+
+def _can_cancel(request: HttpRequest | None, operation: Operation) -> bool:
+    return request is not None and operation.is_pending and access.may_cancel(request, operation)
