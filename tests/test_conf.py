@@ -170,3 +170,14 @@ def test_good_settings_do_not_stop_django():
 def test_a_time_limit_that_the_settings_leave_out_fits_the_other(given, limits):
     loaded = load(given)
     assert limits == (loaded.SOFT_TIME_LIMIT, loaded.TIME_LIMIT)
+
+
+@pytest.mark.parametrize("value", ["may_see", "", "shop.", ".may_see", "shop.rules:may_see", "a b.c", len, 5, True])
+def test_the_rule_for_status_pages_is_a_dotted_path(value):
+    with pytest.raises(InvalidSetting, match="STATUS_PERMISSION.*dotted path"):
+        load({"STATUS_PERMISSION": value})
+
+
+def test_a_rule_for_status_pages_is_not_imported_before_it_is_asked():
+    assert load({"STATUS_PERMISSION": "not.there.may_see"}).STATUS_PERMISSION == "not.there.may_see"
+    assert load({"STATUS_PERMISSION": None}).STATUS_PERMISSION is None
