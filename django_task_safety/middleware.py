@@ -15,7 +15,7 @@ class TaskSafetyMiddleware:
     """Notes the request's user for the operations that the request enqueues; after ``AuthenticationMiddleware``.
 
     The user is asked for only where something is enqueued, so that a request that enqueues nothing reads no session.
-    A view that lets `ObjectLocked` out is answered with a 409, which says what is pending that the user may see.
+    A view that lets ``ObjectLocked`` out is answered with a 409, which says what is pending that the user may see.
     """
 
     sync_capable = True

@@ -110,8 +110,8 @@ class OperationViewSet(viewsets.GenericViewSet):  # type: ignore[misc]
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """For the setting ``EXCEPTION_HANDLER``: answer this package's errors, and leave the others to the framework.
 
-    409 for `ObjectLocked` and `DuplicateOperation`, 410 for `ObjectGone`, 422 for `KeyReused`. The operations that
-    stand in the way are named to those who may see them.
+    409 for ``ObjectLocked`` and ``DuplicateOperation``, 410 for ``ObjectGone``, 422 for ``KeyReused``. The operations
+    that stand in the way are named to those who may see them.
     """
     for kind, status, detail in _ANSWERS:
         if isinstance(exc, kind):

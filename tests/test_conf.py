@@ -174,7 +174,7 @@ def test_a_time_limit_that_the_settings_leave_out_fits_the_other(given, limits):
 
 @pytest.mark.parametrize("value", ["may_see", "", "shop.", ".may_see", "shop.rules:may_see", "a b.c", len, 5, True])
 def test_the_rule_for_status_pages_is_a_dotted_path(value):
-    with pytest.raises(InvalidSetting, match="STATUS_PERMISSION.*dotted path"):
+    with pytest.raises(InvalidSetting, match=r"STATUS_PERMISSION.*dotted path"):
         load({"STATUS_PERMISSION": value})
 
 
