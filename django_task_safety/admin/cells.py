@@ -23,6 +23,8 @@ def furnish(rows: list[Any], request: Any, site: Any) -> None:
     """Give the rows of a page what is shown beside their columns: the names of users in one statement."""
     names = links.user_names(row.requested_by for row in rows)
     for row in rows:
+        row.url, row.shown_title, row.shown_state = links.operation_url(site, row.pk), title_of(row), state(row)
+        row.shown_age = age(row)
         row.object_link = links.object_link(site, request, row)
         row.requester_link = links.requester_link(site, row.requested_by, names)
 
@@ -49,6 +51,12 @@ def state(operation: Operation) -> str:
     )
 
 
+def age(operation: Operation) -> str:
+    """Return how long ago it was asked for, with the moment where one points at it."""
+    words = presentation.in_words(presentation.age(operation))
+    return format_html('<span title="{}">{}</span>', moment(operation.created_at), words)
+
+
 class Cells:
     """The columns of the list, and of the inline."""
 
@@ -70,8 +78,7 @@ class Cells:
 
     @admin.display(description=_("age"))
     def shown_age(self, operation: Operation) -> str:
-        age = presentation.in_words(presentation.age(operation))
-        return format_html('<span title="{}">{}</span>', moment(operation.created_at), age)
+        return age(operation)
 
     @admin.display(description=_("duration"), empty_value="")
     def shown_duration(self, operation: Operation) -> str:

@@ -18,6 +18,7 @@ BEFORE, AFTER = "before", "after"
 class OperationChangeList(ChangeList):
     """Django's, which reads a page of it as `looking` does."""
 
+    plan: Plan
     page: looking.Page
 
     def get_filters_params(self, params: Any = None) -> Any:
@@ -32,9 +33,9 @@ class OperationChangeList(ChangeList):
     def get_results(self, request: Any) -> None:
         """Read the page."""
         given = {name: values[-1] for name, values in self.get_filters_params().items()}
-        plan = Plan() if self.query else filters.plan(given)
+        self.plan = Plan() if self.query else filters.plan(given)
         found = self.queryset.defer(*cells.HEAVY)
-        self.page = looking.page(found, plan, self.list_per_page, **self._start())
+        self.page = looking.page(found, self.plan, self.list_per_page, **self._start())
         cells.furnish(self.page.rows, request, self.model_admin.admin_site)
         rows: Any = self.page.rows
         self.result_list = rows
@@ -66,7 +67,10 @@ class OperationChangeList(ChangeList):
         if self.page.edge is None:
             return ""
         said = gettext("%(rows)s operations were looked through, as far as %(moment)s.")
-        return said % {"rows": f"{looking.WINDOW:,}", "moment": cells.moment(self.page.edge.created_at)}
+        return said % {
+            "rows": f"{self.plan.window * len(self.plan.strands):,}",
+            "moment": cells.moment(self.page.edge.created_at),
+        }
 
     @property
     def newest_url(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.translation import gettext, pgettext
 
 from django_task_safety import presentation
-from django_task_safety.admin import cells, links
+from django_task_safety.admin import cells, links, looking
 from django_task_safety.admin.acting import VERBS
 from django_task_safety.errors import InvalidPayload
 from django_task_safety.ledger.history import AttemptRecord, EventRecord
@@ -21,8 +21,8 @@ from django_task_safety.registry import task_of
 from django_task_safety.values import codec, references
 from django_task_safety.values.clock import as_aware
 
-#: Characters shown of a value or a traceback, and how many waiting rows are listed.
-LONGEST, WAITING = 20_000, 20
+#: Characters shown of a value or a traceback.
+LONGEST = 20_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +57,9 @@ def context(operation: Any, request: Any, site: Any) -> dict[str, Any]:
         "duration": presentation.in_words(presentation.duration(operation)),
         "timeline": timeline(operation, attempts, events, names),
         "attempts": attempts,
-        "waiting": list(Operation.all_rows.filter(waits_for=operation.pk).order_by("created_at")[:WAITING]),
+        "worker_link": links.worker_link(site, request, operation.worker),
+        "why": operation.why,
+        "waiting": looking.waiting_for(operation),
         "may_read": may_read,
         **(_values(operation) if may_read else {}),
         "buttons": [

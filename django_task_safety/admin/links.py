@@ -11,9 +11,10 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.text import capfirst
 
-from django_task_safety.models import Operation
+from django_task_safety.models import Operation, Worker
 from django_task_safety.values import codec
 
 
@@ -22,9 +23,20 @@ def url_of(site: Any, meta: Any, page: str, *args: Any) -> str:
     return reverse(f"admin:{meta.app_label}_{meta.model_name}_{page}", args=args, current_app=site.name)
 
 
+def list_url(site: Any, **query: str) -> str:
+    """Return the address of the list of operations, filtered; "" where the site has none."""
+    try:
+        return f"{url_of(site, Operation._meta, 'changelist')}?{urlencode(query)}"
+    except NoReverseMatch:
+        return ""
+
+
 def operation_url(site: Any, pk: Any, page: str = "change") -> str:
-    """Return the address of an operation's page, or of one that does something with it."""
-    return url_of(site, Operation._meta, page, quote(pk))
+    """Return the address of an operation's page, or of one that does something with it; "" where the site has none."""
+    try:
+        return url_of(site, Operation._meta, page, quote(pk))
+    except NoReverseMatch:
+        return ""
 
 
 def object_link(site: Any, request: Any, operation: Operation) -> str:
@@ -41,6 +53,13 @@ def object_link(site: Any, request: Any, operation: Operation) -> str:
         url = url_of(site, model._meta, "change", quote(operation.subject_id))
         return format_html('<a href="{}">{}</a>', url, name)
     return name
+
+
+def worker_link(site: Any, request: Any, identity: str) -> str:
+    """Return the name of a worker, a link where it has a page that the user may see."""
+    if identity and site.is_registered(Worker) and site.get_model_admin(Worker).has_view_permission(request):
+        return format_html('<a href="{}">{}</a>', url_of(site, Worker._meta, "change", quote(identity)), identity)
+    return identity
 
 
 def user_names(keys: Iterable[str]) -> dict[str, str]:
@@ -64,8 +83,5 @@ def requester_link(site: Any, key: str, names: dict[str, str]) -> str:
     """Return the name of who asked for an operation, a link to all that they asked for."""
     if not key:
         return ""
-    try:
-        url = url_of(site, Operation._meta, "changelist")
-    except NoReverseMatch:
-        return names.get(key, key)
-    return format_html('<a href="{}?requested_by={}">{}</a>', url, key, names.get(key, key))
+    url, name = list_url(site, requested_by=key), names.get(key, key)
+    return format_html('<a href="{}">{}</a>', url, name) if url else name

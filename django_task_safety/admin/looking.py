@@ -13,10 +13,14 @@ from django.db.models import Q
 
 from django_task_safety.admin.keyset import NEWEST_FIRST, OLDEST_FIRST, Cursor, beyond, until
 from django_task_safety.models import Operation
+from django_task_safety.record import AbstractOperation, State
 
-#: How many rows are looked through for a page, and how many are counted.
-WINDOW = 20_000
+#: How many rows are looked through for a page: of those that are near each other in the table, and of those that are
+#: scattered, as the few in one state are. And how many are counted.
+WINDOW, SCATTERED = 20_000, 4_000
 MOST = 1_000
+#: How many duplicates that wait for an operation are shown.
+WAITING = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,12 +28,17 @@ class Plan:
     """How the rows that a filter lets through are found.
 
     Attributes:
-        strands: Conditions for each of which an index has the rows in the order of the list.
+        strands: Conditions, for each of which an index has the rows in the order of the list.
         bounded: Whether the rows of a strand have to be looked through, for the filter asks for more than the strand.
     """
 
     strands: tuple[Q, ...] = (Q(),)
     bounded: bool = False
+
+    @property
+    def window(self) -> int:
+        """How many rows of each strand are looked through."""
+        return WINDOW if self.strands == (Q(),) else SCATTERED
 
 
 @dataclasses.dataclass(slots=True)
@@ -81,7 +90,7 @@ def _edge(plan: Plan, start: Cursor | None, newer: bool) -> Cursor | None:
     for strand in plan.strands:
         rows = Operation.all_rows.filter(strand, beyond(start, newer=newer) if start else Q())
         places = rows.order_by(*(OLDEST_FIRST if newer else NEWEST_FIRST)).values_list("created_at", "id")
-        edges += [Cursor(*place) for place in places[WINDOW - 1 : WINDOW]]
+        edges += [Cursor(*place) for place in places[plan.window - 1 : plan.window]]
     if not edges:
         return None
     return min(edges) if newer else max(edges)
@@ -91,6 +100,17 @@ def _count(found: Any, plan: Plan, looked: Q) -> int:
     """Return how many rows there are, or one more than are counted."""
     counts = (found.filter(strand, looked).order_by(*NEWEST_FIRST)[: MOST + 1].count() for strand in plan.strands)
     return min(sum(map(int, counts)), MOST + 1)
+
+
+def waiting_for(operation: AbstractOperation) -> list[Any]:
+    """Return duplicates that wait for a pending operation: some, of those that were asked for soon after it."""
+    if not operation.is_pending:
+        return []
+    plan, start = Plan((Q(state=State.QUEUED),), bounded=True), Cursor.of(operation)
+    rows = Operation.all_rows.filter(beyond(start, newer=True), *plan.strands, waits_for=operation.pk)
+    if edge := _edge(plan, start, newer=True):
+        rows = rows.filter(until(edge, newer=True))
+    return list(rows.order_by(*OLDEST_FIRST).only("pk", "created_at")[:WAITING])
 
 
 def in_words(count: int) -> str:

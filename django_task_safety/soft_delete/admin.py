@@ -112,13 +112,18 @@ class SoftDeleteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return what goes: a tree to be shown, counts, the permissions that are missing, and what protects."""
         if self._for_good:
             return super().get_deleted_objects(objs, request)
-        collector = _NestedSoftRules(router.db_for_write(self.model), origin=objs)
-        with delete_guard.soft_collecting():
-            collector.collect(objs)
+        collector = self.collected(objs)
         counts = Counter(obj._meta.verbose_name_plural for found in collector.model_objs.values() for obj in found)
         tree = collector.nested(self._shown)
         protected = [self._shown(obj) for obj in collector.protected]
         return tree, counts, self._forbidden(request, list(collector.model_objs)), protected
+
+    def collected(self, objs: Any) -> NestedObjects:
+        """Return what a delete of the objects takes along, and what protects it."""
+        collector = _NestedSoftRules(router.db_for_write(self.model), origin=objs)
+        with delete_guard.soft_collecting():
+            collector.collect(objs)
+        return collector
 
     def _forbidden(self, request: HttpRequest, found: Iterable[Any]) -> set[str]:
         """Return the names of the models that the user may not delete."""

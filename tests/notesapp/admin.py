@@ -1,11 +1,11 @@
 from django.contrib import admin
 
-from django_task_safety.admin import SoftDeleteAdmin
+from django_task_safety.admin import PendingOperationsAdminMixin, SoftDeleteAdmin
 from tests.notesapp.models import Copy, Note
 
 
 @admin.register(Note)
-class NoteAdmin(SoftDeleteAdmin):
+class NoteAdmin(PendingOperationsAdminMixin, SoftDeleteAdmin):
     list_display = ("title",)
     list_filter = ("copied",)
     ordering = ("title",)

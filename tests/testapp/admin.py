@@ -1,5 +1,12 @@
 from django.contrib import admin
 
-from tests.testapp.models import Page
+from django_task_safety.admin import OperationsInline, PendingOperationsAdminMixin
+from tests.testapp.models import City, Page
 
-admin.site.register(Page)
+admin.site.register(City)
+
+
+@admin.register(Page)
+class PageAdmin(PendingOperationsAdminMixin, admin.ModelAdmin):
+    inlines = (OperationsInline,)
+    fields = ("title",)

@@ -1,0 +1,94 @@
+"""The admin of a model whose objects have operations: what is pending is seen, also where it forbids a delete."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import NestedObjects, unquote
+from django.core.exceptions import PermissionDenied
+from django.db import router, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext
+
+from django_task_safety.admin import acting, cells
+from django_task_safety.admin.inlines import PendingOperationsInline
+from django_task_safety.conf import conf
+from django_task_safety.errors import ObjectLocked
+from django_task_safety.models import Operation
+from django_task_safety.objects import conflicts
+from django_task_safety.objects.conflicts import LISTED
+from django_task_safety.values import codec
+
+#: The name of the button, and of the operations that it is about.
+CANCEL_AND_DELETE, SEEN = "cancel_and_delete", "operation"
+
+
+class PendingOperationsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows on an object's page what is pending on it. Where an operation protects the object from being deleted, the
+    page that says so names the operations, and has a button that cancels them and deletes.
+
+    To be named before another class of the admin, ``SoftDeleteAdmin`` among them.
+    """
+
+    delete_confirmation_template = "admin/django_task_safety/delete_confirmation.html"
+
+    def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Add what is pending, where there is an object."""
+        own = [] if obj is None else [PendingOperationsInline]
+        return [*super().get_inlines(request, obj), *own]
+
+    def collected(self, objs: Any) -> NestedObjects:
+        """Return what a delete of the objects takes along, and what protects it."""
+        collect = getattr(super(), "collected", None)
+        if collect is not None:
+            found: NestedObjects = collect(objs)
+            return found
+        collector = NestedObjects(router.db_for_write(self.model), origin=objs)
+        collector.collect(objs)
+        return collector
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django's page; with the button pressed, cancel what protects the object, and delete it, or do neither."""
+        seen = {"protecting": partial(self._protecting, request, object_id), **(extra_context or {})}
+        try:
+            if request.method == "POST" and CANCEL_AND_DELETE in request.POST:
+                return self._cancel_and_delete(request, object_id, seen)
+            return super().delete_view(request, object_id, seen)
+        except ObjectLocked as exc:
+            said = gettext("Nothing was changed: something else was asked for meanwhile. %(error)s")
+            self.message_user(request, said % {"error": exc.message}, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def _cancel_and_delete(self, request: HttpRequest, object_id: str, context: dict[str, Any]) -> HttpResponse:
+        operations = request.POST.getlist(SEEN)
+        with transaction.atomic(using=router.db_for_write(self.model)), transaction.atomic(using=conf().DATABASE):
+            obj = self.get_object(request, unquote(object_id))
+            if not (self.has_delete_permission(request, obj) and acting.CANCEL.allowed(request.user)):
+                raise PermissionDenied
+            protecting = [] if obj is None else self._operations(obj)
+            if unseen := [one for one in protecting if str(one.pk) not in operations]:
+                raise conflicts.locked(unseen, "cannot be deleted")
+            reason = gettext("%(object)s is deleted.") % {"object": obj}
+            acting.act(acting.CANCEL, [one.pk for one in protecting], request.user, codec.printable(reason, 255))
+            response = super().delete_view(request, object_id, context)
+            if not isinstance(response, HttpResponseRedirect):
+                # Something else protects it.
+                transaction.set_rollback(True, using=conf().DATABASE)
+                response = HttpResponseRedirect(request.get_full_path())
+        return response
+
+    def _operations(self, obj: Any) -> list[Operation]:
+        found = [one for one in self.collected([obj]).protected if isinstance(one, Operation)]
+        return sorted(found, key=lambda one: one.created_at)
+
+    def _protecting(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
+        """Return what the template shows of the operations that protect an object, and whether the button helps."""
+        protected = list(self.collected([self.get_object(request, unquote(object_id))]).protected)
+        operations = [one for one in protected if isinstance(one, Operation)]
+        cells.furnish(operations, request, self.admin_site)
+        all_seen = len(operations) == len(protected) < LISTED
+        return {"operations": operations, "may_cancel": all_seen and acting.CANCEL.allowed(request.user)}

@@ -1,0 +1,66 @@
+"""Workers and queues in the admin."""
+
+import pytest
+from django.contrib.admin.utils import quote
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from django_task_safety.models import Worker
+from tests.support.rows import operation
+
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:django_task_safety_worker_changelist")
+
+
+def a_worker(**values) -> Worker:
+    now = timezone.now()
+    named = {"identity": "w@host 1", "name": "w@host", "host": "host", "pool": "prefork", "concurrency": 4}
+    versions = {"package": "0", "celery": "0", "django": "0", "settings": "x"}
+    seen = {"started_at": now, "last_seen": now}
+    return Worker.objects.create(**{**named, **versions, **seen, "queues": ["quick"], **values})
+
+
+def text(response) -> str:
+    assert response.status_code == 200, response
+    return response.content.decode()
+
+
+def test_workers_queues_and_problems_are_shown(admin_client):
+    a_worker(name="<b>w</b>")
+    operation(queue="slow", age=100)
+    shown = text(admin_client.get(LIST))
+    assert "No worker listens to the queue “slow”." in shown
+    assert "&lt;b&gt;w&lt;/b&gt;" in shown
+    assert "prefork" in shown
+    assert "It runs django-task-safety 0" in shown
+    assert "?state=queued&amp;queue=slow" in shown
+
+
+def test_there_may_be_nothing_to_show(admin_client):
+    assert "No worker is running." in text(admin_client.get(LIST))
+
+
+def test_the_page_of_an_operation_leads_to_its_worker_and_says_why_it_does_not_move(admin_client):
+    worker = a_worker()
+    made = operation("running", worker=worker.identity, started_at=timezone.now(), due_at=timezone.now())
+    shown = text(admin_client.get(reverse("admin:django_task_safety_operation_change", args=[made.pk])))
+    assert "has not renewed its lease" in shown or "Nobody sweeps" in shown
+    assert f'href="{reverse("admin:django_task_safety_worker_change", args=[quote(worker.identity)])}"' in shown
+
+
+def test_a_worker_has_a_page_that_nobody_edits(admin_client):
+    url = reverse("admin:django_task_safety_worker_change", args=[quote(a_worker().identity)])
+    page = text(admin_client.get(url))
+    assert "prefork" in page
+    assert 'name="_save"' not in page
+    assert admin_client.post(url, {"name": "x"}).status_code == 403
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_workers_are_for_those_with_permission(staff, method, django_user_model):
+    plain = Client()
+    plain.force_login(django_user_model.objects.create_user("nobody"))
+    for client, status in ((Client(), 302), (plain, 302), (staff("view_operation"), 403)):
+        assert getattr(client, method)(LIST).status_code == status
+    assert staff("view_worker").get(LIST).status_code == 200
