@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from django_task_safety.views import status
+from django_task_safety.views import health, status
 
 app_name = "task_safety"
 
 urlpatterns = [
     path("", status.mine, name="mine"),
+    path("health/", health.health, name="health"),
     path("<uuid:pk>/", status.operation, name="operation"),
     path("<uuid:pk>/cancel/", status.cancel, name="cancel"),
 ]

@@ -31,7 +31,7 @@ def may_see(request: HttpRequest, operation: Operation) -> bool:
     """Return whether who asks may see the operation's status."""
     return (
         may_cancel(request, operation)
-        or _is_staff_with(request, "view_operation")
+        or is_staff_with(request, "view_operation")
         or granted(request, operation) is not Grant.NOTHING
         or _project_allows(request, operation)
     )
@@ -41,7 +41,7 @@ def may_cancel(request: HttpRequest, operation: Operation) -> bool:
     """Return whether who asks may cancel the operation, as long as it is pending."""
     return (
         is_own(request, operation)
-        or _is_staff_with(request, "cancel_operation")
+        or is_staff_with(request, "cancel_operation")
         or granted(request, operation) is Grant.CANCEL
     )
 
@@ -63,7 +63,8 @@ def granted(request: HttpRequest, operation: Operation) -> Grant:
     return status_links.granted(operation.pk, link) if link else Grant.NOTHING
 
 
-def _is_staff_with(request: HttpRequest, permission: str) -> bool:
+def is_staff_with(request: HttpRequest, permission: str) -> bool:
+    """Return whether who asks is staff and has a permission of this app."""
     user: Any = getattr(request, "user", None)
     # A project's own users may be of another kind.
     return bool(getattr(user, "is_staff", False) and user.has_perm(f"django_task_safety.{permission}"))
