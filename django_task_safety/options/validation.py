@@ -31,7 +31,7 @@ _CHOICES = {
 #: Django has constants of the same names.
 _IMPORTED = {"on_delete": " Import CANCEL, PROTECT and KEEP from django_task_safety, not from django.db.models."}
 #: Celery takes these as task options although `Task` has no attribute of the name.
-_CELERY_OPTIONS = {
+CELERY_OPTIONS = {
     *("name", "base", "bind", "shared", "lazy", "filter", "queue", "routing_key", "exchange", "exchange_type"),
     *("priority", "delivery_mode", "compression", "immediate", "mandatory", "autoretry_for", "dont_autoretry_for"),
     *("retry_kwargs", "retry_backoff", "retry_backoff_max", "retry_jitter", "expires"),
@@ -47,7 +47,7 @@ def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iter
     """Raise for an option that neither Celery, nor the base class, nor this package knows. Raises `InvalidOption`
     naming the nearest option that exists."""
     only_idempotent = set(IDEMPOTENT_OPTIONS) - set(own)
-    known = {name for name in dir(base) if not name.startswith("_")} | _CELERY_OPTIONS | set(own)
+    known = {name for name in dir(base) if not name.startswith("_")} | CELERY_OPTIONS | set(own)
     known -= only_idempotent
     for option in options:
         if option in only_idempotent:

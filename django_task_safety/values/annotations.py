@@ -69,10 +69,10 @@ class ObjectParameters:
 
 def unresolved(function: Callable[..., Any], parameter: inspect.Parameter) -> str:
     """Return the text of an annotation in which a name means nothing where the function stands; "" if there is none."""
-    return "" if _resolved(function, parameter) is not None else str(parameter.annotation)
+    return "" if resolved(function, parameter) is not None else str(parameter.annotation)
 
 
-def _resolved(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+def resolved(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
     """Return a parameter's annotation, one written as text evaluated; None where it names what is not there."""
     holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     names = getattr(inspect.unwrap(function), "__globals__", {})
@@ -85,7 +85,7 @@ def _resolved(function: Callable[..., Any], parameter: inspect.Parameter) -> Any
 def _taker_of(function: Callable[..., Any], parameter: inspect.Parameter) -> Taker | None:
     if parameter.annotation is parameter.empty:
         return None
-    taker = _taker(_resolved(function, parameter))
+    taker = _taker(resolved(function, parameter))
     return partial(_one_of, [taker], False, True) if taker and parameter.default is None else taker
 
 

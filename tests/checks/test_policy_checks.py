@@ -8,6 +8,8 @@ import pytest
 
 from django_task_safety import CANCEL, KEEP, PROTECT, idempotent_task, safe_task
 from django_task_safety.checks.policies import check_annotations, check_keys, check_policies
+from django_task_safety.checks.project import Project
+from django_task_safety.conf import Conf
 from tests.celery import app
 from tests.testapp.models import Folder, Machine, Page
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 def app_tasks():
     """Return what a check says of the tasks that a test defines."""
     before = set(app.tasks)
-    yield lambda check: {(one.id, one.msg.split()[1].rsplit(".", 1)[1]) for one in check()}
+    yield lambda check: {(one.id, one.msg.split()[1].rsplit(".", 1)[1]) for one in check(Project(Conf()))}
     for name in set(app.tasks) - before:
         del app.tasks[name]
 
@@ -107,3 +109,11 @@ def test_an_annotation_that_cannot_be_resolved_stops_no_check(found):
 
     app.finalize()
     assert "keeps_unknown" not in {name for _, name in found()}
+
+
+def test_an_annotation_that_cannot_be_resolved_hides_no_other(found):
+    @safe_task(on_delete=KEEP)
+    def keeps_beside_unknown(data: "Unknown", page: "Page") -> "Nothing": ...  # noqa: F821
+
+    app.finalize()
+    assert ("task_safety.W005", "keeps_beside_unknown") in found()

@@ -192,10 +192,15 @@ def test_each_drawing_is_the_one_that_its_command_makes(name):
     assert (drawings.IMAGES / name).read_text() == drawings.drawings()[name]
 
 
-def test_every_system_check_is_documented():
-    ids = r"task_safety\.[EW]\d{3}"
+def test_every_system_check_has_an_anchor_and_says_what_why_and_how_to_mend_it():
     source = "".join(path.read_text() for path in Path(django_task_safety.__file__).parent.rglob("*.py"))
-    assert set(re.findall(ids, page("reference/checks"))) == set(re.findall(ids, source))
+    sections = re.findall(
+        r"^\.\. _task_safety\.(\w\d{3}):\n\n(\w+): .+\n\^+\n\n:What: .+\n(?: .+\n)*:Why: .+\n(?: .+\n)*:Mend: ",
+        page("reference/checks"),
+        flags=re.MULTILINE,
+    )
+    assert all(anchor == titled for anchor, titled in sections)
+    assert sorted(anchor for anchor, _ in sections) == sorted(set(re.findall(r"task_safety\.([EWI]\d{3})", source)))
 
 
 def test_every_public_name_has_its_place_in_the_reference():

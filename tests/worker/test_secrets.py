@@ -11,6 +11,7 @@ import pytest
 from django_task_safety import InvalidArguments, InvalidOption, KeyReused, idempotent_task, safe_task
 from django_task_safety.conf import InvalidSetting, load
 from django_task_safety.models import Operation
+from django_task_safety.producer.redaction import hides
 from django_task_safety.producer.row_backend import handle
 from django_task_safety.worker import sweeper
 from tests.celery import app
@@ -138,6 +139,20 @@ def test_an_outcome_that_is_told_again_is_masked(worker):
     worker.drain()
     with pytest.raises(RuntimeError, match="login of bob with •••"):
         handle(reset, first.pk).get()
+
+
+def opens(key, api_key="", door="") -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("redact", "hidden"),
+    [(None, {"api_key"}), (["key"], {"key"}), ([], set())],
+)
+def test_what_is_called_just_key_names_the_work_and_is_hidden_where_somebody_says_so(settings, redact, hidden):
+    settings.TASK_SAFETY = {"REDACT": redact}
+    task = safe_task(opens)
+    assert {name for name in ("key", "api_key", "door") if hides(task, name)} == hidden
+    app.tasks.pop(task.name)
 
 
 def test_what_people_read_of_a_key_without_names_is_a_digest(worker):
