@@ -110,6 +110,35 @@ class GuardDeletes(Operation):
         return model
 
 
+class UnguardDeletes(GuardDeletes):
+    """Takes away what `GuardDeletes` installed, in a migration that goes forwards; reversed, it installs it.
+
+    Args:
+        name: The model, in the app of the migration.
+    """
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Remove the triggers."""
+        super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Install the triggers."""
+        super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def describe(self) -> str:
+        """Return what ``migrate`` and ``sqlmigrate`` say."""
+        return f"Stop guarding deletes of model {self.name}"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        """What the operation adds to the name of a migration."""
+        return f"unguard_deletes_{self.name.lower()}"
+
+
 def _check_database(connection: BaseDatabaseWrapper, model: type[models.Model], *, collect_only: bool) -> None:
     if connection.alias != conf().DATABASE:
         raise GuardImpossible(

@@ -1,15 +1,18 @@
 """What all actions of ``manage.py task_safety`` have in common."""
 
 import io
+import re
 import sys
 
 import pytest
 from django.db import OperationalError
 
+from django_task_safety.management import arguments
 from django_task_safety.management.actions import listing
 from django_task_safety.management.commands.task_safety import ACTIONS, Command
 from django_task_safety.management.console import Console
 from django_task_safety.models import Operation
+from tests.docs.pages import table
 from tests.support.commands import Terminal, task_safety
 from tests.testapp.tasks import record
 
@@ -119,3 +122,12 @@ def test_json_holds_whatever_a_task_returned():
     command = Command(stdout=out)
     Console(command.stdout, command.stderr, True).answer({"a": object, "b": {1, 2}}, [])
     assert "<class 'object'>" in out.getvalue()
+
+
+def test_the_reference_lists_the_actions_and_the_filters():
+    actions = [re.match(r"``(\w+)", row[0])[1] for row in table("reference/commands", "The actions")]
+    assert actions == list(ACTIONS)
+    parser = arguments.Parser()
+    arguments.add_filters(parser)
+    filters = [re.match(r"``(--[\w-]+)", row[0])[1] for row in table("reference/commands", "Filters")]
+    assert filters == [action.option_strings[0] for action in parser._actions if action.dest != "help"]

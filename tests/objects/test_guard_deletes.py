@@ -16,7 +16,7 @@ from django_task_safety import ObjectGone, ObjectLocked
 from django_task_safety.errors import GuardImpossible, InvalidArguments, InvalidOption
 from django_task_safety.models import Operation
 from django_task_safety.objects import conflicts
-from django_task_safety.operations import GuardDeletes
+from django_task_safety.operations import GuardDeletes, UnguardDeletes
 from tests.support.deleting import assert_delete_cancels, assert_delete_is_refused
 from tests.support.guards import installed, migrate, project_state, raw, unchanged_state
 from tests.support.ids import label
@@ -522,3 +522,19 @@ def test_the_guard_follows_a_delete_whose_statement_reads_other_tables(guarded):
     found = Chapter.objects.filter(title="c")
     found._raw_delete(found.db)
     assert state(operation) == State.CANCELLED
+
+
+def test_a_guard_is_taken_away_by_a_migration_that_goes_forwards(guarded):
+    sheet = Sheet.objects.create()
+    tasks.protects.enqueue(sheet)
+    unguard = UnguardDeletes("Sheet")
+    migrate(unguard)
+    with transaction.atomic():
+        raw(sheet)
+        transaction.set_rollback(True)
+    migrate(unguard, backwards=True)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        raw(sheet)
+    assert unguard.migration_name_fragment == "unguard_deletes_sheet"
+    assert unguard.deconstruct() == ("UnguardDeletes", [], {"name": "Sheet"})
+    Operation.objects.cancel()
