@@ -1,6 +1,8 @@
 """The Django app: installing it is all the set-up there is."""
 
+import os
 from importlib import import_module
+from importlib.util import find_spec
 
 from django.apps import AppConfig, apps
 from django.core.signals import setting_changed
@@ -28,3 +30,5 @@ class TaskSafetyConfig(AppConfig):
         if apps.is_installed("django.contrib.admin"):
             # Also in workers, which run the actions on many operations, and in projects that register what they want.
             import_module("django_task_safety.admin")
+        if find_spec("opentelemetry") and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true":
+            import_module("django_task_safety.telemetry").connect()

@@ -1,4 +1,4 @@
-"""Django signals, one per transition, sent after commit with ``operation`` (and the sender `Operation`).
+"""Django signals, one per transition, sent after commit with ``operation`` (and the sender `Operation`), and two more.
 
 A receiver's exception is logged and does not reach the operation.
 """
@@ -15,6 +15,11 @@ operation_requeued = Signal()
 #: Also carries ``exc``, the exception.
 operation_failed = Signal()
 operation_cancelled = Signal()
+
+#: An attempt lost its operation to another one, or to a cancel, and wrote nothing; sent where that is found out.
+attempt_fenced = Signal()
+#: A sweep has ended; no ``operation``, but ``swept``: what it did, by number of operations.
+swept = Signal()
 
 BY_NAME = {
     "enqueued": operation_enqueued,

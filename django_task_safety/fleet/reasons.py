@@ -118,6 +118,8 @@ def _waits(operation: AbstractOperation, fleet: Fleet) -> str:
 def _lost(operation: AbstractOperation, fleet: Fleet) -> str:
     if _is_missed(operation, fleet):
         return nobody_sweeps(fleet.last_sweep)
+    if not operation.worker:
+        return gettext("Its lease ended; the sweeper takes it over.")
     worker = fleet.named(operation.worker)
     if worker is not None and not fleet.is_alive(worker):
         said = {"worker": worker.name, "time": _moment(worker.last_seen)}

@@ -9,11 +9,13 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.dispatch import Signal
 
 from django_task_safety import signals
 from django_task_safety.conf import conf
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values import codec
+from django_task_safety.values.log_fields import log_fields
 
 logger = logging.getLogger("django_task_safety")
 
@@ -53,10 +55,21 @@ def now(name: str, operation: AbstractOperation, reason: str = "", *, logged: bo
         operation.attempt,
         f" reason={codec.one_line(reason)}" if reason else "",
         exc_info=None if logged else extra.get("exc"),
+        extra=log_fields(operation),
     )
-    for receiver, outcome in signals.BY_NAME[name].send_robust(sender=type(operation), operation=operation, **extra):
+    tell(signals.BY_NAME[name], f"operation_{name}", type(operation), operation=operation, **extra)
+
+
+def fenced(operation: AbstractOperation) -> None:
+    """Announce that an attempt found out that it lost the operation."""
+    tell(signals.attempt_fenced, "attempt_fenced", type(operation), operation=operation)
+
+
+def tell(signal: Signal, name: str, sender: Any, **carried: Any) -> None:
+    """Send a signal, at once; a receiver that fails is logged."""
+    for receiver, outcome in signal.send_robust(sender=sender, **carried):
         if isinstance(outcome, Exception):
-            logger.error("receiver %r of operation_%s failed", receiver, name, exc_info=outcome)
+            logger.error("receiver %r of %s failed", receiver, name, exc_info=outcome)
 
 
 def _level(name: str, logged: bool = False) -> int:

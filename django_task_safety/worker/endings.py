@@ -154,15 +154,17 @@ def _answer_from_row(attempt: Attempt, *, own_cancel: bool = False, problem: Bas
         problem: What was raised where the transaction may have been committed.
         own_cancel: Whether it may have been cancelled inside the body's own transaction, which was rolled back.
     """
-    operation, reason = attempt.operation, "cancelled in its own transaction"
+    operation, reason, ended = attempt.operation, "cancelled in its own transaction", False
     if own_cancel:
-        if ledger.finish(operation, State.CANCELLED, ledger.Failure(reason), newest=True):
+        if ended := ledger.finish(operation, State.CANCELLED, ledger.Failure(reason), newest=True):
             notifications.transition("cancelled", operation, reason)
         else:
-            requeue_for_newer_arguments(attempt.task, operation)
+            ended = requeue_for_newer_arguments(attempt.task, operation)
     seen = table.read(operation.pk)
     if seen is not None and seen.operation.state == State.SUCCEEDED and problem is not None:
         logger.error("operation %s succeeded, but a hook after its commit failed", operation.pk, exc_info=problem)
+    elif not ended:
+        notifications.fenced(operation)
     if seen is None or seen.operation.is_pending:
         logger.warning("operation %s: another attempt took over; nothing was written", operation.pk)
         raise Ignore("Another attempt took over.")

@@ -67,6 +67,7 @@ def _on_process_shutdown(**kwargs: Any) -> None:
 
 def _on_prerun(task: Any = None, args: Any = None, **received: Any) -> None:
     if isinstance(task, TaskOptions):
+        log_filter.add_fields()
         vars(task.request)[_MASKED] = masking.hide(redaction.hidden(task, args, received.get("kwargs")))
         worker_id.begin(task)
         # Before Celery 5.6 a chain's last task is taken off the request when it is published.

@@ -9,10 +9,10 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import F, Q
 
-from django_task_safety import ledger
+from django_task_safety import ledger, signals
 from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload, OperationError, TimeLimitPassed, Unpublishable, WorkerLost
-from django_task_safety.ledger import cancellation, parents, schedule, table
+from django_task_safety.ledger import cancellation, notifications, parents, schedule, table
 from django_task_safety.objects.conflicts import LOCK
 from django_task_safety.producer import call_options, outbox
 from django_task_safety.producer.outcome import note_delivered
@@ -21,6 +21,7 @@ from django_task_safety.registry import safe_task_named, safe_task_names, task_o
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
 from django_task_safety.worker import backlog, poison, recovery, result_backend, retry_policy
+from django_task_safety.worker.swept import Swept
 
 logger = logging.getLogger("django_task_safety")
 
@@ -30,32 +31,6 @@ UNREGISTERED_GRACE = 3600.0
 OVERDUE_AFTER = timedelta(days=30)
 
 _Loss = tuple[AbstractOperation, type[OperationError], str]
-
-
-@dataclasses.dataclass(slots=True)
-class Swept:
-    """What one sweep did, by number of operations."""
-
-    published: int = 0
-    requeued: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    #: Parents all of whose chunks have ended.
-    settled: int = 0
-    notified: int = 0
-    pruned: int = 0
-    #: Left alone, as their messages wait in a queue that moves.
-    waiting: int = 0
-    #: Rows over which it failed; they are looked at again later.
-    set_back: int = 0
-
-    def __bool__(self) -> bool:
-        return any(dataclasses.astuple(self))
-
-    def add(self, other: "Swept") -> None:
-        """Count what another one counted."""
-        for name, number in dataclasses.asdict(other).items():
-            setattr(self, name, getattr(self, name) + number)
 
 
 @dataclasses.dataclass(slots=True)
@@ -85,6 +60,7 @@ def sweep() -> Swept:
         stuck = not done and not notify
         if stuck or (len(due) < conf().SWEEP_BATCH and not ended):
             break
+    notifications.tell(signals.swept, "swept", Swept, swept=total)
     return total
 
 

@@ -95,6 +95,12 @@ def test_of_a_lost_attempt_where_nobody_sweeps():
     assert why() == "Nobody sweeps: what is lost is not published again."
 
 
+def test_of_what_no_worker_runs():
+    WorkerFactory()
+    lost("")
+    assert why() == "Its lease ended; the sweeper takes it over."
+
+
 def test_of_what_moves_or_has_ended_there_is_nothing_to_say():
     WorkerFactory()
     running, ended, later = record.enqueue("a"), record.enqueue("b"), record.enqueue("c")
