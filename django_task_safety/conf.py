@@ -47,10 +47,12 @@ class Conf:
     REDACT: tuple[str, ...] | None = None
     #: Dotted path of ``f(request, operation) -> bool``: who else may see an operation's status. None: nobody else.
     STATUS_PERMISSION: str | None = None
+    #: Dotted path of ``f(request) -> bool``: who else may read the metrics. None: nobody else.
+    METRICS_PERMISSION: str | None = None
 
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Conf)}
-_OPTIONAL = {"RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT", "REDACT", "STATUS_PERMISSION"}
+_OPTIONAL = {"RETENTION", "TIME_LIMIT", "SOFT_TIME_LIMIT", "REDACT", "STATUS_PERMISSION", "METRICS_PERMISSION"}
 _DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
@@ -103,7 +105,7 @@ def _value(key: str, value: Any) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
             raise InvalidSetting(f"TASK_SAFETY[{key!r}] must be a list or tuple of parameters' names, not {value!r}.")
         return tuple(value)
-    if key == "STATUS_PERMISSION":
+    if key.endswith("_PERMISSION"):
         if not isinstance(value, str) or not _DOTTED_PATH.fullmatch(value):
             raise InvalidSetting(
                 f"TASK_SAFETY[{key!r}] must be the dotted path of a function, as 'shop.rules.may_see', not {value!r}."

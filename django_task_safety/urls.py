@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from django_task_safety.views import health, status
+from django_task_safety.views import health, metrics, status
 
 app_name = "task_safety"
 
 urlpatterns = [
     path("", status.mine, name="mine"),
     path("health/", health.health, name="health"),
+    path("metrics/", metrics.metrics, name="metrics"),
     path("<uuid:pk>/", status.operation, name="operation"),
     path("<uuid:pk>/cancel/", status.cancel, name="cancel"),
 ]

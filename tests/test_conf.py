@@ -173,9 +173,10 @@ def test_a_time_limit_that_the_settings_leave_out_fits_the_other(given, limits):
 
 
 @pytest.mark.parametrize("value", ["may_see", "", "shop.", ".may_see", "shop.rules:may_see", "a b.c", len, 5, True])
-def test_the_rule_for_status_pages_is_a_dotted_path(value):
-    with pytest.raises(InvalidSetting, match=r"STATUS_PERMISSION.*dotted path"):
-        load({"STATUS_PERMISSION": value})
+@pytest.mark.parametrize("name", ["STATUS_PERMISSION", "METRICS_PERMISSION"])
+def test_a_rule_for_pages_is_a_dotted_path(name, value):
+    with pytest.raises(InvalidSetting, match=rf"{name}.*dotted path"):
+        load({name: value})
 
 
 def test_a_rule_for_status_pages_is_not_imported_before_it_is_asked():

@@ -15,7 +15,10 @@ from django_task_safety.registry import apps
 from django_task_safety.version import __version__
 
 #: Ours that each process may have as it likes.
-_LOCAL = {"KEEPER", "SWEEP_INTERVAL", "SWEEP_BATCH", "PUBLISH_TIMEOUT", "DATABASE"}
+_LOCAL = {
+    *("KEEPER", "SWEEP_INTERVAL", "SWEEP_BATCH", "PUBLISH_TIMEOUT", "DATABASE"),
+    *("STATUS_PERMISSION", "METRICS_PERMISSION"),
+}
 #: Celery's that both sides of a message must agree on, or that decide when it is delivered again.
 _CELERYS = (
     *("task_serializer", "accept_content", "task_default_queue", "task_time_limit", "task_soft_time_limit"),

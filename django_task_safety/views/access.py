@@ -33,7 +33,7 @@ def may_see(request: HttpRequest, operation: Operation) -> bool:
         may_cancel(request, operation)
         or is_staff_with(request, "view_operation")
         or granted(request, operation) is not Grant.NOTHING
-        or _project_allows(request, operation)
+        or _project_allows("STATUS_PERMISSION", request, operation)
     )
 
 
@@ -70,14 +70,19 @@ def is_staff_with(request: HttpRequest, permission: str) -> bool:
     return bool(getattr(user, "is_staff", False) and user.has_perm(f"django_task_safety.{permission}"))
 
 
-def _project_allows(request: HttpRequest, operation: Operation) -> bool:
+def may_see_metrics(request: HttpRequest) -> bool:
+    """Return whether who asks may read the metrics."""
+    return is_staff_with(request, "view_operation") or _project_allows("METRICS_PERMISSION", request)
+
+
+def _project_allows(setting: str, *asked: Any) -> bool:
     """Ask the project's own rule. One that fails says no; so does one that answers something else than True, such as
     the coroutine of an async function."""
-    path = conf().STATUS_PERMISSION
+    path = getattr(conf(), setting)
     if path is None:
         return False
     try:
-        return import_string(path)(request, operation) is True
+        return import_string(path)(*asked) is True
     except Exception:
-        logger.exception("TASK_SAFETY['STATUS_PERMISSION'] (%s) failed, which counts as no", path)
+        logger.exception("TASK_SAFETY['%s'] (%s) failed, which counts as no", setting, path)
         return False
