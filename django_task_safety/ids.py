@@ -10,9 +10,10 @@ NAMESPACE = uuid.UUID("6f0b7a51-6f0e-5bd5-9c87-6f3f0c2f7a10")
 
 
 def new() -> uuid.UUID:
-    """Return a UUID of version 7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    number = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | secrets.randbits(12) << 64
+    """Return a UUID of version 7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, 12 of the millisecond's parts
+    (section 6.2, method 3), so that what a process makes is in order, and 62 random bits."""
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    number = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | (nanoseconds << 12) // 1_000_000 << 64
     return uuid.UUID(int=number | 2 << 62 | secrets.randbits(62))
 
 

@@ -17,18 +17,17 @@ from django_task_safety import ids, ledger
 from django_task_safety.conf import conf
 from django_task_safety.context import requester
 from django_task_safety.errors import InvalidArguments, InvalidKey
-from django_task_safety.ledger import history, parents, table
+from django_task_safety.ledger import parents, table
 from django_task_safety.ledger.insert import most_rows
 from django_task_safety.options import TaskOptions
 from django_task_safety.options.task_options import is_count
 from django_task_safety.producer import eager, enqueue, outbox
-from django_task_safety.producer.call import Call, bind_stored_subject, read_arguments, retention, subject_of
+from django_task_safety.producer.call import Call, bind_stored_subject, read_arguments, retention
 from django_task_safety.producer.gathering import calls_of
-from django_task_safety.producer.signature import signature_of
+from django_task_safety.producer.signature import signature_for, signature_of
 from django_task_safety.producer.title import title_of_all
 from django_task_safety.record import AbstractOperation, State, new_operation
-from django_task_safety.registry import task_of
-from django_task_safety.values import references
+from django_task_safety.values import keys, references
 from django_task_safety.values.clock import After, Now
 from django_task_safety.values.identity import Identity
 
@@ -87,11 +86,11 @@ def _write(
 ) -> AbstractOperation:
     parent = _parent(task, arguments)
     number = max(1, min(_IN_MEMORY // size, conf().SWEEP_BATCH, most_rows(table.connection())))
-    keys = set[str]()
+    used = set[str]()
     with transaction.atomic(using=conf().DATABASE):
         chunks = _chunks(rows, size)
         while batch := list(islice(chunks, number)):
-            _write_batch(task, parent, batch, arguments, keys)
+            _write_batch(task, parent, batch, arguments, used)
         ledger.enqueue([parent])
         if not parent.size:
             ledger.settle_parent(parent.pk)
@@ -102,10 +101,11 @@ def _write(
 
 def _parent(task: TaskOptions, arguments: Mapping[str, Any]) -> AbstractOperation:
     args, kwargs, _ = read_arguments(task, references.dump([[], {**arguments, PKS: []}]))
-    subject = subject_of(task, args, kwargs)
+    bound = keys.bind(signature_for(task, args, kwargs), args, kwargs)
+    subject = references.pick_subject(task.subject, bound)
     parent = new_operation(
         **{"id": ids.new(), "task": parents.SPLIT, "state": State.RUNNING, "attempt": 1, "size": 0},
-        **{"title": title_of_all(task, kwargs, PKS), "requested_by": requester(), "retention": retention(task)},
+        **{"title": title_of_all(task, bound, PKS), "requested_by": requester(), "retention": retention(task)},
         **(subject.identity if subject else Identity()).columns,
         on_delete=task.on_delete if subject else "",
         **{"created_at": Now(), "available_at": Now(), "started_at": Now()},
@@ -141,32 +141,32 @@ def _write_batch(
     parent: AbstractOperation,
     batch: list[list[Any]],
     arguments: Mapping[str, Any],
-    keys: set[str],
+    used: set[str],
 ) -> None:
     calls = calls_of(task, [((), {**arguments, PKS: pks}) for pks in batch])
     for call, pks in zip(calls, batch, strict=True):
-        _own(parent, call, len(pks), keys)
+        _own(parent, call, len(pks), used)
     if task.app.conf.task_always_eager:
         for call in calls:
             eager.enqueue_call(task, call)
         return
-    for answer in enqueue.enqueue_batch(task, calls):
+    for answer in enqueue.enqueue_batch(task, sorted(calls, key=lambda call: enqueue.order(call.operation))):
         # Those of the chunks are published of their rows.
         enqueue.publish(task, answer, but_not=parent.pk)
 
 
-def _own(parent: AbstractOperation, call: Call, size: int, keys: set[str]) -> None:
+def _own(parent: AbstractOperation, call: Call, size: int, used: set[str]) -> None:
     """Make a call's operation a chunk of the parent, with which it is pruned."""
     chunk = call.operation
     chunk.parent_id, chunk.size, chunk.retention = parent.pk, size, None
     parent.size = (parent.size or 0) + size
-    if chunk.key_digest in keys:
+    if chunk.key_digest in used:
         raise InvalidKey(
             f"{chunk.task}: its key function returns the same for several chunks, which would be the same work. Let it "
             f"return {PKS!r} as well."
         )
     if chunk.key_digest is not None:
-        keys.add(chunk.key_digest)
+        used.add(chunk.key_digest)
 
 
 def publish_chunks(pk: uuid.UUID) -> None:
@@ -176,33 +176,3 @@ def publish_chunks(pk: uuid.UUID) -> None:
     while found:
         outbox.publish_rows(found)
         found = list(queued.filter(pk__gt=found[-1].pk)[: conf().SWEEP_BATCH])
-
-
-def again(seen: AbstractOperation, what: str, by: Any) -> bool:
-    """Ask for a parent again that has ended, and for those of its chunks that did not succeed; all of them, where it
-    is new work. Return whether it was done.
-
-    Raises:
-        ObjectGone: If its object does not exist any more, or is removed.
-    """
-    new_work = what == "rerun"
-    states = (State.SUCCEEDED,) if new_work else (State.FAILED, State.CANCELLED)
-    line = history.event(what, by)
-    with transaction.atomic(using=conf().DATABASE):
-        bind_stored_subject(seen)
-        ledger.lock_row(seen)
-        if not ledger.reopen_parent(seen.pk, line):
-            return False
-        ledger.rerun_chunks(seen.pk, states, line, new_work=new_work)
-        transaction.on_commit(partial(_go_on, seen.pk), using=conf().DATABASE, robust=True)
-    return True
-
-
-def _go_on(pk: uuid.UUID) -> None:
-    first = parents.chunks(pk).filter(state=State.QUEUED).first()
-    task = task_of(first) if first is not None else None
-    if task is None or not task.app.conf.task_always_eager:
-        publish_chunks(pk)
-        return
-    for chunk in list(parents.chunks(pk).filter(state=State.QUEUED)):
-        eager.run_again(task, chunk)

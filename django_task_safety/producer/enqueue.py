@@ -92,7 +92,7 @@ def enqueue_many(task: TaskOptions, made: Sequence[Call]) -> list[AbstractOperat
     """Write many calls' rows in batches, in one transaction; return the operation that answers for each, in order."""
     size = min(conf().SWEEP_BATCH, most_rows(table.connection()))
     # All callers insert in the same order, so that two of them cannot wait for each other.
-    ordered = sorted(made, key=lambda call: _order(call.operation))
+    ordered = sorted(made, key=lambda call: order(call.operation))
     answers: dict[int, Enqueued] = {}
     asked = [dict(call.operation.__dict__) for call in ordered]
 
@@ -110,7 +110,8 @@ def enqueue_many(task: TaskOptions, made: Sequence[Call]) -> list[AbstractOperat
     return [answers[id(call)].operation for call in made]
 
 
-def _order(operation: AbstractOperation) -> tuple[str, str]:
+def order(operation: AbstractOperation) -> tuple[str, str]:
+    """Return by what the rows of one statement are sorted."""
     return operation.lock_slot or "", operation.key_digest or operation.pk.hex
 
 

@@ -1,6 +1,8 @@
 """``operation.retry()`` and ``rerun()``: queue an ended operation again, as it was asked for."""
 
 import copy
+import uuid
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -38,7 +40,7 @@ def _queue_again(operation: AbstractOperation, seen: AbstractOperation, what: st
     if seen.task == conflicts.LOCK:
         return False
     if seen.task == parents.SPLIT:
-        done = chunks.again(seen, what, by)
+        done = _parent_again(seen, what, by)
         operation.refresh_from_db()
         return done
     asked = copy.copy(seen)
@@ -56,3 +58,31 @@ def _queue_again(operation: AbstractOperation, seen: AbstractOperation, what: st
     if not eagerly:
         transaction.on_commit(lambda: outbox.publish_rows([operation]), using=conf().DATABASE, robust=True)
     return True
+
+
+def _parent_again(seen: AbstractOperation, what: str, by: Any) -> bool:
+    """Queue a parent's chunks again in one statement: those that did not succeed, or, as new work, all of them."""
+    states = (State.SUCCEEDED,) if what == "rerun" else (State.FAILED, State.CANCELLED)
+    line = history.event(what, by)
+    with transaction.atomic(using=conf().DATABASE):
+        bind_stored_subject(seen)
+        ledger.lock_row(seen)
+        ledger.reopen_parent(seen.pk, line)
+        # What is another split's work is asked for again there.
+        waiting = parents.chunks(seen.pk).filter(state__in=states).exclude(waits_for=None)
+        for awaited in table.rows().filter(pk__in=list(waiting.values_list("waits_for", flat=True)), state__in=states):
+            _queue_again(awaited, awaited, what, by)
+        ledger.rerun_chunks(seen.pk, states, line, new_work=what == "rerun")
+        transaction.on_commit(partial(_go_on, seen.pk), using=conf().DATABASE, robust=True)
+    return True
+
+
+def _go_on(pk: uuid.UUID) -> None:
+    queued = parents.chunks(pk).filter(state=State.QUEUED)
+    first = queued.first()
+    task = task_of(first) if first is not None else None
+    if task is None or not task.app.conf.task_always_eager:
+        chunks.publish_chunks(pk)
+        return
+    for chunk in list(queued):
+        eager.run_again(task, chunk)

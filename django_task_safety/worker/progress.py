@@ -132,6 +132,9 @@ def _stop(operation: AbstractOperation) -> None:
     from django_task_safety.ledger import statements
 
     state, reason = statements.outcome(_connection(), operation.pk) or (None, "")
+    if operation.state == operation.State.CANCELLED:
+        # By the body itself, in its own transaction, into which nobody else sees.
+        raise OperationCancelled(operation.error or "Cancelled", operation)
     if state == operation.State.CANCELLED:
         operation.state = operation.State.CANCELLED
         raise OperationCancelled(reason or "Cancelled", operation)

@@ -7,7 +7,7 @@ from django.db import connection
 
 from tests.crash.forked_processes import ForkedProcesses
 
-pytest.register_assert_rewrite("tests.crash.counting", "tests.crash.scenarios")
+pytest.register_assert_rewrite("tests.crash.counting", "tests.crash.scenarios", "tests.crash.split_scenarios")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import transaction
 
+from django_task_safety import split
 from django_task_safety.models import Operation
 from django_task_safety.worker import sweeper
 from tests.crash import tasks
@@ -32,6 +33,20 @@ def place_orders(numbers: list[int]) -> None:
     with transaction.atomic():
         Order.objects.bulk_create([Order(number=number, amount=1) for number in numbers])
         tasks.charge.enqueue_many([(number,) for number in numbers])
+
+
+def split_orders(numbers: list[int], title: str) -> None:
+    """A user's transaction: writes of theirs, and a task over what was written."""
+    with transaction.atomic():
+        Order.objects.bulk_create([Order(number=number, amount=1) for number in numbers])
+        split(Order.objects.filter(number__in=numbers), 2, tasks.charge_chunk, title=title)
+
+
+def cancel_split(numbers: list[int], pk: str) -> bool:
+    """A user's transaction: a write of theirs, and a cancel of the parent."""
+    with transaction.atomic():
+        Order.objects.filter(number__in=numbers).update(amount=0)
+        return Operation.objects.get(pk=pk).cancel()
 
 
 def enqueue(number: int, note_in: str = "", *, undo: bool | None = None) -> str:

@@ -9,7 +9,7 @@ from celery.exceptions import Ignore, Reject
 from django.db import transaction
 from django.db.models import F
 
-from django_task_safety import current_operation, idempotent_task
+from django_task_safety import current_operation, idempotent_task, safe_task
 from django_task_safety.models import Operation
 from tests.testapp.models import Effect, Order
 
@@ -91,6 +91,24 @@ def count(number: int) -> None:
 
 #: How the attempts of `count` in this process end, by number.
 OUTCOMES: dict[int, str] = {}
+
+
+#: An amount that nobody can be charged.
+DECLINED = -1
+
+
+def in_chunks(number: int) -> str:
+    """Return the title of a run of `charge_chunk`."""
+    return f"Charge chunks of {number}"
+
+
+@safe_task(max_retries=3, title="{title}")
+def charge_chunk(pks: list[int], title: str) -> None:
+    """Charge some orders."""
+    for order in Order.objects.filter(pk__in=pks):
+        if order.amount == DECLINED:
+            raise ValueError("declined")
+        write("chunk", order.number)
 
 
 def _charge_plainly(number: int) -> None:

@@ -6,9 +6,10 @@ from tests.crash.counting import assert_charged_once
 from tests.crash.fault_matrix import crash_at_every_point
 from tests.crash.messages import recover
 from tests.crash.scenarios import SCENARIOS, Enqueue
+from tests.crash.split_scenarios import SPLIT_SCENARIOS
 
 
-@pytest.mark.parametrize("kind", SCENARIOS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*SCENARIOS, *SPLIT_SCENARIOS], ids=lambda kind: kind.__name__)
 def test_a_crash_at_any_point_neither_loses_nor_repeats_anything(processes, worker, kind):
     scenario = kind(processes, worker)
 
