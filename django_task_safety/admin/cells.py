@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.utils import formats, timezone
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from django_task_safety import presentation
@@ -46,7 +47,7 @@ def state(operation: Operation) -> str:
         '<span class="ts-state ts-{}"><span aria-hidden="true">{}</span> {}{}</span>',
         presentation.tone(operation),
         presentation.icon(operation.state),
-        presentation.state_word(operation),
+        capfirst(presentation.state_word(operation)),
         "" if done is None else f" {done} %",
     )
 

@@ -7,6 +7,7 @@ import pprint
 from datetime import datetime
 from typing import Any
 
+from django.utils.text import capfirst
 from django.utils.translation import gettext, pgettext
 
 from django_task_safety import presentation
@@ -89,7 +90,9 @@ def timeline(
         steps.append(Step(operation.started_at, gettext("Attempt %(number)s started") % number, operation.worker))
     if operation.ended_at:
         error = "" if operation.state == State.SUCCEEDED else operation.error
-        steps.append(Step(operation.ended_at, str(operation.get_state_display()), error, presentation.tone(operation)))
+        steps.append(
+            Step(operation.ended_at, capfirst(presentation.state_word(operation)), error, presentation.tone(operation))
+        )
     elif operation.expires_at:
         steps.append(Step(operation.expires_at, gettext("Expires, unless it has started")))
     return sorted(steps, key=lambda step: as_aware(step.at))

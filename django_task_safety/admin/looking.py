@@ -17,7 +17,7 @@ from django_task_safety.record import AbstractOperation, State
 
 #: How many rows are looked through for a page: of those that are near each other in the table, and of those that are
 #: scattered, as the few in one state are. And how many are counted.
-WINDOW, SCATTERED = 20_000, 4_000
+WINDOW, SCATTERED = 10_000, 4_000
 MOST = 1_000
 #: How many duplicates that wait for an operation are shown.
 WAITING = 20

@@ -15,7 +15,6 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
 from django_task_safety import presentation
 from django_task_safety.admin import cells, detail, filters, links, live, searching
@@ -51,7 +50,6 @@ class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[ty
     list_per_page = 50
     sortable_by = ()
     search_fields = ("id",)
-    search_help_text = _("An id, a key, an object's primary key, or app_label.model:key.")
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     actions = ("cancel_selected", "retry_selected", "rerun_selected")

@@ -34,6 +34,9 @@ class PendingOperationsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     delete_confirmation_template = "admin/django_task_safety/delete_confirmation.html"
 
+    class Media:
+        css = {"all": ["django_task_safety/admin.css"]}
+
     def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
         """Add what is pending, where there is an object."""
         own = [] if obj is None else [PendingOperationsInline]
@@ -90,5 +93,6 @@ class PendingOperationsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         protected = list(self.collected([self.get_object(request, unquote(object_id))]).protected)
         operations = [one for one in protected if isinstance(one, Operation)]
         cells.furnish(operations, request, self.admin_site)
-        all_seen = len(operations) == len(protected) < LISTED
-        return {"operations": operations, "may_cancel": all_seen and acting.CANCEL.allowed(request.user)}
+        others = len(operations) < len(protected)
+        may_cancel = not others and len(operations) < LISTED and acting.CANCEL.allowed(request.user)
+        return {"operations": operations, "others": others, "may_cancel": may_cancel}

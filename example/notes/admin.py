@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.db.models import Count, Q
 
-from django_task_safety.admin import SoftDeleteAdmin
+from django_task_safety.admin import OperationsInline, PendingOperationsAdminMixin, SoftDeleteAdmin
 from django_task_safety.models import Operation
 from notes.models import Charge, Note, Order, Score
 
@@ -9,9 +9,10 @@ admin.site.register([Charge, Order, Score])
 
 
 @admin.register(Note)
-class NoteAdmin(SoftDeleteAdmin):
-    """A note that waits to be published cannot be deleted, and the page says what holds it; others can be restored."""
+class NoteAdmin(PendingOperationsAdminMixin, SoftDeleteAdmin):
+    """A note that is copied may not be deleted: the page says what holds it, and cancels it. Others can be restored."""
 
+    inlines = (OperationsInline,)
     list_display = ("title", "owner", "pending")
 
     def get_queryset(self, request):

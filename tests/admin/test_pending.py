@@ -100,7 +100,7 @@ def test_a_refused_delete_shows_the_operations_and_a_button_that_cancels_them_an
     page = PageFactory()
     first, second = prints.enqueue(page), prints.enqueue(page)
     shown = text(admin_client.get(url(page)))
-    assert "would require deleting the following protected related objects" in shown
+    assert "cannot be deleted while these operations are pending" in shown
     assert reverse("admin:django_task_safety_operation_change", args=[first.pk]) in shown
     done = press(admin_client, page, shown)
     assert "was deleted successfully" in text(done)
