@@ -1,9 +1,9 @@
 """What somebody is told whose request meets an object that is locked."""
 
-import asyncio
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db.models import ProtectedError
 from django.http import HttpResponse
 from django.test import AsyncClient, Client, RequestFactory
@@ -128,7 +128,7 @@ def test_a_delete_of_many_is_refused_alike(ada, page, operation):
 def test_a_request_over_asgi_is_answered_alike():
     page = PageFactory()
     print_page.enqueue(page)
-    answer = asyncio.run(AsyncClient().post(f"/pages/{page.pk}/delete/"))
+    answer = async_to_sync(AsyncClient().post)(f"/pages/{page.pk}/delete/")
     assert (answer.status_code, answer.json()["operations"]) == (409, [])
 
 
