@@ -11,6 +11,7 @@ from celery import Task, shared_task
 from celery.local import Proxy
 
 from django_task_safety import options as task_options
+from django_task_safety import registry
 from django_task_safety.errors import InvalidOption
 from django_task_safety.options import Compensation, RetryRule
 from django_task_safety.tasks import SafeTask
@@ -123,11 +124,15 @@ def _decorate(function: Function | None, options: dict[str, Any], own: Iterable[
     base = _safe_base(options.pop("base", SafeTask))
     task_options.refuse_unknown(options, base, own)
 
-    def decorator(body: Function) -> TaskProxy:
-        if isinstance(body, type) or not callable(body):
+    def decorator(body: Any) -> Any:
+        if isinstance(body, type) or not (callable(body) or registry.is_djangos_task(body)):
             raise InvalidOption(f"A task is made of a function, not of {body!r}. For a class of tasks use base=.")
-        compensations: list[Compensation] = []
         attributes = {name: _plain(name, value) for name, value in options.items()}
+        if registry.is_djangos_task(body):
+            _check(body.func, base, {**attributes, **fixed})
+            registry.stacked[body.module_path] = registry.Stacked(options, bool(fixed.get("idempotent")))
+            return body
+        compensations: list[Compensation] = []
         _check(body, base, {**attributes, **fixed})
         make: Any = shared_task
         inner = make(body, base=base, compensations=compensations, **attributes, **fixed)

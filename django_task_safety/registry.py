@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -18,6 +20,18 @@ if TYPE_CHECKING:
 APP = "app"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stacked:
+    """The options of a decorator that stands above Django's own ``@task``."""
+
+    options: dict[str, Any]
+    idempotent: bool
+
+
+#: By the path of Django's task, which its safe task has for a name.
+stacked: dict[str, Stacked] = {}
+#: Those who make tasks when these are first looked for.
+_makers: list[Callable[[], None]] = []
 #: The apps in which a safe task is bound.
 _bound: WeakSet[Celery] = WeakSet()
 
@@ -25,6 +39,23 @@ _bound: WeakSet[Celery] = WeakSet()
 def note_bound(app: Celery) -> None:
     """Note that a safe task is bound to that app."""
     _bound.add(app)
+
+
+def make_later(make: Callable[[], None]) -> None:
+    """Have ``make`` called when all tasks are to be there: a worker starts, or somebody imports them as one does."""
+    if make not in _makers:
+        _makers.append(make)
+
+
+def make_late_tasks() -> None:
+    """Make the tasks that nobody needed before."""
+    for make in _makers:
+        make()
+
+
+def is_djangos_task(function: Any) -> bool:
+    """Return whether it is what ``django.tasks.task`` makes of a function; older Djangos do not have that class."""
+    return callable(getattr(function, "func", None)) and hasattr(function, "module_path")
 
 
 def apps() -> list[Celery]:
@@ -90,3 +121,4 @@ def import_tasks() -> None:
             app.loader.import_task_module(module)
         if app.autofinalize:  # type: ignore[attr-defined]
             app.finalize(auto=True)
+    make_late_tasks()

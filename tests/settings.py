@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import django
+
 # The package counts and traces where OpenTelemetry is installed; the tests about that say so.
 os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 
@@ -73,4 +75,13 @@ CELERY_RESULT_BACKEND = os.environ.get("TASK_SAFETY_TEST_BACKEND", "cache+memory
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = json.loads(os.environ.get("TASK_SAFETY_TEST_OPTIONS", "{}"))
 CELERY_DB_REUSE_MAX = int(os.environ.get("TASK_SAFETY_TEST_REUSE", "0"))
+if django.VERSION >= (6,):
+    TASKS = {
+        "default": {
+            "BACKEND": "django_task_safety.backends.SafeTaskBackend",
+            "QUEUES": ["default", "mail"],
+            "OPTIONS": {"tasks": {"tests.testapp.django_tasks.configured": {"key": "number"}}},
+        }
+    }
+    CELERY_IMPORTS = ["tests.testapp.django_tasks"]
 TASK_SAFETY: dict[str, Any] = json.loads(os.environ.get("TASK_SAFETY_TEST_SETTINGS", "{}"))

@@ -6,6 +6,7 @@ from typing import Any
 from celery import signals
 from celery.exceptions import Reject
 
+from django_task_safety import registry
 from django_task_safety.ids import message_id
 from django_task_safety.ledger import schedule, worker_id
 from django_task_safety.options import ENTERED, TaskOptions
@@ -45,6 +46,7 @@ def connect() -> None:
 
 
 def _on_init(**kwargs: Any) -> None:
+    registry.make_late_tasks()
     # Before the pool is made: its children inherit the identity.
     worker_id.become_worker()
 
