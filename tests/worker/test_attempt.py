@@ -51,8 +51,9 @@ def test_an_attempt_is_one_statement_to_claim_and_one_to_settle(worker):
 def test_the_table_has_no_index_and_no_check_that_nothing_needs():
     with connection.cursor() as cursor:
         found = connection.introspection.get_constraints(cursor, Operation._meta.db_table)
-    needed = [("due_at",), ("id",), ("key_digest",), ("lock_slot",)]
-    needed += [("requested_by", "id"), ("subject_label", "subject_id", "state")]
+    needed = [("created_at", "id"), ("due_at",), ("id",), ("key_digest",), ("lock_slot",)]
+    needed += [("parent_id", "state", "id"), ("requested_by", "id"), ("state", "created_at", "id")]
+    needed += [("subject_label", "subject_id", "state")]
     assert sorted(tuple(constraint["columns"]) for constraint in found.values()) == needed
 
 
