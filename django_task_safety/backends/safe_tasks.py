@@ -6,6 +6,7 @@ By then the decorator above Django's, which comes later than Django's own, has s
 
 import functools
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,10 @@ from celery import current_app
 from django_task_safety import registry
 from django_task_safety.backends import results
 from django_task_safety.decorators import idempotent_task, safe_task
+from django_task_safety.errors import TaskSafetyError
 from django_task_safety.options import IDEMPOTENT_OPTIONS, TaskOptions
+
+logger = logging.getLogger("django_task_safety")
 
 #: Those that were declared, by name, with the options of their backend.
 _declared: dict[str, tuple[Any, Mapping[str, Any]]] = {}
@@ -28,9 +32,12 @@ def declare(task: Any, options: Mapping[str, Any]) -> None:
 
 
 def make_all() -> None:
-    """Make the safe tasks of all that were declared."""
-    for task, _ in list(_declared.values()):
-        safe_task_of(task)
+    """Make the safe tasks of all that were declared; one that cannot be made holds up no other."""
+    for name, (task, _) in list(_declared.items()):
+        try:
+            safe_task_of(task)
+        except TaskSafetyError as exc:
+            logger.error("the task %s cannot run: %s", name, exc)
 
 
 def declared(name: str) -> Any:

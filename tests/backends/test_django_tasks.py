@@ -14,6 +14,7 @@ from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskRes
 from django.utils import timezone  # noqa: E402
 
 from django_task_safety import InvalidArguments  # noqa: E402
+from django_task_safety.backends import safe_tasks  # noqa: E402
 from django_task_safety.errors import OperationCancelled  # noqa: E402
 from django_task_safety.models import Operation  # noqa: E402
 from tests.support.delivering import statements, undone  # noqa: E402
@@ -227,7 +228,10 @@ def test_a_run_costs_the_statements_of_a_safe_task(ours, transactional_db, task_
     assert counts[0] == counts[1]
 
 
-def test_a_wrong_option_in_the_settings_is_an_error_of_the_checks(settings, db):
+def test_a_wrong_option_in_the_settings_is_an_error_of_the_checks_and_holds_up_no_other_task(
+    settings, db, monkeypatch, caplog
+):
+    monkeypatch.setattr(safe_tasks, "_declared", {})
     name = "tests.testapp.django_tasks.wrong"
     settings.TASKS = {"default": {"BACKEND": BACKEND, "OPTIONS": {"tasks": {name: {"on_delete": "explode"}}}}}
 
@@ -238,3 +242,5 @@ def test_a_wrong_option_in_the_settings_is_an_error_of_the_checks(settings, db):
     (found,) = task_backends["default"].check()
     assert found.id == "task_safety.E020"
     assert "on_delete" in found.msg
+    safe_tasks.make_all()
+    assert f"the task {name} cannot run" in caplog.text
