@@ -73,12 +73,12 @@ class Operation(AbstractOperation):
 
     @property
     def parent(self) -> Operation | None:
-        """The operation of which this is a chunk, see `split`; None where it is none."""
+        """The operation of which this is a chunk, see `django_task_safety.split`; None where it is none."""
         return Operation.objects.filter(pk=self.parent_id).first() if self.parent_id is not None else None
 
     @property
     def children(self) -> OperationQuerySet:
-        """Its chunks, see `split`, in the order of their primary keys."""
+        """Its chunks, see `django_task_safety.split`, in order."""
         return Operation.all_rows.filter(parent_id=self.pk).order_by("pk")
 
     @property

@@ -368,3 +368,10 @@ def test_a_cancel_meets_a_chunk_that_runs(worker):
 def cancels_its_parent(pks: list[int]) -> None:
     end(pks)
     elsewhere(Operation.objects.get(task=parents.SPLIT).cancel)
+
+
+def test_a_parent_that_no_sweep_looks_at_says_so(worker):
+    split_orders(1)
+    worker.pass_time(3600)
+    stuck = Operation.objects.stuck().get(task=parents.SPLIT)
+    assert stuck.why.startswith("Nobody sweeps")
