@@ -5,7 +5,13 @@ from django_task_safety.admin import OperationsInline, PendingOperationsAdminMix
 from django_task_safety.models import Operation
 from notes.models import Charge, Note, Order, Score
 
-admin.site.register([Charge, Order, Score])
+admin.site.register([Charge, Score])
+
+
+@admin.register(Order)
+class OrderAdmin(PendingOperationsAdminMixin, admin.ModelAdmin):
+    list_display = ("number", "user", "item", "status", "charged")
+    inlines = [OperationsInline]
 
 
 @admin.register(Note)

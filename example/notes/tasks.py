@@ -6,7 +6,7 @@ from notes.models import Note, Order
 
 
 # The backoff is short for the demonstration.
-@idempotent_task(key="order", retry_backoff=0.2)
+@idempotent_task(key="order", retry_backoff=0.2, title="Charge {order}")
 def charge_order(order: Order) -> None:
     operation = current_operation()
     work.charge(order, key=operation.idempotency_key if operation else None)

@@ -56,6 +56,7 @@ def test_a_refused_delete_with_progress_has_no_serious_finding(page):
     expect(page.get_by_role("alert")).to_be_visible()
     assert findings(page) == []
     card.get_by_role("button", name="Cancel").click()
+    expect(card).to_contain_text("cancelled")
 
 
 def test_the_page_of_one_operation_has_no_serious_finding_and_fits(page):

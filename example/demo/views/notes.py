@@ -54,10 +54,8 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         note.delete()
     except ObjectLocked as refusal:
-        holders = ", ".join(f"“{operation.title}”" for operation in refusal.protected_objects)
-        messages.error(
-            request, f"“{note}” is needed by {holders}, so it cannot be deleted now. ObjectLocked: {refusal}"
-        )
+        holders = ", ".join(f"“{one.title}” is {one.get_state_display()}" for one in refusal.protected_objects)
+        messages.error(request, f"ObjectLocked: “{note}” cannot be deleted, for {holders}. Wait for it, or cancel it.")
     else:
         messages.success(request, f"“{note}” is deleted. It can be restored below.")
     return back(request)
