@@ -95,7 +95,7 @@ class Overview:
 
 
 def overview() -> Overview:
-    """Return what there is to be seen now; in twelve statements, of which none reads all of the table."""
+    """Return what there is to be seen now; in about a dozen statements, of which none reads all of the table."""
     fleet, groups = Fleet.read(), counts.groups()
     workers = [_worker(row, fleet) for row in fleet.workers]
     queues = _queues(fleet, groups)
@@ -103,14 +103,14 @@ def overview() -> Overview:
         counts={state: _count(state) for state in State},
         queues=queues,
         workers=workers,
-        stuck=counts.number(Operation.objects.stuck(), COUNT),
+        stuck=min(sum(counts.number(Operation.objects.stuck(), state, COUNT) for state in Operation.PENDING), COUNT),
         last_sweep=fleet.last_sweep,
         problems=_problems(fleet, groups, queues, workers),
     )
 
 
 def _count(state: State) -> Count:
-    found = counts.number(counts.operations().filter(state=state), COUNT + 1)
+    found = counts.number(counts.operations(), state, COUNT + 1)
     return Count(min(found, COUNT), found > COUNT)
 
 

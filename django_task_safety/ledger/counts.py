@@ -33,9 +33,11 @@ def operations() -> QuerySet[Any]:
     return found
 
 
-def number(found: QuerySet[Any], limit: int) -> int:
-    """Return how many there are, at most ``limit``."""
-    return found.order_by()[:limit].count()
+def number(found: QuerySet[Any], state: str, limit: int) -> int:
+    """Return how many there are of a state, at most ``limit``."""
+    # The order is that of the index of what has not succeeded. Those that have are most of the table.
+    order = () if state == State.SUCCEEDED else ("created_at", "id")
+    return found.filter(state=state).order_by(*order)[:limit].count()
 
 
 def groups() -> list[Group]:
