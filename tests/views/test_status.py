@@ -152,6 +152,8 @@ def test_time_alone_says_when_to_look_again_and_changes_no_answer(client, ada, m
 def test_answers_are_kept_by_nobody_else(client, ada):
     answer = status(client, asked(public, ada))
     assert answer["Cache-Control"] == "private, no-cache"
+    # The address may hold a link that is as good as a password.
+    assert answer["Referrer-Policy"] == "same-origin"
     assert {"Accept", "Cookie", "X-Requested-With"} <= {name.strip() for name in answer["Vary"].split(",")}
 
 
