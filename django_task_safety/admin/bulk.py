@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from django_task_safety.admin import acting
 from django_task_safety.admin.acting import VERBS, Outcome, Verb
-from django_task_safety.admin.keyset import NEWEST_FIRST, OLDEST_FIRST, Cursor, beyond, until
 from django_task_safety.context import current_operation
 from django_task_safety.decorators import safe_task
+from django_task_safety.ledger.keyset import NEWEST_FIRST, OLDEST_FIRST, Cursor, beyond, until
 from django_task_safety.models import Operation
 
 #: How many are handled in one transaction.

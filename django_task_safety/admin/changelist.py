@@ -9,8 +9,8 @@ from django.contrib.admin.views.main import ChangeList
 from django.utils.translation import gettext
 
 from django_task_safety.admin import cells, filters, looking
-from django_task_safety.admin.keyset import NEWEST_FIRST, Cursor
 from django_task_safety.admin.looking import Plan
+from django_task_safety.ledger.keyset import NEWEST_FIRST, Cursor
 
 BEFORE, AFTER = "before", "after"
 

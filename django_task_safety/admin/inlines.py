@@ -13,7 +13,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from django_task_safety.admin import cells, links
-from django_task_safety.admin.keyset import NEWEST_FIRST
+from django_task_safety.ledger.keyset import NEWEST_FIRST
 from django_task_safety.models import Operation
 
 

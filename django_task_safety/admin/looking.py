@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from django_task_safety.admin.keyset import NEWEST_FIRST, OLDEST_FIRST, Cursor, beyond, until
+from django_task_safety.ledger.keyset import NEWEST_FIRST, OLDEST_FIRST, Cursor, beyond, until
 from django_task_safety.models import Operation
 from django_task_safety.record import AbstractOperation, State
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from django.db.models import Q
 
-from django_task_safety.ledger.newest import Page, Place, page
+from django_task_safety.ledger.keyset import Cursor
+from django_task_safety.ledger.newest import Page, page
 from django_task_safety.ledger.querysets import OperationQuerySet
 from django_task_safety.record import State
 from django_task_safety.values.clock import After
@@ -34,14 +35,14 @@ class Filters:
     def __bool__(self) -> bool:
         return self != Filters()
 
-    def page(self, operations: OperationQuerySet, size: int, after: Place | None = None) -> Page[OperationQuerySet]:
+    def page(self, operations: OperationQuerySet, size: int, after: Cursor | None = None) -> Page[OperationQuerySet]:
         """Return a page of those that fulfil it, newest first."""
         found, rare = self._split(operations)
         return page(found, size, rare=rare, after=after)
 
     def pages(self, operations: OperationQuerySet, size: int) -> Iterator[list[Any]]:
         """Yield all that fulfil it, newest first, in lists of at most so many."""
-        after: Place | None = None
+        after: Cursor | None = None
         while True:
             found = self.page(operations, size, after)
             if found.operations:

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django_task_safety.errors import InvalidArguments
 from django_task_safety.ledger import newest
 from django_task_safety.ledger.filters import Filters
+from django_task_safety.ledger.keyset import Cursor
 from django_task_safety.models import Operation
 from django_task_safety.values.identity import Identity
 from tests.notesapp.models import Note as SoftNote
@@ -69,7 +70,7 @@ def test_a_page_without_an_unindexed_condition_is_one_statement():
     with statements() as sent:
         page = Filters().page(Operation.objects.all(), 3)
     assert len(sent) == 1
-    assert page.after == newest.Place.of(page.operations[-1])
+    assert page.after == Cursor.of(page.operations[-1])
 
 
 def test_each_filter_finds_its_own():

@@ -4,7 +4,7 @@ import argparse
 import uuid
 from typing import Any
 
-from django_task_safety.ledger.newest import Place
+from django_task_safety.ledger.keyset import Cursor
 from django_task_safety.management import arguments, rows
 from django_task_safety.management.console import Console
 from django_task_safety.models import Operation
@@ -23,11 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(console: Console, *, limit: int, after: uuid.UUID | None, **options: Any) -> None:
     """Show a page."""
-    place = None if after is None else Place.of(arguments.operation_of(after))
+    place = None if after is None else Cursor.of(arguments.operation_of(after))
     found = Operation.objects.defer(*rows.LONG)
     page = arguments.filters_of(**options).page(found, limit, place)
     lines = rows.listed(page.operations) if page.operations else ["No operation."]
-    following = None if page.after is None else page.after.id
+    following = None if page.after is None else page.after.pk
     if following is not None:
         why = "Only the newest were looked at; there may be more" if page.cut_short else "There are more"
         lines.append(f"{why}: --after {following}")
