@@ -63,6 +63,8 @@ def rerun(seen: AbstractOperation, asked: AbstractOperation, *, new_work: bool, 
     if seen.parent_id is None:
         return _write_held(seen, asked, values, "enqueued")
     with transaction.atomic(using=conf().DATABASE):
+        # The object first, as a delete does.
+        lock_row(asked)
         # Invariant: the parent ends last. A chunk is pruned with it.
         parents.reopen_parent(seen.parent_id)
         if _write_held(seen, asked, {**values, "retention": None}, "enqueued"):
