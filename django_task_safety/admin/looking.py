@@ -97,9 +97,11 @@ def _edge(plan: Plan, start: Cursor | None, newer: bool) -> Cursor | None:
 
 
 def _count(found: Any, plan: Plan, looked: Q) -> int:
-    """Return how many rows there are, or one more than are counted."""
-    counts = (found.filter(strand, looked).order_by(*NEWEST_FIRST)[: MOST + 1].count() for strand in plan.strands)
-    return min(sum(map(int, counts)), MOST + 1)
+    """Return how many rows there are, or one more than are counted: one statement."""
+    matching = found.filter(Q.create(list(plan.strands), connector=Q.OR), looked)
+    # In the order of the strand's index, which is to be taken; those of several have none in common.
+    ordered = matching.order_by(*(NEWEST_FIRST if len(plan.strands) == 1 else ()))
+    return int(ordered[: MOST + 1].count())
 
 
 def waiting_for(operation: AbstractOperation) -> list[Any]:
