@@ -5,14 +5,18 @@ import importlib.util
 import inspect
 import linecache
 import sys
+import textwrap
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from django_task_safety.options import TaskOptions
 
-_INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+#: What is run by others, or has nothing in it.
+_CLOSED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.Name, ast.Constant, ast.expr_context)
+#: So many lines may follow the last of a function that does something.
+_CLOSING = 6
 
 
 class Unread(Exception):
@@ -45,12 +49,7 @@ class Body:
         Raises:
             Unread: If there is no source.
         """
-        code = self._function.__code__
-        for node in _functions(code.co_filename):
-            first = min(one.lineno for one in (node, *node.decorator_list))
-            if (node.name, first) == (code.co_name, code.co_firstlineno):
-                return list(within(node))
-        raise Unread
+        return list(within(_parsed(self._function.__code__)))
 
     def resolved(self, node: ast.AST) -> Any:
         """Return what a name in it stands for when the task runs, None if that cannot be known."""
@@ -97,21 +96,33 @@ def _words(code: CodeType) -> Iterator[str]:
             yield from (one for one in constant if isinstance(one, str))  # those of keywords
 
 
-@lru_cache(maxsize=2)  # tasks are looked at by name, and so by module
-def _functions(filename: str) -> list[Any]:
-    try:
-        tree = ast.parse("".join(linecache.getlines(filename)))
-    except (SyntaxError, ValueError):
-        return []
-    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+def _parsed(code: CodeType) -> ast.FunctionDef:
+    """Return a function's syntax tree; the file is not parsed, only the lines of the function."""
+    lines = linecache.getlines(code.co_filename)
+    first, last = code.co_firstlineno - 1, _last_line(code)
+    for end in range(last, last + _CLOSING):
+        try:
+            (node,) = ast.parse(textwrap.dedent("".join(lines[first:end]))).body
+        except (SyntaxError, ValueError):
+            continue  # brackets that are closed further down
+        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
+            return node
+    raise Unread
 
 
-def within(node: Any) -> Iterator[ast.AST]:
+def _last_line(code: CodeType) -> int:
+    inner = [_last_line(one) for one in code.co_consts if isinstance(one, CodeType)]
+    return max([code.co_firstlineno, *inner, *(end for _, end, _, _ in code.co_positions() if end is not None)])
+
+
+def within(node: ast.AST) -> Iterator[ast.AST]:
     """Yield what is in a function, a loop or an expression, but not in a function in it."""
-    for child in node.body if isinstance(node, ast.FunctionDef) else ast.iter_child_nodes(node):
-        yield child
-        if not isinstance(child, _INNER):
-            yield from within(child)
+    left: list[ast.AST] = list(node.body) if isinstance(node, ast.FunctionDef) else list(ast.iter_child_nodes(node))
+    while left:
+        node = left.pop()
+        yield node
+        if not isinstance(node, _CLOSED):
+            left += ast.iter_child_nodes(node)
 
 
 def method(call: ast.AST, *names: str) -> ast.Attribute | None:

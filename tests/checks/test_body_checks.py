@@ -165,12 +165,46 @@ def sends_safely(self, note: Note):
     self.delay(note)
 
 
+def decorated(function):
+    return function
+
+
+def sends_at_its_end(note: Note):
+    def inner():
+        return note.pk
+
+    return [
+        plain.apply_async(
+            (inner(),),
+            countdown=(
+                5
+                #
+            ),
+        )
+    ]
+
+
+@decorated
+@decorated
+def sends_below_decorators(note: Note):
+    plain.delay(
+        # the key
+        note.pk
+    )
+
+
 def sends_what_it_gets(tasks):
     for task in tasks:
         task.delay()
 
 
-@pytest.mark.parametrize("body", [sends_at_once, sends_by_the_module, sends_what_it_imports, sends_a_chain])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(sends_at_once, sends_by_the_module, sends_what_it_imports, sends_a_chain),
+        *(sends_at_its_end, sends_below_decorators),
+    ],
+)
 def test_a_task_that_calls_a_plain_one_in_its_transaction_is_warned_of(project, body):
     project.safe(body)
     assert f"Task {body.__name__}:" in project.messages(bodies.check_early_calls)["W057"]

@@ -4,11 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import django
 import pytest
+from celery.schedules import crontab
 from django.core import checks
+from django.db import connections
 
 from django_task_safety.checks import registration
 from django_task_safety.checks.findings import CannotTell, about, answers, named, warning
@@ -190,3 +193,32 @@ def test_a_message_names_a_few_tasks_and_counts_the_others():
     assert named(["b", "a", "a"]) == "Tasks a, b"
     assert named(["a"]) == "Task a"
     assert named(map(str, range(12)), "Plain task").endswith(" and 4 more")
+
+
+def works(note, number): ...
+
+
+def close_books() -> None: ...
+
+
+def test_the_configuration_that_the_guides_recommend_is_in_order(project, settings, monkeypatch):
+    ours = "django_task_safety.middleware.TaskSafetyMiddleware"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, ours]
+    monkeypatch.setattr(type(connections["default"]), "vendor", "postgresql")
+    described = {"CONN_MAX_AGE": 600, "OPTIONS": {"connect_timeout": 5}, "NAME": "shop", "PORT": "5432"}
+    for name, value in described.items():
+        monkeypatch.setitem(connections["default"].settings_dict, name, value)
+    hour = timedelta(hours=1)
+    project.app.conf.update(
+        broker_url="redis://localhost/0",
+        result_backend="redis://localhost/1",
+        worker_prefetch_multiplier=1,
+        beat_schedule={
+            "hourly": {"task": "close_books", "schedule": hour},
+            "nightly": {"task": "nothing", "schedule": crontab(hour=4, minute=30)},
+        },
+    )
+    project.plain(nothing)
+    project.safe(works, time_limit=3000)
+    project.idempotent(close_books, period=hour)
+    assert answers([*registration.ALWAYS, *registration.DEPLOYED], project.project()) == []
