@@ -102,7 +102,7 @@ class LocalWorker:
         """Have a worker claim what is due, and die before its body does anything.
 
         Returns:
-            The operations: they are running, until `expire_leases` or enough time has passed.
+            The operations, which are running until `expire_leases` or enough time has passed.
         """
         claimed = []
         for operation in self._due():
