@@ -109,7 +109,7 @@ class Operation(AbstractOperation):
     def why(self) -> str:
         """Why it does not move, in a sentence; "" where it is not due, or runs under a lease.
 
-        Of the rows of `OperationQuerySet.stuck` all that were read together share the one look at the workers.
+        Of the rows of ``OperationQuerySet.stuck()`` all that were read together share the one look at the workers.
         """
         return reasons.why(self)
 

@@ -28,7 +28,7 @@ _SILENT = timedelta(minutes=2)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Count:
-    """A number that stops at `COUNT`."""
+    """A number that stops at ``COUNT``."""
 
     number: int
     #: Whether there are more than that.
