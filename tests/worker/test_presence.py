@@ -1,10 +1,12 @@
 """A worker says of itself what it is, as long as it is there."""
 
+import io
 from types import SimpleNamespace
 
 import pytest
 from celery.concurrency.solo import TaskPool
 from celery.concurrency.thread import TaskPool as ThreadPool
+from django.core.management import call_command
 from django.db import DatabaseError
 
 from django_task_safety.fleet.this_side import fingerprint, this_side
@@ -127,6 +129,12 @@ def test_a_command_that_sweeps_has_one_row_for_each_host():
     row = Worker.objects.get()
     assert (row.pool, row.queues) == ("", [])
     assert (overview().workers, overview().last_sweep) == ([], row.last_sweep)
+
+
+def test_the_command_says_that_it_swept():
+    WorkerFactory(last_sweep=None)
+    call_command("task_safety", "sweep", stdout=io.StringIO())
+    assert overview().problems == []
 
 
 def test_the_fingerprint_is_that_of_the_settings_that_matter(settings):

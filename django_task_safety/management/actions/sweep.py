@@ -6,7 +6,7 @@ from typing import Any
 
 from django_task_safety.management.console import Console
 from django_task_safety.registry import import_tasks
-from django_task_safety.worker import sweeper
+from django_task_safety.worker import presence, sweeper
 
 HELP = "do once what the keeper of a worker does all the time"
 
@@ -20,6 +20,8 @@ def run(console: Console, **options: Any) -> None:
     # Tasks must be registered: to be published, and to be compensated.
     import_tasks()
     swept = sweeper.sweep()
+    # For those who ask whether anybody sweeps, where no worker does.
+    presence.note_sweep()
     line = (
         f"published {swept.published}, queued again {swept.requeued}, failed {swept.failed}, "
         f"cancelled {swept.cancelled}, notified {swept.notified}, pruned {swept.pruned}, set back {swept.set_back}"
