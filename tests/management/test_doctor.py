@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from celery import Celery
+from django.core.checks import Info, Warning
 from django.db import OperationalError, connection
 from django.db.models import F
 from kombu.transport import TRANSPORT_ALIASES, memory
@@ -289,11 +290,18 @@ def test_a_module_with_tasks_that_cannot_be_imported_is_named(monkeypatch):
     assert one_of("tasks")[1] == "not all modules with tasks can be imported: ImportError: no module named typo"
 
 
-def test_system_checks_are_part_of_it(monkeypatch):
-    message = SimpleNamespace(id="task_safety.W001", msg="Something\n  is off.", hint=None, is_silenced=lambda: False)
-    silenced = SimpleNamespace(id="task_safety.W002", msg="", hint=None, is_silenced=lambda: True)
-    monkeypatch.setattr(doctor.checks, "run_checks", lambda **kwargs: [message, silenced])
-    assert found("system checks") == [("bad", "task_safety.W001: Something is off.")]
+def test_system_checks_are_part_of_it(monkeypatch, settings):
+    settings.SILENCED_SYSTEM_CHECKS = ["task_safety.W002"]
+    said = [
+        Warning("Something\n  is off.", id="task_safety.W001"),
+        Warning("Silenced.", id="task_safety.W002"),
+        Info("Some checks cannot tell.", id="task_safety.I001"),
+    ]
+    monkeypatch.setattr(doctor.checks, "run_checks", lambda **kwargs: said)
+    assert found("system checks") == [
+        ("bad", "task_safety.W001: Something is off."),
+        ("cannot tell", "task_safety.I001: Some checks cannot tell."),
+    ]
 
 
 def test_what_answers_in_time_is_returned_and_what_raises_raises():
