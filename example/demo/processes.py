@@ -20,8 +20,9 @@ GRACE = 3
 class Child:
     """A Python module that runs in the folder ``home``, and writes its log there."""
 
-    def __init__(self, name: str, command: list[str], home: Path) -> None:
+    def __init__(self, name: str, command: list[str], home: Path, inherits: tuple[int, ...] = ()) -> None:
         self.log, self._pid = home / f"{name}.log", home / f"{name}.pid"
+        self._inherits = inherits
         self._command = [sys.executable, "-m", "demo.child", *command]
         # Temporary files too: nobody tidies up after a process that is killed.
         self._environment = {"EXAMPLE_PACE": PACE, **os.environ, "EXAMPLE_HOME": str(home), "TMPDIR": str(home)}
@@ -36,6 +37,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=self._inherits,
             )
         self._pid.write_text(str(self._process.pid))
 

@@ -6,6 +6,7 @@ import time
 import webbrowser
 from argparse import ArgumentParser
 from pathlib import Path
+from urllib.request import urlopen
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -33,10 +34,10 @@ class Command(BaseCommand):
     def handle(self, *args: object, port: int | None, open: bool, keep: bool, **options: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.interrupt)
-        port = free_port(port)
+        bound = bind(port)
         home = Path(tempfile.mkdtemp(prefix="task-safety-demo-"))
         try:
-            self.run(home, port, open)
+            self.run(home, bound, open)
         except KeyboardInterrupt:
             self.stdout.write("Stopped.")
         finally:
@@ -51,18 +52,20 @@ class Command(BaseCommand):
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    def run(self, home: Path, port: int, open: bool) -> None:
+    def run(self, home: Path, bound: socket.socket, open: bool) -> None:
         self.stdout.write("Preparing a database of its own …")
         prepare(home)
-        server = Child("server", ["django", "runserver", "--noreload", f"{HOST}:{port}"], home)
+        server = Child("server", ["demo.serve", str(bound.fileno())], home, inherits=(bound.fileno(),))
         worker = Child("worker", WORKER, home)
         started = []
         try:
             for child in (server, worker):
                 child.start()
                 started.append(child)
-            wait_for(server, port)
-            self.say_where(f"http://{HOST}:{port}/", open)
+            address = f"http://{HOST}:{bound.getsockname()[1]}/"
+            bound.close()
+            wait_for(server, address)
+            self.say_where(address, open)
             self.watch(server, worker, Server(home / "broker"))
         finally:
             for child in started:
@@ -89,24 +92,20 @@ class Command(BaseCommand):
         raise CommandError(f"The server has ended:\n{server.log.read_text()[-2000:]}")
 
 
-def free_port(wanted: int | None) -> int:
-    """Return the port that is wanted, or one that is free.
+def bind(wanted: int | None) -> socket.socket:
+    """Return a socket that listens on the port that is wanted, or on one that is free.
 
     Raises:
         CommandError: The one that is wanted is taken.
     """
     for port in [USUAL_PORT, 0] if wanted is None else [wanted]:
-        with socket.socket() as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                one.bind((HOST, port))
-            except (OSError, OverflowError) as problem:
-                if port == wanted:
-                    raise CommandError(
-                        f"Port {port} cannot be used ({problem}). Without --port a free one is."
-                    ) from problem
-                continue
-            return one.getsockname()[1]
+        try:
+            return socket.create_server((HOST, port))
+        except (OSError, OverflowError) as problem:
+            if port == wanted:
+                raise CommandError(
+                    f"Port {port} cannot be used ({problem}). Without --port a free one is."
+                ) from problem
     raise CommandError("No port is free.")
 
 
@@ -117,11 +116,11 @@ def prepare(home: Path) -> None:
         raise CommandError(f"The database could not be prepared:\n{seed.log.read_text()[-2000:]}")
 
 
-def wait_for(server: Child, port: int) -> None:
+def wait_for(server: Child, address: str) -> None:
     deadline = time.monotonic() + STARTING
     while True:
         try:
-            socket.create_connection((HOST, port), timeout=1).close()
+            urlopen(address, timeout=STARTING).close()
             return
         except OSError:
             if server.has_ended() or time.monotonic() > deadline:
