@@ -42,7 +42,7 @@ class OperationChangeList(ChangeList):
         # Django's own templates and actions know numbers only.
         self.result_count = self.full_result_count = max(self.page.count, len(self.page.rows) + self.goes_on)
         self.show_full_result_count, self.can_show_all, self.multi_page = False, False, False
-        self.show_admin_actions = True
+        self.show_admin_actions, self.formset = True, None  # the latter before Django 6 only by its own view
         self.paginator = self.model_admin.get_paginator(request, rows, self.list_per_page)
 
     def _start(self) -> dict[str, Cursor]:
