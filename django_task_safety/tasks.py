@@ -102,7 +102,7 @@ class SafeTask(task_options.TaskOptions):
             call = messages.prepare(self, call)
         if calls is not None:
             calls.append(call)
-            return self.AsyncResult(str(call.operation.pk))
+            return self.AsyncResult(call_options.celery_id(call.operation.pk, call.options))
         result = enqueue.enqueue_call(self, call)
         canvas.note_child(self, result, options)
         return result

@@ -22,6 +22,7 @@ LOADED = [
     "django_task_safety.context",
     "django_task_safety.decorators",
     "django_task_safety.errors",
+    "django_task_safety.ids",
     "django_task_safety.locking",
     "django_task_safety.locking.locks",
     "django_task_safety.objects",

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 from kombu import compression
 
+from django_task_safety import ids
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.errors import InvalidArguments, InvalidOption, did_you_mean
 from django_task_safety.registry import APP, app_of
@@ -87,7 +88,16 @@ def read(operation: AbstractOperation) -> dict[str, Any]:
 def dump(options: Mapping[str, Any]) -> str:
     """Return the options as an operation's row keeps them: without those that have columns."""
     kept = {name: value for name, value in options.items() if name not in ("eta", "expires", "task_id")}
+    written = options.get("task_id")
+    if isinstance(written, str) and written != str(ids.uuid_of(written)):
+        kept["task_id"] = written
     return codec.dumps(kept, "json") if kept else ""
+
+
+def celery_id(pk: uuid.UUID, options: Mapping[str, Any]) -> str:
+    """Return the id by which Celery knows an operation: its own, as the caller who gave these options wrote it."""
+    written = options.get("task_id")
+    return written if isinstance(written, str) and ids.uuid_of(written) == pk else str(pk)
 
 
 def has_canvas(options: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from celery.result import EagerResult
 
 from django_task_safety.ledger import schedule, table
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import enqueue, header
+from django_task_safety.producer import call_options, enqueue, header
 from django_task_safety.producer.call import Call, make_call
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
@@ -36,11 +36,10 @@ def run(
     known = {} if operation.pk == call.operation.pk else {"rev": -1}
     headers = {**(options.get("headers") or {}), header.HEADER: {"op": str(operation.pk), **known}}
     passed = {name: value for name, value in options.items() if name not in _OURS}
+    task_id = call_options.celery_id(operation.pk, call.options)
     while True:
         schedule.make_due(operation.pk)
-        result = apply(
-            tuple(call.args), dict(call.kwargs), task_id=str(operation.pk), throw=False, headers=headers, **passed
-        )
+        result = apply(tuple(call.args), dict(call.kwargs), task_id=task_id, throw=False, headers=headers, **passed)
         if result.state != states.RETRY:
             if not (task.app.conf.task_always_eager and _newer_waits(task, operation)):
                 break

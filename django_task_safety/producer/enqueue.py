@@ -27,7 +27,7 @@ from django_task_safety.ledger import table
 from django_task_safety.ledger.insert import most_rows
 from django_task_safety.objects import conflicts
 from django_task_safety.options import TaskOptions
-from django_task_safety.producer import outbox, replacement, row_backend, waiter
+from django_task_safety.producer import call_options, outbox, replacement, row_backend, waiter
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.deduplication import Enqueued, Resolution, answer_duplicate, messages_of
 from django_task_safety.record import AbstractOperation
@@ -37,13 +37,15 @@ def enqueue_call(task: TaskOptions, call: Call) -> AsyncResult[Any]:
     """Enqueue a call of ``apply_async`` and return the handle by which its caller hears of the outcome."""
     attempt = replacement.replaced_by(call)
     if attempt is not None:
-        return task.AsyncResult(str(_enqueue_replacement(task, call, attempt)))
+        return task.AsyncResult(call_options.celery_id(_enqueue_replacement(task, call, attempt), call.options))
     answer = enqueue(task, call)
     row = answer.operation
+    own = answer.result_id == call.operation.pk
+    celery_id = call_options.celery_id(answer.result_id, call.options if own else call_options.read(row))
     # Its result backend may hold the outcome of an earlier run, or may have forgotten the one that is repeated.
     if answer.result_id == row.pk and (row.revision > 0 or not row.is_pending):
-        return row_backend.handle(task, row.pk)
-    return task.AsyncResult(str(answer.result_id))
+        return row_backend.handle(task, celery_id)
+    return task.AsyncResult(celery_id)
 
 
 def enqueue(task: TaskOptions, call: Call, *, publishing: bool = True) -> Enqueued:

@@ -113,7 +113,7 @@ def prepare(task: TaskOptions, call: Call) -> Call:
     """Return the call with its message, and with the headers that were added to that."""
     row, options = call.operation, call.options
     try:
-        message = make(task, str(row.pk), call.args, call.kwargs, options)
+        message = make(task, call_options.celery_id(row.pk, options), call.args, call.kwargs, options)
     except Exception:
         # Publishing tries again, and the sweeper says what is wrong with it.
         logger.debug("operation %s: its message could not be made at the call", row.pk, exc_info=True)
@@ -142,4 +142,4 @@ def prepared(call: Call, row: AbstractOperation) -> Message | None:
     message, its_row, options = call.prepared or (None, None, None)
     if message is None or its_row is not row or options is not call.options:
         return None
-    return message if message.task_id == str(row.pk) else None
+    return message if message.task_id == call_options.celery_id(row.pk, options) else None

@@ -165,7 +165,7 @@ def _send(task: TaskOptions, producer: Producer, operation: AbstractOperation, c
     options = {"retries": operation.attempt, **options} if operation.attempt else options
     message = messages.prepared(call, operation)
     if message is None:
-        message = messages.make(task, str(operation.pk), call.args, call.kwargs, options)
+        message = messages.make(task, call_options.celery_id(operation.pk, options), call.args, call.kwargs, options)
     message.send(producer, header.make(operation, call.args, call.kwargs), options.get("headers") or {})
 
 

@@ -1,10 +1,12 @@
 """The handles that safe tasks give: Celery's, but they do not wait for what cannot come."""
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from celery.result import AsyncResult, GroupResult
 
+from django_task_safety import ids
 from django_task_safety.errors import NotCommitted
 
 
@@ -16,7 +18,7 @@ class OperationResult(AsyncResult):  # type: ignore[type-arg]
         operation, or the first one of its chain or chord, and has not committed yet."""
         from django_task_safety.producer.uncommitted import uncommitted
 
-        if uncommitted(set(_ids(self))) and not self.ready():
+        if uncommitted(set(_operations(self))) and not self.ready():
             raise NotCommitted(
                 f"The operation {self.id} is enqueued in a transaction that is still open, so that no worker sees it, "
                 "and waiting for its result would never end. Leave transaction.atomic() before you call get()."
@@ -26,12 +28,12 @@ class OperationResult(AsyncResult):  # type: ignore[type-arg]
     wait = get
 
 
-def _ids(result: Any) -> Iterator[str]:
-    """Yield the ids of a result and of all that it waits for: the steps before it, and the header of a chord."""
+def _operations(result: Any) -> Iterator[uuid.UUID]:
+    """Yield the operations of a result and of all that it waits for: the steps before it, and the header of a chord."""
     while result is not None:
         if isinstance(result, GroupResult):
             for member in result.results or ():
-                yield from _ids(member)
+                yield from _operations(member)
         else:
-            yield result.id
+            yield ids.message_id(result.id)
         result = result.parent

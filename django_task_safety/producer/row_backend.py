@@ -23,9 +23,9 @@ from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import task_of
 
 
-def handle(task: TaskOptions, pk: uuid.UUID) -> AsyncResult[Any]:
+def handle(task: TaskOptions, task_id: str) -> AsyncResult[Any]:
     """Return a handle that never answers with the outcome of an earlier run; making it asks nobody."""
-    return OperationResult(str(pk), backend=_row_backend(task.app), app=task.app)
+    return OperationResult(task_id, backend=_row_backend(task.app), app=task.app)
 
 
 @lru_cache(maxsize=8)

@@ -56,7 +56,8 @@ class Message:
 
     def calling_options(self, request: Any) -> dict[str, Any]:
         """Return the options of a call that would have sent it."""
-        said = {"expires": _moment(request.expires), "task_id": self.id}
+        task_id = request.id if uuid_of(request.id) else self.id
+        said = {"expires": _moment(request.expires), "task_id": task_id}
         return {**canvas.waiting(request), **said, **canvas.routing(request)}
 
 

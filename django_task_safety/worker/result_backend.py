@@ -32,7 +32,7 @@ _thread: threading.Thread | None = None
 def forget(task: TaskOptions, operation: AbstractOperation) -> None:
     """Forget the outcome of an earlier run, which must not be mistaken for that of the next one; never raises."""
     try:
-        task.backend.forget(str(operation.pk))
+        task.backend.forget(call_options.celery_id(operation.pk, call_options.read(operation)))
     except (NotImplementedError, FileNotFoundError):
         return  # this backend keeps nothing to forget, or (Celery's of files) nothing of this operation
     except SoftTimeLimitExceeded:
@@ -109,7 +109,7 @@ class Notifier:
                 return False
             state, result = as_celery(task, operation)
             request = _request(task, operation, options)
-            backend.store_result(str(operation.pk), result, state, request=request)
+            backend.store_result(str(request.id), result, state, request=request)
         except Exception as exc:
             self._failures[type(backend)] += 1
             logger.warning("operation %s: the result backend was not told: %s", operation.pk, codec.describe(exc))
@@ -119,7 +119,8 @@ class Notifier:
 
 def _request(task: TaskOptions, operation: AbstractOperation, options: Mapping[str, Any]) -> Context:
     """Return what backends ask of a request: with RPC where to, with ``result_extended`` what it was about."""
-    said: dict[str, Any] = {"id": str(operation.pk), "task": operation.task, "hostname": operation.worker}
+    task_id = call_options.celery_id(operation.pk, options)
+    said: dict[str, Any] = {"id": task_id, "task": operation.task, "hostname": operation.worker}
     with contextlib.suppress(InvalidPayload):
         args, kwargs = codec.loads(operation.payload, task.app)
         said.update(redaction.reprs(task, args, kwargs))
