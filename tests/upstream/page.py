@@ -7,7 +7,7 @@ from tests.upstream.differences import DATA, Difference, read
 
 PAGE = ROOT / "docs/reference/differences.rst"
 BEGIN, END = ".. {} begin\n", ".. {} end\n"
-SUITES = {"django": "Django's tests"}
+SUITES = {"django": "Django's tests", "celery": "Celery's tests"}
 
 
 def table(suite: str) -> str:

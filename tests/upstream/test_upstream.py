@@ -1,6 +1,9 @@
 """The comparison with Django's and Celery's own tests: what it puts in place, what it compares, what it says."""
 
-from tests.upstream import differences, django_suite, page
+from celery import Celery, Task
+
+from django_task_safety import SafeTask
+from tests.upstream import differences, django_suite, in_celery, page
 from tests.upstream.rewriting import derive
 
 SOURCE = '''"""Models."""
@@ -39,6 +42,14 @@ def test_models_get_the_mixin_in_place_and_keep_their_lines():
 
 def test_a_module_without_models_stays_as_it_is():
     assert derive("x = 1\n") == "x = 1\n"
+
+
+def test_a_task_that_is_still_celerys_is_found():
+    app = Celery("upstream", task_cls=SafeTask, set_as_current=False)
+    app.task(derive, name="t.safe")
+    assert in_celery.plain_tasks(app) == set()
+    app.task(derive, name="t.plain", base=Task)
+    assert in_celery.plain_tasks(app) == {"t.plain"}
 
 
 def test_what_passes_plainly_and_not_with_us_differs():
