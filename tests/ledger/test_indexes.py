@@ -3,6 +3,7 @@
 import pytest
 from django.db import IntegrityError, connection, transaction
 
+from django_task_safety import ids
 from django_task_safety.models import Operation
 from django_task_safety.values.clock import Now
 from tests.testapp.models import Note
@@ -16,6 +17,7 @@ QUERIES = {
     "task_safety_subject": lambda: Operation.all_rows.filter(subject_label="a.b", subject_id="1").pending(),
     "task_safety_newest": lambda: Operation.all_rows.order_by("-created_at", "-id")[:20],
     "task_safety_unsettled": lambda: Operation.all_rows.filter(state="failed").order_by("-created_at", "-id")[:20],
+    "task_safety_chunks": lambda: Operation.all_rows.filter(parent_id=ids.new()).pending(),
     "due_at": lambda: Operation.all_rows.filter(due_at__lte=Now()).order_by("due_at"),
 }
 #: A row is in these whatever it is about.
