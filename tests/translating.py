@@ -1,4 +1,4 @@
-"""Keep the translations: ``python -m tests.translating`` adds what is new to each catalogue, and compiles all of them."""
+"""Keep the translations: ``python -m tests.translating`` adds what is new to each catalogue, and compiles them."""
 
 from collections.abc import Iterator
 from io import BytesIO

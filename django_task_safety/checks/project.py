@@ -56,8 +56,8 @@ class Project:
 
     @cached_property
     def safe_tasks(self) -> list[TaskOptions]:
-        """The safe tasks, of each name the first, without our own."""
-        return [task for task in safe_tasks() if not task.name.startswith(_OURS)]
+        """The safe tasks, of each name the first, without our own and Celery's, which ``task_cls`` makes safe."""
+        return [task for task in safe_tasks() if not task.name.startswith((_CELERYS, _OURS))]
 
     @cached_property
     def safe_in_apps(self) -> list[SafeTask]:

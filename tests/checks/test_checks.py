@@ -9,17 +9,19 @@ from pathlib import Path
 
 import django
 import pytest
+from celery import Celery
 from celery.schedules import crontab
 from django.core import checks
 from django.db import connections
 
+from django_task_safety import SafeTask
 from django_task_safety.checks import registration
 from django_task_safety.checks.findings import CannotTell, about, answers, named, warning
 from django_task_safety.checks.imports import check_imports
 from django_task_safety.checks.installation import check_settings
 from django_task_safety.checks.project import Project
 from django_task_safety.checks.registration import check_deployment, check_project
-from django_task_safety.conf import Conf
+from django_task_safety.conf import Conf, conf
 from tests.celery import app
 
 ROOT = Path(__file__).parent.parent.parent
@@ -143,6 +145,13 @@ def cannot_tell(project):
 def breaks(project):
     yield warning("That much is wrong.", "Mend it.", "task_safety.W904")
     raise KeyError("odd")
+
+
+def test_celerys_own_tasks_which_task_cls_makes_safe_are_not_the_projects():
+    made_safe = Celery("made safe", task_cls="django_task_safety:SafeTask", set_as_current=False)
+    made_safe.finalize()
+    assert isinstance(made_safe.tasks["celery.chord_unlock"], SafeTask)
+    assert [task.name for task in Project(conf()).safe_tasks if task.name.startswith("celery.")] == []
 
 
 def test_what_cannot_be_told_is_said_in_one_message_with_the_reason():
