@@ -148,10 +148,13 @@ def breaks(project):
 
 
 def test_celerys_own_tasks_which_task_cls_makes_safe_are_not_the_projects():
-    made_safe = Celery("made safe", task_cls="django_task_safety:SafeTask", set_as_current=False)
-    made_safe.finalize()
-    assert isinstance(made_safe.tasks["celery.chord_unlock"], SafeTask)
-    assert [task.name for task in Project(conf()).safe_tasks if task.name.startswith("celery.")] == []
+    made_safe = Celery("made safe", task_cls="django_task_safety:SafeTask")
+    try:
+        made_safe.finalize()
+        assert isinstance(made_safe.tasks["celery.chord_unlock"], SafeTask)
+        assert [task.name for task in Project(conf()).safe_tasks if task.name.startswith("celery.")] == []
+    finally:
+        app.set_current()
 
 
 def test_what_cannot_be_told_is_said_in_one_message_with_the_reason():
