@@ -42,6 +42,11 @@ class Demo:
         [home] = self.folder.glob("task-safety-demo-*")
         return home
 
+    @property
+    def worker(self) -> str:
+        """The process id of the worker that runs, or ran last."""
+        return (self.home / "worker.pid").read_text()
+
     def end(self, number: int = signal.SIGINT) -> int:
         """Send a signal, and return the exit code."""
         self._process.send_signal(number)

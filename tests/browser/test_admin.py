@@ -69,7 +69,7 @@ def test_the_pages_of_operations_have_no_serious_finding_and_fit(page):
 
 
 def test_an_object_shows_what_is_pending_and_its_refused_delete_has_a_button(page):
-    other = ask_for_copies(page, "Held", 200)
+    other = ask_for_copies(page, "Held", 1000)
     page.goto("/admin/notes/note/")
     page.get_by_role("link", name="Held").first.click()
     expect(page.get_by_role("heading", name="Pending operations")).to_be_visible()

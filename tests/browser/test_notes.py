@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.browser.pages import SOON, add_note, copy
+from tests.browser.pages import add_note, copy
+from tests.support.workers import until
 
 pytest.importorskip("playwright", reason="pip install -e '.[browser]'")
 
@@ -47,13 +48,13 @@ def test_a_delete_that_cancels_the_copying_is_undone_by_restoring_the_note(page)
     expect(card).to_contain_text("cancelled")
 
 
-def test_a_copying_whose_worker_is_killed_is_done_by_the_next_one_and_only_once(page):
+def test_a_copying_whose_worker_is_killed_is_done_by_the_next_one_and_only_once(page, demo):
     card = add_note(page, "Killed")
+    killed = demo.worker
     copy(card, 100)
     expect(card).to_contain_text("running")
     page.get_by_role("button", name="Kill the worker").click()
-    expect(page.get_by_text("Worker: gone")).to_be_visible()
-    expect(page.get_by_text("Worker: running")).to_be_visible(timeout=SOON)
+    until(lambda: demo.worker != killed)
     expect(card).to_contain_text("done")
     page.reload()
     expect(card.locator(".facts")).to_contain_text(re.compile(r"^100 copies"))
