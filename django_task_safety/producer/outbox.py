@@ -166,7 +166,7 @@ def _send(task: TaskOptions, producer: Producer, operation: AbstractOperation, c
     message = messages.prepared(call, operation)
     if message is None:
         message = messages.make(task, call_options.celery_id(operation.pk, options), call.args, call.kwargs, options)
-    message.send(producer, header.make(operation, call.args, call.kwargs), options.get("headers") or {})
+    message.send(producer, header.make(operation, call.args, call.kwargs, eta), options.get("headers") or {})
 
 
 def _guarded(app: Celery, operations: Collection[AbstractOperation], send: Callable[[Producer], None]) -> bool:

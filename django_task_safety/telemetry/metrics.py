@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from celery import current_task
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from django_task_safety import signals
 from django_task_safety.ledger import counts
 from django_task_safety.ledger.own_connections import own_connections
+from django_task_safety.producer.header import DUE, HEADER
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
 from django_task_safety.values.clock import as_aware
@@ -48,10 +50,9 @@ class Instruments:
         self._transitions.add(1, {**task, "transition": name})
         if name == "started":
             vars(operation)[_BEGUN] = time.monotonic()
-            # Only what is known: a deferred column would be read by a statement of its own.
-            due, start = vars(operation).get("available_at"), operation.started_at
+            due, start = _due(operation), operation.started_at
             if due is not None and start is not None:
-                self._latency.record(max((as_aware(start) - as_aware(due)).total_seconds(), 0.0), task)
+                self._latency.record(max(as_aware(start).timestamp() - due, 0.0), task)
         elif name in _ENDS and (begun := vars(operation).pop(_BEGUN, None)) is not None:
             self._duration.record(time.monotonic() - begun, {**task, "outcome": name})
 
@@ -65,6 +66,18 @@ class Instruments:
         for action, number in dataclasses.asdict(swept).items():
             if number:
                 self._swept.add(number, {"action": action})
+
+
+def _due(operation: AbstractOperation) -> float | None:
+    """Return since when it has been due, in seconds of the epoch, as its row or its message says."""
+    # Not by the attribute: a deferred column would be read by a statement of its own.
+    stored = vars(operation).get("available_at")
+    if stored is not None:
+        return as_aware(stored).timestamp()
+    request = getattr(current_task, "request", None)
+    said: Any = getattr(request, HEADER, None) or (getattr(request, "headers", None) or {}).get(HEADER)
+    due = said.get(DUE) if isinstance(said, dict) and said.get("op") == str(operation.pk) else None
+    return float(due) if isinstance(due, int | float) else None
 
 
 def queue_depth(options: CallbackOptions) -> Iterable[Observation]:

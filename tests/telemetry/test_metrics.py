@@ -1,5 +1,8 @@
 """What is counted and timed, by OpenTelemetry's API."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from django.db import DatabaseError, connection
 
@@ -40,11 +43,21 @@ def test_the_time_from_due_to_start_and_that_of_each_attempt_are_measured(worker
     operation = act.enqueue("sleep", seconds=0.05)
     Operation.objects.filter(pk=operation.pk).update(available_at=After(-7))
     worker.drain()
-    if connection.vendor == "postgresql":  # elsewhere a claim does not know since when it was due
+    if connection.vendor == "postgresql":  # elsewhere the claim reads nothing, and the message says since when
         number, seconds = measured.times("task_safety.start.latency", task=act.name)
         assert (number, 7 <= seconds < 9) == (1, True)
     number, seconds = measured.times("task_safety.run.duration", task=act.name, outcome="succeeded")
     assert (number, 0.05 <= seconds < 2) == (1, True)
+
+
+def test_a_message_says_since_when_its_operation_is_due(worker, measured, monkeypatch):
+    monkeypatch.setattr("django_task_safety.producer.header.time", SimpleNamespace(time=lambda: time.time() - 7))
+    act.delay("ok")
+    monkeypatch.undo()
+    worker.drain()
+    number, seconds = measured.times("task_safety.start.latency", task=act.name)
+    least = 0 if connection.vendor == "postgresql" else 7
+    assert (number, least <= seconds < least + 2) == (1, True)
 
 
 def test_a_sweep_and_what_it_did_are_counted(worker, measured):
