@@ -43,7 +43,7 @@ def result_of(task: Any, operation: Operation) -> Any:
     args, kwargs = _arguments(operation)
     records, attempts = operation.attempts, operation.attempt
     workers = [record.worker for record in records][-attempts:] if attempts else []
-    first = records[0].started_at if records else operation.started_at
+    first = next((record.started_at for record in records if record.started_at), operation.started_at)
     result = _result(
         task,
         str(operation.pk),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,9 @@ from django_task_safety.values.people import text_of_user
 
 #: How many attempts, and how many events, are shown.
 SHOWN = 20
+#: How many parts the line of an attempt has, and that of an event; and the events that begin to count anew.
+_LENGTHS = {"a": 7, "e": 5}
+_RERUNS = ("retry", "rerun")
 #: Characters kept of a text, and of the whole column: more than enough for those that are shown.
 _TEXT, _ALL = 200, 120_000
 
@@ -80,11 +83,22 @@ def with_lines(lines: Mapping[uuid.UUID, str]) -> Any:
 
 
 def attempts(operation: AbstractOperation) -> list[AttemptRecord]:
-    """Return the attempts that ended, oldest first, the last 20; of those that succeeded at once there are none."""
-    found = [
-        AttemptRecord(number, worker, _moment(began), _moment(ended), outcome, error)
-        for kind, number, worker, began, ended, outcome, error in _read(operation, "a", 7)
-    ]
+    """Return the attempts that ended, oldest first, the last 20; of those that succeeded at once there are none.
+
+    A claim that takes over what a lost worker left writes no line, for that would cost each claim: the numbers tell.
+    """
+    found: list[AttemptRecord] = []
+    last = 0
+    for kind, *told in _lines(operation):
+        if kind == "e":
+            last = 0 if told[1] in _RERUNS else last
+            continue
+        number, worker, began, ended, outcome, error = told
+        found += _lost(last, number)
+        found.append(AttemptRecord(number, worker, _moment(began), _moment(ended), outcome, error))
+        last = number
+    if operation.state in (State.RUNNING, State.SUCCEEDED):
+        found += _lost(last, operation.attempt)
     if found and operation.state == State.SUCCEEDED:
         # Success adds nothing to the column, for it would have to be looked at: it is what the row says.
         times = operation.started_at, operation.ended_at
@@ -92,24 +106,26 @@ def attempts(operation: AbstractOperation) -> list[AttemptRecord]:
     return found[-SHOWN:]
 
 
+def _lost(last: int, number: int) -> list[AttemptRecord]:
+    """Return those between two attempts, the first of which may have been before a rerun that left no line either."""
+    missing = range(max(last + 1 if number > last else 1, number - SHOWN), number)
+    return [AttemptRecord(one, "", None, None, "requeued", "Its worker was lost (lease expired).") for one in missing]
+
+
 def events(operation: AbstractOperation) -> list[EventRecord]:
     """Return what was done with the operation, oldest first, the last 20."""
-    found = [
-        EventRecord(datetime.fromisoformat(at), what, by, why) for _, at, what, by, why in _read(operation, "e", 5)
-    ]
-    return found[-SHOWN:]
+    told = [line for line in _lines(operation) if line[0] == "e"]
+    return [EventRecord(datetime.fromisoformat(at), what, by, why) for _, at, what, by, why in told][-SHOWN:]
 
 
-def _read(operation: AbstractOperation, kind: str, length: int) -> list[Any]:
-    lines = []
+def _lines(operation: AbstractOperation) -> Iterator[list[Any]]:
     for text in operation.history.splitlines():
         try:
             line = json.loads(text)
         except ValueError:
             continue  # the first one, of which the beginning is cut off
-        if isinstance(line, list) and len(line) == length and line[0] == kind:
-            lines.append(line)
-    return lines
+        if isinstance(line, list) and line and _LENGTHS.get(str(line[0])) == len(line):
+            yield line
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -34,6 +34,11 @@ def fails() -> None:
     raise ValueError("no <b>")
 
 
+@safe_task(max_retries=2)
+def broken() -> None:
+    raise ValueError("not worth a retry")
+
+
 @idempotent_task(key="key")
 def once(key: str) -> str:
     runs.append(1)
@@ -84,6 +89,34 @@ def test_attempts_whose_worker_was_lost_are_told_by_the_sweep(worker):
         (1, f"worker of {fails.name}", "failed")
     ]
     assert "WorkerLost" in spent.attempts[0].error
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_attempt_that_another_one_took_over_before_a_sweep_is_there_too(worker, ended):
+    operation = flaky.enqueue(0)
+    message = worker.take_one()
+    for _ in range(2):
+        ledger.claim(operation.pk, "lost", 30, None)
+        worker.pass_time(31)
+    if ended:
+        worker.deliver(message)
+    else:
+        ledger.claim(operation.pk, "lives", 30, None)
+    lost = "Its worker was lost (lease expired)."
+    expected = [(1, "requeued", lost), (2, "requeued", lost)]
+    assert outcomes(only()) == expected + [(3, "succeeded", "")] * ended
+
+
+def test_after_a_retry_by_hand_attempts_are_counted_from_the_first_again(worker):
+    operation = broken.enqueue()
+    worker.drain()
+    for _ in range(2):
+        only().retry()
+        ledger.claim(operation.pk, "lost", 30, None)
+        worker.pass_time(31)
+        worker.drain()
+    numbers = [(one.number, one.outcome) for one in only().attempts]
+    assert numbers == [(1, "failed"), (1, "requeued"), (2, "failed"), (1, "requeued"), (2, "failed")]
 
 
 def test_what_somebody_did_says_who_and_why(worker):
