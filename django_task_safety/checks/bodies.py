@@ -19,7 +19,7 @@ _SENDS = ("delay", "apply_async")
 _SIGNATURES = ("s", "si", "subtask", "signature")
 _LOOPS = (ast.For, ast.While)
 #: Result backends that write by Django's connection, and so in the task's transaction.
-_DJANGOS_RESULTS = re.compile(r"^django-db|^django_celery_results\.backends[.:](database|DatabaseBackend)")
+DJANGOS_RESULTS = re.compile(r"^django-db|^django_celery_results\.backends[.:](database|DatabaseBackend)")
 
 
 def _each(project: Project, number: str, does: Callable[[Body], bool], text: str, hint: str) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def check_update_state(project: Project) -> Iterator[Finding]:
     told = {
         task.name
         for app, task in project.safe_in_apps
-        if task.atomic and _DJANGOS_RESULTS.search(str(app.conf.result_backend)) and "update_state" in Body(task).words
+        if task.atomic and DJANGOS_RESULTS.search(str(app.conf.result_backend)) and "update_state" in Body(task).words
     }
     if told:
         yield warning(

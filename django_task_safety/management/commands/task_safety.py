@@ -12,6 +12,7 @@ from django_task_safety.management.actions import (
     cancel,
     doctor,
     drain,
+    lint,
     listing,
     prune,
     purge,
@@ -35,6 +36,7 @@ ACTIONS: dict[str, Any] = {
     "purge": purge,
     "drain": drain,
     "doctor": doctor,
+    "lint": lint,
 }
 
 

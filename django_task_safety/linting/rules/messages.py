@@ -1,0 +1,87 @@
+"""Rules of what a task asks others to do: other tasks, and callbacks of the commit."""
+
+import ast
+from collections.abc import Iterator
+
+from django_task_safety.checks.source import method
+from django_task_safety.linting.expressions import names_in
+from django_task_safety.linting.rules.outside import MAIL, POSTS
+from django_task_safety.linting.rules.rule import Answer, Rule
+from django_task_safety.linting.task import TaskBody, tasks_in
+
+_LITERAL = (ast.Tuple, ast.List, ast.Set)
+
+
+def is_task(body: TaskBody, node: ast.AST) -> bool:
+    """Return whether a name is that of a task: one of this file, or from a module of tasks."""
+    if isinstance(node, ast.Name) and node.id in {one.function.name for one in tasks_in(body.file)}:
+        return node.id not in body.assigned
+    return ".tasks." in f".{body.dotted(node) or ''}"
+
+
+def _in_loops(body: TaskBody) -> Iterator[Answer]:
+    for call in body.calls:
+        sends = method(call, "delay", "enqueue")
+        loop = body.loop(call) if sends is not None else None
+        if sends is None or loop is None or not is_task(body, sends.value):
+            continue
+        sources = [loop.iter] if isinstance(loop, ast.For) else [one.iter for one in getattr(loop, "generators", ())]
+        few = sources and all(isinstance(one, _LITERAL) or _is_short_range(one) for one in sources)
+        if not few and not isinstance(loop, ast.While):
+            yield call
+
+
+def _is_short_range(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and names_in(node) == {"range"}
+        and all(isinstance(one, ast.Constant) for one in node.args)
+    )
+
+
+def _applies(body: TaskBody) -> Iterator[Answer]:
+    for call in body.calls:
+        applied = method(call, "apply")
+        if applied is not None and is_task(body, applied.value):
+            yield call
+
+
+def _on_commit(body: TaskBody) -> Iterator[Answer]:
+    for call in body.calling("django.db.transaction.on_commit"):
+        if call.args and _sends(body, call.args[0]):
+            yield call
+
+
+def _sends(body: TaskBody, callback: ast.AST) -> bool:
+    if isinstance(callback, ast.Call) and body.dotted(callback.func) == "functools.partial" and callback.args:
+        return body.dotted(callback.args[0]) in {*MAIL, *POSTS}
+    if isinstance(callback, ast.Name):
+        inner = {one.name: one for one in ast.walk(body.function) if isinstance(one, ast.FunctionDef)}
+        callback = inner.get(callback.id, callback)
+    calls = (one for one in ast.walk(callback) if isinstance(one, ast.Call))
+    return any(body.dotted(one.func) in {*MAIL, *POSTS} for one in calls)
+
+
+RULES = (
+    Rule(
+        "L201",
+        "Tasks are enqueued one by one in a loop",
+        "Each is a statement and, after the commit, a message of its own: a thousand of them hold the transaction open "
+        "for seconds. Pass all at once to enqueue_many() of a safe task, or let split() make chunks of a queryset.",
+        _in_loops,
+    ),
+    Rule(
+        "L202",
+        "A task is run in place by apply()",
+        "It runs in this process, in this transaction, without retries, lease or limits of its own. Enqueue it, call "
+        "a function that both share, or let a chain go on with it.",
+        _applies,
+    ),
+    Rule(
+        "L203",
+        "What on_commit() sends is lost in a crash",
+        "A worker that dies between the commit and the callback never sends it, and nobody knows: the operation has "
+        "succeeded. Enqueue a safe task here instead: it is part of the transaction, and published until it has run.",
+        _on_commit,
+    ),
+)

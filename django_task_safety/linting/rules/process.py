@@ -1,0 +1,64 @@
+"""Rules of what a task does to the process that it runs in."""
+
+import ast
+from collections.abc import Iterator
+
+from django_task_safety.linting.rules.rule import Answer, Rule, calls
+from django_task_safety.linting.task import TaskBody
+
+_EXITS = ("os._exit", "sys.exit", "exit", "quit", "os.abort", "SystemExit")
+_STARTS = (
+    *("threading.Thread", "threading.Timer", "multiprocessing.Process", "multiprocessing.Pool", "os.fork"),
+    *("concurrent.futures.ThreadPoolExecutor", "concurrent.futures.ProcessPoolExecutor", "subprocess.Popen"),
+)
+_SIGNALS = ("signal.signal", "signal.alarm", "signal.setitimer", "signal.pthread_sigmask", "signal.set_wakeup_fd")
+_CHANGES = ("os.chdir", "os.umask", "os.putenv", "locale.setlocale", "socket.setdefaulttimeout", "random.seed")
+_UNDONE = {
+    "django.utils.translation.activate": ("deactivate", "deactivate_all"),
+    "django.utils.timezone.activate": ("deactivate",),
+}
+
+
+def _changes(body: TaskBody) -> Iterator[Answer]:
+    yield from body.calling(*_CHANGES)
+    for name, undo in _UNDONE.items():
+        if not body.words & set(undo):
+            yield from body.calling(name)
+    for node in body.nodes:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        for target in targets:
+            held = body.dotted(target.value) if isinstance(target, ast.Subscript | ast.Attribute) else None
+            if held == ("os.environ" if isinstance(target, ast.Subscript) else "django.conf.settings"):
+                yield node
+
+
+RULES = (
+    Rule(
+        "L401",
+        "A task ends its process",
+        "The worker's child dies with what it was told to do, and other attempts that run in it (threads, greenlets) "
+        "die as well. Return, or raise an error that says what is wrong.",
+        calls(*_EXITS),
+    ),
+    Rule(
+        "L402",
+        "Threads and processes of a task's own",
+        "What they write is in other transactions, goes on after a cancel, a failure or a lost lease, and is not "
+        "waited for by the commit. Enqueue tasks, or split() the work.",
+        calls(*_STARTS),
+    ),
+    Rule(
+        "L403",
+        "Signals of the process are changed",
+        "Celery ends and limits tasks by signals: a handler or an alarm of the task's own takes them away, for all "
+        "tasks that follow too. Use time_limit, soft_time_limit and check_cancelled().",
+        calls(*_SIGNALS),
+    ),
+    Rule(
+        "L404",
+        "What a task changes for the whole process",
+        "The next tasks in this process run with it, and those beside it. Pass it as an argument, or use what sets it "
+        "back: override() of translation and timezone, env= of subprocess.",
+        _changes,
+    ),
+)

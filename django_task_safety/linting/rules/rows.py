@@ -1,0 +1,203 @@
+"""Rules of what a second attempt does again to rows, and of rows that are kept for too long."""
+
+import ast
+from collections.abc import Iterator
+
+from django_task_safety.checks.source import method
+from django_task_safety.linting.expressions import (
+    chain,
+    is_of_manager,
+    is_open,
+    is_queryset,
+    keyword,
+    looks_first,
+    text_of,
+)
+from django_task_safety.linting.rules.rule import Answer, Rule, Unsure
+from django_task_safety.linting.source import assignments
+from django_task_safety.linting.task import TaskBody
+
+_KEEPS = ("append", "add", "setdefault", "update", "extend", "insert")
+_READS_ALL = ("list", "len", "tuple", "set", "sorted")
+
+
+def _judged(body: TaskBody, nodes: Iterator[ast.AST]) -> Iterator[Answer]:
+    return (Unsure(node) if looks_first(body) else node for node in nodes)
+
+
+def _increments(body: TaskBody) -> Iterator[ast.AST]:
+    for call in body.calls:
+        if method(call, "update") is None or not is_of_manager(call):
+            continue
+        asked = {one.arg for _, each in chain(call) if each is not None and each is not call for one in each.keywords}
+        guarded = asked & {one.arg for one in call.keywords if isinstance(one.value, ast.Constant)}
+        if not guarded and any(_counts_up(body, one.arg, one.value) for one in call.keywords):
+            yield call
+
+
+def _counts_up(body: TaskBody, field: str | None, value: ast.AST) -> bool:
+    if not isinstance(value, ast.BinOp) or not isinstance(value.op, ast.Add | ast.Sub | ast.Mult):
+        return False
+    return any(
+        isinstance(one, ast.Call)
+        and body.dotted(one.func) == "django.db.models.F"
+        and one.args
+        and text_of(one.args[0]) == field
+        for one in (value.left, value.right)
+    )
+
+
+def _changes_in_place(body: TaskBody) -> Iterator[ast.AST]:
+    saved = {
+        save.value.id for call in body.calls if (save := method(call, "save")) and isinstance(save.value, ast.Name)
+    }
+    for node in body.nodes:
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
+            holder = node.target.value
+            if (
+                isinstance(node.op, ast.Add | ast.Sub | ast.Mult)
+                and isinstance(holder, ast.Name)
+                and holder.id in saved
+            ):
+                yield node
+
+
+def _bulk(body: TaskBody) -> Iterator[ast.AST]:
+    for call in body.calls:
+        made = method(call, "bulk_create") is not None and is_of_manager(call) and not is_open(call)
+        if made and not keyword(call, "ignore_conflicts") and not keyword(call, "update_conflicts"):
+            yield call
+
+
+def _kept(body: TaskBody) -> Iterator[Answer]:
+    shared = {name for node in body.nodes if isinstance(node, ast.Global) for name in node.names}
+    ours = set(body.file.assigned) - set(body.assigned)
+    for node in body.nodes:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                holder = target.value if isinstance(target, ast.Subscript) else target
+                known = shared if holder is target else ours
+                if isinstance(holder, ast.Name) and holder.id in known and _is_row(body, node.value):
+                    yield node
+        elif isinstance(node, ast.Call) and (keeps := method(node, *_KEEPS)) is not None:
+            kept = isinstance(keeps.value, ast.Name) and keeps.value.id in ours
+            if kept and any(_is_row(body, one) for one in node.args):
+                yield node
+
+
+def _is_row(body: TaskBody, node: ast.AST) -> bool:
+    meant = body.assigned.get(node.id) if isinstance(node, ast.Name) else node
+    last = next(chain(meant), ("", None))[0]
+    return is_queryset(meant) or (last in ("get", "first", "last", "create") and is_of_manager(meant))
+
+
+def _outer(body: TaskBody) -> Iterator[Answer]:
+    """Yield the reads of querysets that the module or an enclosing function made."""
+    outer = [body.file.assigned, *(assignments(one.body) for one in body.enclosing)]
+    made = {name for scope in outer for name, value in scope.items() if is_queryset(value)} - set(body.assigned)
+    for node in body.nodes:
+        read = node.iter if isinstance(node, ast.For | ast.comprehension) else None
+        if isinstance(node, ast.Call) and body.dotted(node.func) in _READS_ALL and node.args:
+            read = node.args[0]
+        if isinstance(read, ast.Name) and read.id in made:
+            yield read
+
+
+def _closed_over(body: TaskBody) -> Iterator[Answer]:
+    rows = {
+        name
+        for one in body.enclosing
+        for name, value in assignments(one.body).items()
+        if not is_queryset(value) and value is not None and _is_row(body, value)
+    }
+    for node in body.nodes:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in rows - set(body.assigned):
+            yield node
+            return
+
+
+def _answers(body: TaskBody) -> Iterator[Answer]:
+    for node in body.nodes:
+        if isinstance(node, ast.Return) and node.value is not None:
+            meant = body.assigned.get(node.value.id) if isinstance(node.value, ast.Name) else node.value
+            if is_queryset(meant):
+                yield node
+
+
+def _pickled(body: TaskBody) -> Iterator[Answer]:
+    if text_of(body.options.get("serializer")) != "pickle":
+        return
+    given = set(body.parameters) - set(assignments(body.function.body))
+    fresh = {
+        one.value.id
+        for call in body.calls
+        if (one := method(call, "refresh_from_db")) and isinstance(one.value, ast.Name)
+    }
+    for call in body.calls:
+        save = method(call, "save")
+        if save is not None and isinstance(save.value, ast.Name) and save.value.id in given - fresh:
+            yield call
+
+
+RULES = (
+    Rule(
+        "L601",
+        "A counter that each attempt raises",
+        "Without the task's transaction the increment is committed at once: an attempt after a crash raises it again. "
+        "Let the task be atomic, or guard the update with what it changes (filter(done=False).update(done=True, …)).",
+        lambda body: _judged(body, _increments(body)),
+        atomic=False,
+    ),
+    Rule(
+        "L602",
+        "A field that each attempt changes further",
+        "Without the task's transaction the new value is saved at once: an attempt after a crash adds to it again, and "
+        "two writers overwrite each other. Let the task be atomic, or compute the value from what does not change.",
+        lambda body: _judged(body, _changes_in_place(body)),
+        atomic=False,
+    ),
+    Rule(
+        "L603",
+        "Rows that each attempt creates again",
+        "Without the task's transaction they are committed at once: an attempt after a crash creates them once more, "
+        "or fails on a unique field for ever. Let the task be atomic, or give them a unique field and "
+        "ignore_conflicts=True.",
+        lambda body: _judged(body, _bulk(body)),
+        atomic=False,
+    ),
+    Rule(
+        "L604",
+        "A row or a queryset is kept beyond the task",
+        "The next tasks of this process find it as it was, also when it was changed, deleted or rolled back since. "
+        "Keep its primary key, and read it where it is used.",
+        _kept,
+    ),
+    Rule(
+        "L605",
+        "A queryset that was made when the module was imported",
+        "Its rows are read once, by the first task of the process, and never again. Write .all() where it is used, or "
+        "make it in the task.",
+        _outer,
+    ),
+    Rule(
+        "L606",
+        "A row that was read before the task was made",
+        "The task closes over a row as it was when the function around it ran; a worker has another one, or an old "
+        "one. Pass it as an argument.",
+        _closed_over,
+    ),
+    Rule(
+        "L607",
+        "A queryset is the result",
+        "A result is kept with the operation and sent to who waits; a queryset is neither data nor evaluated. Return "
+        "a list of primary keys or values.",
+        _answers,
+    ),
+    Rule(
+        "L608",
+        "A pickled row is saved",
+        "It is the row as it was at the call: what was changed since is overwritten. Leave the serializer at the "
+        "default, which reads the object anew, or call refresh_from_db() first.",
+        _pickled,
+    ),
+)
