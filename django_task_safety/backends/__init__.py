@@ -33,6 +33,8 @@ class SafeTaskBackend(BaseTaskBackend):
     supports_async_task = True
     supports_get_result = True
     supports_priority = True
+    #: For those that cannot import this: a call of its tasks is an operation.
+    makes_safe_tasks = True
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)

@@ -42,10 +42,12 @@ class LocalWorker:
         self._stack = ExitStack()
         #: So many hooks of the open transaction have been called, or were there before.
         self._called = 0
-        self._before: set[Any] = set()
+        #: The operations that were there before.
+        self.before: set[Any] = set()
+        self._delivered: list[Message] = []
 
     def __enter__(self) -> Self:
-        self._before = set(Operation.all_rows.values_list("pk", flat=True))
+        self.before = set(Operation.all_rows.values_list("pk", flat=True))
         self._stack.enter_context(self._broker.in_place())
         for task in registry.safe_tasks():
             self._keep_results_here(task)
@@ -58,7 +60,7 @@ class LocalWorker:
     @property
     def enqueued(self) -> list[Operation]:
         """The operations that were asked for since it is in place, oldest first, whatever became of them."""
-        return list(Operation.objects.exclude(pk__in=self._before).order_by("created_at", "id"))
+        return list(Operation.objects.exclude(pk__in=self.before).order_by("created_at", "id"))
 
     def run(self) -> list[Operation]:
         """Make one attempt of each operation that is due now, oldest first.
@@ -74,6 +76,11 @@ class LocalWorker:
     def deliver_twice(self) -> list[Operation]:
         """Deliver what is due two times, one after the other, as a broker does that lost an acknowledgement."""
         return self._attempt(times=2)
+
+    def redeliver(self) -> None:
+        """Deliver once more all that was delivered so far."""
+        for message in tuple(self._delivered):
+            self._deliver(message)
 
     def drain(self) -> list[Operation]:
         """Go on, over the waits of retries and schedules, until nothing is pending.
@@ -128,6 +135,7 @@ class LocalWorker:
             self._broker.take()
             outbox.publish_rows([operation])
             for message in self._broker.take():
+                self._delivered.append(message)
                 for _ in range(times):
                     self._deliver(message)
         return self._as_they_are([operation.pk for operation in due])

@@ -1,0 +1,86 @@
+"""What a piece of work does outside the database, as others see it: calls to other systems, mail, and messages."""
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+#: An idempotency key in a request, in a header or in its body.
+_KEY = re.compile(r"""(?i)idempotency[-_]?key["']?\s*[:=]\s*["']?([^\s"',&}]+)""")
+_REQUEST = re.compile(r"(?m)^(?=(?:GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE) \S+ HTTP/1)")
+#: Requests that change nothing.
+_READS = ("GET ", "HEAD ", "OPTIONS ")
+_SHOWN = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """One thing that was done."""
+
+    kind: str
+    text: str
+    #: Which connection it was sent on; what is sent in parts is one call.
+    stream: str = ""
+    #: The idempotency key of the operation that did it.
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {' '.join(self.text.split())[:_SHOWN]}"
+
+
+def calls(effects: Iterable[Effect]) -> Counter[Effect]:
+    """Return what others have seen, in whole calls, and how often.
+
+    What only reads is left out, and a call under one idempotency key counts once.
+    """
+    found: Counter[Effect] = Counter()
+    for effect in _whole(effects):
+        if effect.kind == "connection":
+            continue
+        if effect.kind != "call":
+            found[Effect(effect.kind, effect.text)] += 1
+        elif not effect.text.startswith(_READS):
+            key = _key_of(effect)
+            call = Effect("call", f"{effect.stream} under the idempotency key {key}" if key else effect.text)
+            found[call] = 1 if key else found[call] + 1
+    return found
+
+
+def repeated(first: Iterable[Effect], again: Iterable[Effect]) -> Iterator[str]:
+    """Say which calls were made again."""
+    before = calls(first)
+    for effect, count in (calls([*first, *again]) - before).items():
+        yield f"{effect} {'again' if effect in before else 'in addition'}{_times(count)}"
+
+
+def changed(expected: Counter[Effect], actual: Counter[Effect]) -> Iterator[str]:
+    """Say which calls are missing, and which are too many."""
+    for effect, count in (expected - actual).items():
+        yield f"- {effect}{_times(count)}"
+    for effect, count in (actual - expected).items():
+        yield f"+ {effect}{_times(count)}"
+
+
+def _times(count: int) -> str:
+    return "" if count == 1 else f" ({count} times)"
+
+
+def _whole(effects: Iterable[Effect]) -> Iterator[Effect]:
+    streams: dict[str, list[Effect]] = {}
+    for effect in effects:
+        if effect.stream:
+            streams.setdefault(effect.stream, []).append(effect)
+        else:
+            yield effect
+    for stream, parts in streams.items():
+        sent = "".join(part.text for part in parts)
+        address = stream.rpartition("#")[0]
+        for text in filter(None, _REQUEST.split(sent)):
+            yield Effect("call", text, address, parts[0].key)
+
+
+def _key_of(effect: Effect) -> str:
+    if effect.key and effect.key in effect.text:
+        return effect.key
+    found = _KEY.search(effect.text)
+    return found[1] if found else ""

@@ -1,0 +1,149 @@
+"""Watch what leaves this process, or stays outside its database, while a block runs in this thread."""
+
+import itertools
+import os
+import socket
+import ssl
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+from celery.signals import after_task_publish, before_task_publish
+from django.conf import settings
+from django.core import mail
+from django.core.cache import caches
+
+from django_task_safety import registry
+from django_task_safety.context import current_operation
+from django_task_safety.testing.effects import Effect
+
+#: What is around each effect; it is given the effect before it happens.
+Observer = Callable[[Effect], AbstractContextManager[None]]
+
+_CONNECTS = ("connect", "connect_ex")
+_SENDS = ("send", "sendall", "sendto", "sendmsg")
+_WRITES = ("set", "add", "delete", "incr", "touch", "set_many", "delete_many", "clear")
+
+
+class Watch:
+    """Tells an observer of connections and what is sent, mail, messages and writes to caches, while it is entered."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer, self._stack = observer, ExitStack()
+        self._thread, self._inside = threading.get_ident(), False
+        self._streams: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._numbers = itertools.count()
+        #: The keys of the caches that were written.
+        self.cache_keys: set[tuple[str, Any]] = set()
+
+    def __enter__(self) -> "Watch":
+        for kind in (socket.socket, ssl.SSLSocket):
+            for name in (*_CONNECTS, *_SENDS):
+                if kind is socket.socket or name in vars(kind):
+                    self._patch(kind, name, self._on_socket)
+        for alias in settings.CACHES:
+            for name in _WRITES:
+                self._patch(caches[alias], name, self._on_cache(alias))
+        if hasattr(mail, "outbox"):
+            self._stack.enter_context(self._outbox())
+        self._open: list[AbstractContextManager[None]] = []
+        before_task_publish.connect(self._before_publish)
+        self._stack.callback(before_task_publish.disconnect, self._before_publish)
+        after_task_publish.connect(self._after_publish)
+        self._stack.callback(after_task_publish.disconnect, self._after_publish)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def cached(self) -> dict[str, Any]:
+        """Return what the caches hold now under the keys that were written."""
+        self._inside = True
+        try:
+            return {f"cache {alias}, {key!r}": caches[alias].get(key) for alias, key in self.cache_keys}
+        finally:
+            self._inside = False
+
+    def _patch(self, owner: Any, name: str, effect_of: Callable[..., Effect]) -> None:
+        real, own = getattr(owner, name), name in vars(owner)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if self._inside or threading.get_ident() != self._thread:
+                return real(*args, **kwargs)
+            with self._around(effect_of(name, *args, **kwargs)):
+                return real(*args, **kwargs)
+
+        setattr(owner, name, watched)
+        self._stack.callback(*((setattr, owner, name, real) if own else (delattr, owner, name)))
+
+    @contextmanager
+    def _around(self, effect: Effect) -> Iterator[None]:
+        """Tell of an effect; what it does itself, a mail over a socket, belongs to it."""
+        with self._observer(effect):
+            self._inside = True
+            try:
+                yield
+            finally:
+                self._inside = False
+
+    def _on_socket(self, name: str, sock: Any, *args: Any) -> Effect:
+        if name in _CONNECTS:
+            return Effect("connection", _address(args[0]))
+        to = args[-1] if name == "sendto" else _peer(sock)
+        stream = self._streams.setdefault(sock, f"{_address(to)}#{os.getpid()}-{next(self._numbers)}")
+        data = b"".join(args[0]) if name == "sendmsg" else bytes(args[0])
+        operation = current_operation()
+        return Effect("call", data.decode("latin-1"), stream, operation.idempotency_key if operation else "")
+
+    def _on_cache(self, alias: str) -> Callable[..., Effect]:
+        def effect_of(name: str, key: Any = None, *args: Any, **kwargs: Any) -> Effect:
+            many = list(key) if name.endswith("_many") else [] if key is None else [key]
+            self.cache_keys.update((alias, one) for one in many)
+            return Effect("cache", f"{alias}.{name}({', '.join(map(repr, many))})")
+
+        return effect_of
+
+    @contextmanager
+    def _outbox(self) -> Iterator[None]:
+        outbox: list[Any] = mail.outbox
+        mail.outbox = _Outbox(self._around, outbox)
+        try:
+            yield
+        finally:
+            outbox[:], mail.outbox = mail.outbox, outbox
+
+    def _before_publish(self, sender: Any = None, body: Any = None, **kwargs: Any) -> None:
+        # That of a safe task only says that somebody should look at its row.
+        if self._inside or registry.safe_task_named(str(sender)) or threading.get_ident() != self._thread:
+            return
+        around = self._around(Effect("message", f"{sender} {body[:2] if isinstance(body, tuple) else body!r}"))
+        around.__enter__()
+        self._open.append(around)
+
+    def _after_publish(self, **kwargs: Any) -> None:
+        if self._open:
+            self._open.pop().__exit__(None, None, None)
+
+
+class _Outbox(list[Any]):
+    def __init__(self, around: Observer, messages: list[Any]) -> None:
+        super().__init__(messages)
+        self._around = around
+
+    def append(self, message: Any) -> None:
+        to = ", ".join(message.recipients())
+        with self._around(Effect("mail", f"to {to}: {message.subject}\n{message.body}")):
+            super().append(message)
+
+
+def _address(address: Any) -> str:
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
+
+
+def _peer(sock: Any) -> Any:
+    try:
+        return sock.getpeername()
+    except OSError:
+        return "?"
