@@ -12,6 +12,8 @@ from typing import NamedTuple
 #: ``# task-safety: ok=L101 reason``, or ``ok=L101,L102 reason``.
 _COMMENT = re.compile(r"#\s*task-safety:\s*ok=(?P<ids>[\w,]*)(?P<reason>.*)")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+#: What functions assign to names, the innermost first.
+Scopes = tuple[dict[str, ast.expr | None], ...]
 
 
 class Suppression(NamedTuple):
@@ -77,33 +79,33 @@ class SourceFile:
         """Its functions, those in functions too."""
         return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
 
-    def dotted(self, node: ast.AST, scopes: tuple[dict[str, ast.expr | None], ...] = ()) -> str | None:
+    def dotted(self, node: ast.AST, scopes: Scopes = (), above: frozenset[str] = frozenset()) -> str | None:
         """Return what an expression stands for: ``time.sleep``, or ``pathlib.Path().write_text`` of what a call makes.
 
         Args:
             node: The expression.
             scopes: The names that functions assign, those of the innermost first; None for what cannot be known.
+            above: The names that are being looked up: one that is assigned from itself stands for nothing.
         """
         if isinstance(node, ast.Attribute):
-            holder = self.dotted(node.value, scopes)
+            holder = self.dotted(node.value, scopes, above)
             return f"{holder}.{node.attr}" if holder else None
         if isinstance(node, ast.Call):
-            made = self.dotted(node.func, scopes)
+            made = self.dotted(node.func, scopes, above)
             return f"{made}()" if made else None
-        return self._named(node.id, scopes) if isinstance(node, ast.Name) else None
+        return self._named(node.id, scopes, above) if isinstance(node, ast.Name) else None
 
-    def _named(self, name: str, scopes: tuple[dict[str, ast.expr | None], ...]) -> str | None:
+    def _named(self, name: str, scopes: Scopes, above: frozenset[str]) -> str | None:
         for depth, scope in enumerate((*scopes, self.assigned)):
             if name in scope:
                 value = scope[name]
-                # A name that is assigned from itself would never end.
-                known = isinstance(value, ast.Call) and name not in {
-                    n.id for n in ast.walk(value) if isinstance(n, ast.Name)
-                }
-                return self.dotted(value, scopes[depth:]) if known and value is not None else None
-        if name in {function.name for function in self.functions}:
-            return None
-        return self.imports.get(name, name)
+                known = isinstance(value, ast.Call) and name not in above
+                return self.dotted(value, scopes[depth:], above | {name}) if known and value is not None else None
+        return None if name in self._defined else self.imports.get(name, name)
+
+    @cached_property
+    def _defined(self) -> set[str]:
+        return {node.name for node in ast.walk(self.tree) if isinstance(node, Function | ast.ClassDef)}
 
 
 def assignments(body: list[ast.stmt]) -> dict[str, ast.expr | None]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from django_task_safety.checks.source import within
-from django_task_safety.linting.source import Function, SourceFile, assignments
+from django_task_safety.linting.source import Function, Scopes, SourceFile, assignments
 
 _DECORATORS = {
     f"{module}{name}"
@@ -67,6 +67,14 @@ class TaskBody:
         return [one.arg for one in each if one is not None]
 
     @cached_property
+    def annotations(self) -> dict[str, ast.expr]:
+        """The annotations of its parameters that it does not assign to."""
+        given = self.function.args
+        each = ((one.arg, one.annotation) for one in (*given.posonlyargs, *given.args, *given.kwonlyargs))
+        changed = assignments(self.function.body)
+        return {name: annotation for name, annotation in each if annotation is not None and name not in changed}
+
+    @cached_property
     def itself(self) -> str | None:
         """The name of the bound task in it, if it is bound."""
         bind = self.options.get("bind")
@@ -101,7 +109,11 @@ class TaskBody:
 
     def dotted(self, node: ast.AST) -> str | None:
         """Return what an expression in it stands for."""
-        return self.file.dotted(node, (self.assigned, *(assignments(one.body) for one in self.enclosing)))
+        return self.file.dotted(node, self._scopes)
+
+    @cached_property
+    def _scopes(self) -> Scopes:
+        return (self.assigned, *(assignments(one.body) for one in self.enclosing))
 
     def calling(self, *names: str) -> Iterator[ast.Call]:
         """Yield the calls of these functions; ``a.b.`` means all in it."""
@@ -130,6 +142,18 @@ def tasks_in(file: SourceFile) -> Iterator[TaskBody]:
                 if _makes_safe(file, decorator.func if isinstance(decorator, ast.Call) else decorator, options):
                     yield TaskBody(file, function, options)
                     break
+    yield from _tasks_of_classes(file)
+
+
+def _tasks_of_classes(file: SourceFile) -> Iterator[TaskBody]:
+    """Yield the methods ``run`` of classes that are safe tasks; what such a class assigns are its options."""
+    for node in ast.walk(file.tree):
+        if isinstance(node, ast.ClassDef) and any(file.dotted(base) in _BASES for base in node.bases):
+            given = {name: value for name, value in assignments(node.body).items() if value is not None}
+            options = [ast.keyword(name, value) for name, value in {**given, "bind": ast.Constant(True)}.items()]
+            for one in node.body:
+                if isinstance(one, ast.FunctionDef) and one.name == "run":
+                    yield TaskBody(file, one, options)
 
 
 def _makes_safe(file: SourceFile, decorator: ast.expr, options: list[ast.keyword]) -> bool:

@@ -116,5 +116,5 @@ def test_a_task_without_source_cannot_be_told():
 def test_the_example_and_the_tests_tasks_have_the_findings_that_are_known():
     assert lint(files_of(str(ROOT / "example"))) == []
     found = lint(files_of(str(ROOT / "tests/testapp")))
-    # They sleep in their transactions on purpose.
-    assert {(one.id, one.certain) for one in found} == {("L301", True)}
+    # They sleep in their transactions, and kill their process, on purpose.
+    assert {(one.id, one.certain) for one in found} == {("L301", True), ("L401", True)}

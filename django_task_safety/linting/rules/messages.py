@@ -1,14 +1,15 @@
 """Rules of what a task asks others to do: other tasks, and callbacks of the commit."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from django_task_safety.checks.source import method
-from django_task_safety.linting.expressions import names_in
+from django_task_safety.linting.expressions import is_of_manager, names_in
 from django_task_safety.linting.rules.outside import MAIL, POSTS
-from django_task_safety.linting.rules.rule import Answer, Rule
+from django_task_safety.linting.rules.rule import Answer, Look, Rule
 from django_task_safety.linting.task import TaskBody, tasks_in
 
+_WRITES = ("create", "bulk_create", "bulk_update", "update", "delete", "get_or_create", "update_or_create")
 _LITERAL = (ast.Tuple, ast.List, ast.Set)
 
 
@@ -21,7 +22,9 @@ def is_task(body: TaskBody, node: ast.AST) -> bool:
 
 def _in_loops(body: TaskBody) -> Iterator[Answer]:
     for call in body.calls:
-        sends = method(call, "delay", "enqueue")
+        sends = method(call, "delay", "enqueue", "apply_async")
+        if sends is not None and sends.attr == "apply_async" and not _only_arguments(call):
+            continue  # with options of its own, which enqueue_many() does not take
         loop = body.loop(call) if sends is not None else None
         if sends is None or loop is None or not is_task(body, sends.value):
             continue
@@ -29,6 +32,10 @@ def _in_loops(body: TaskBody) -> Iterator[Answer]:
         few = sources and all(isinstance(one, _LITERAL) or _is_short_range(one) for one in sources)
         if not few and not isinstance(loop, ast.While):
             yield call
+
+
+def _only_arguments(call: ast.Call) -> bool:
+    return len(call.args) <= 2 and all(one.arg in ("args", "kwargs") for one in call.keywords)
 
 
 def _is_short_range(node: ast.AST) -> bool:
@@ -46,19 +53,31 @@ def _applies(body: TaskBody) -> Iterator[Answer]:
             yield call
 
 
-def _on_commit(body: TaskBody) -> Iterator[Answer]:
-    for call in body.calling("django.db.transaction.on_commit"):
-        if call.args and _sends(body, call.args[0]):
-            yield call
+def _on_commit(does: Callable[[TaskBody, ast.AST], bool]) -> Look:
+    return lambda body: (
+        call for call in body.calling("django.db.transaction.on_commit") if call.args and does(body, call.args[0])
+    )
+
+
+def _callback(body: TaskBody, callback: ast.AST) -> ast.AST:
+    if isinstance(callback, ast.Name):
+        inner = {one.name: one for one in ast.walk(body.function) if isinstance(one, ast.FunctionDef)}
+        return inner.get(callback.id, callback)
+    return callback
+
+
+def _writes(body: TaskBody, callback: ast.AST) -> bool:
+    calls = [one for one in ast.walk(_callback(body, callback)) if isinstance(one, ast.Call)]
+    made = any(method(one, *_WRITES) is not None and is_of_manager(one) for one in calls)
+    # What saves files takes their names.
+    saves = (method(one, "save") for one in calls if not one.args)
+    return made or any(one is not None and isinstance(one.value, ast.Name) for one in saves)
 
 
 def _sends(body: TaskBody, callback: ast.AST) -> bool:
     if isinstance(callback, ast.Call) and body.dotted(callback.func) == "functools.partial" and callback.args:
         return body.dotted(callback.args[0]) in {*MAIL, *POSTS}
-    if isinstance(callback, ast.Name):
-        inner = {one.name: one for one in ast.walk(body.function) if isinstance(one, ast.FunctionDef)}
-        callback = inner.get(callback.id, callback)
-    calls = (one for one in ast.walk(callback) if isinstance(one, ast.Call))
+    calls = (one for one in ast.walk(_callback(body, callback)) if isinstance(one, ast.Call))
     return any(body.dotted(one.func) in {*MAIL, *POSTS} for one in calls)
 
 
@@ -82,6 +101,14 @@ RULES = (
         "What on_commit() sends is lost in a crash",
         "A worker that dies between the commit and the callback never sends it, and nobody knows: the operation has "
         "succeeded. Enqueue a safe task here instead: it is part of the transaction, and published until it has run.",
-        _on_commit,
+        _on_commit(_sends),
+    ),
+    Rule(
+        "L204",
+        "Rows are written after the commit",
+        "A worker that dies between the commit and the callback never writes them, although the operation has "
+        "succeeded; and the row in the closure is as it was before the commit. Write them in the body.",
+        _on_commit(_writes),
+        atomic=True,
     ),
 )

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator
 
 from django_task_safety.checks.source import method
 from django_task_safety.linting.expressions import changing, is_open, keyword, text_of
-from django_task_safety.linting.rules.rule import Answer, Rule, Unsure, calls
+from django_task_safety.linting.rules.rule import Answer, Rule, Unsure
 from django_task_safety.linting.task import TaskBody
 
 _CLIENTS = ("requests.", "requests.Session().", "requests.session().", "httpx.", "httpx.Client().")
 POSTS = {f"{client}{verb}" for client in _CLIENTS for verb in ("post", "patch")}
+_REQUESTS = tuple(f"{client}request" for client in _CLIENTS)
 MAIL = (
     *(f"django.core.mail.{name}" for name in ("send_mail", "send_mass_mail", "mail_admins", "mail_managers")),
     *(f"django.core.mail.{name}().send" for name in ("EmailMessage", "EmailMultiAlternatives")),
@@ -43,10 +44,21 @@ def _keyless(body: TaskBody, call: ast.Call) -> Iterator[Answer]:
 
 def _http(body: TaskBody) -> Iterator[Answer]:
     for call in body.calls:
-        called = body.dotted(call.func)
-        posts = called in POSTS or (called == "urllib.request.urlopen" and keyword(call, "data") is not None)
-        if posts:
+        if _posts(body, call):
             yield from _keyless(body, call)
+
+
+def _posts(body: TaskBody, call: ast.Call) -> bool:
+    called = body.dotted(call.func) or ""
+    if called in _REQUESTS and call.args:
+        return (text_of(call.args[0]) or "").upper() in ("POST", "PATCH")
+    sent = [call, *(one for one in call.args if isinstance(one, ast.Call))]
+    return called in POSTS or (called == "urllib.request.urlopen" and any(keyword(one, "data") for one in sent))
+
+
+def _mail(body: TaskBody) -> Iterator[Answer]:
+    yield from body.calling(*MAIL)
+    yield from (call for call in body.calls if method(call, "email_user") is not None)
 
 
 def _stripe(body: TaskBody) -> Iterator[Answer]:
@@ -114,7 +126,7 @@ RULES = (
         "The mail is out before the commit: after a rollback it tells of what never happened, and the next attempt "
         "sends it again. Enqueue a task here that does nothing but send it, with atomic=False: it exists only if this "
         "commits.",
-        calls(*MAIL),
+        _mail,
         atomic=True,
     ),
     Rule(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from django_task_safety.linting.rules.rule import Answer, Rule, calls
 from django_task_safety.linting.task import TaskBody
 
-_EXITS = ("os._exit", "sys.exit", "exit", "quit", "os.abort", "SystemExit")
+_EXITS = ("os._exit", "sys.exit", "exit", "quit", "os.abort")
 _STARTS = (
     *("threading.Thread", "threading.Timer", "multiprocessing.Process", "multiprocessing.Pool", "os.fork"),
     *("concurrent.futures.ThreadPoolExecutor", "concurrent.futures.ProcessPoolExecutor", "subprocess.Popen"),
@@ -17,6 +17,17 @@ _UNDONE = {
     "django.utils.translation.activate": ("deactivate", "deactivate_all"),
     "django.utils.timezone.activate": ("deactivate",),
 }
+
+
+def _exits(body: TaskBody) -> Iterator[Answer]:
+    yield from body.calling(*_EXITS)
+    for node in body.nodes:
+        raised = body.dotted(node.exc) if isinstance(node, ast.Raise) and node.exc is not None else None
+        if raised in ("SystemExit", "SystemExit()"):
+            yield node
+    for call in body.calling("os.kill"):
+        if call.args and body.dotted(call.args[0]) == "os.getpid()":
+            yield call
 
 
 def _changes(body: TaskBody) -> Iterator[Answer]:
@@ -38,7 +49,7 @@ RULES = (
         "A task ends its process",
         "The worker's child dies with what it was told to do, and other attempts that run in it (threads, greenlets) "
         "die as well. Return, or raise an error that says what is wrong.",
-        calls(*_EXITS),
+        _exits,
     ),
     Rule(
         "L402",

@@ -17,6 +17,7 @@ from django_task_safety.linting.rules.rule import Answer, Rule, Unsure
 from django_task_safety.linting.source import assignments
 from django_task_safety.linting.task import TaskBody
 
+_CHANGES = (ast.Add, ast.Sub, ast.Mult)
 _KEEPS = ("append", "add", "setdefault", "update", "extend", "insert")
 _READS_ALL = ("list", "len", "tuple", "set", "sorted")
 
@@ -36,7 +37,7 @@ def _increments(body: TaskBody) -> Iterator[ast.AST]:
 
 
 def _counts_up(body: TaskBody, field: str | None, value: ast.AST) -> bool:
-    if not isinstance(value, ast.BinOp) or not isinstance(value.op, ast.Add | ast.Sub | ast.Mult):
+    if not isinstance(value, ast.BinOp) or not isinstance(value.op, _CHANGES):
         return False
     return any(
         isinstance(one, ast.Call)
@@ -52,14 +53,27 @@ def _changes_in_place(body: TaskBody) -> Iterator[ast.AST]:
         save.value.id for call in body.calls if (save := method(call, "save")) and isinstance(save.value, ast.Name)
     }
     for node in body.nodes:
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
-            holder = node.target.value
-            if (
-                isinstance(node.op, ast.Add | ast.Sub | ast.Mult)
-                and isinstance(holder, ast.Name)
-                and holder.id in saved
-            ):
-                yield node
+        target = (
+            node.target
+            if isinstance(node, ast.AugAssign)
+            else node.targets[0]
+            if isinstance(node, ast.Assign)
+            else None
+        )
+        field = target if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) else None
+        if field is not None and ast.unparse(field.value) in saved and _counts_on(body, field, node):
+            yield node
+
+
+def _counts_on(body: TaskBody, field: ast.Attribute, node: ast.AST) -> bool:
+    """Return whether a field gets what it had and more: ``x.n += 1``, ``x.n = x.n + 1``, or with ``F("n")``."""
+    if isinstance(node, ast.AugAssign):
+        return isinstance(node.op, _CHANGES)
+    value = node.value if isinstance(node, ast.Assign) else None
+    if not isinstance(value, ast.BinOp) or not isinstance(value.op, _CHANGES):
+        return False
+    itself = any(ast.unparse(one) == ast.unparse(field) for one in (value.left, value.right))
+    return itself or _counts_up(body, field.attr, value)
 
 
 def _bulk(body: TaskBody) -> Iterator[ast.AST]:
@@ -75,8 +89,8 @@ def _kept(body: TaskBody) -> Iterator[Answer]:
     for node in body.nodes:
         if isinstance(node, ast.Assign):
             for target in node.targets:
-                holder = target.value if isinstance(target, ast.Subscript) else target
-                known = shared if holder is target else ours
+                holder = target.value if isinstance(target, ast.Subscript | ast.Attribute) else target
+                known = ours if isinstance(target, ast.Subscript) else {body.itself} if holder is not target else shared
                 if isinstance(holder, ast.Name) and holder.id in known and _is_row(body, node.value):
                     yield node
         elif isinstance(node, ast.Call) and (keeps := method(node, *_KEEPS)) is not None:
@@ -86,6 +100,8 @@ def _kept(body: TaskBody) -> Iterator[Answer]:
 
 
 def _is_row(body: TaskBody, node: ast.AST) -> bool:
+    if isinstance(node, ast.Name) and node.id in body.annotations:
+        return ".models." in f".{body.dotted(body.annotations[node.id])}"
     meant = body.assigned.get(node.id) if isinstance(node, ast.Name) else node
     last = next(chain(meant), ("", None))[0]
     return is_queryset(meant) or (last in ("get", "first", "last", "create") and is_of_manager(meant))
