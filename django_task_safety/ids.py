@@ -17,13 +17,14 @@ def new() -> uuid.UUID:
     return uuid.UUID(int=number | 2 << 62 | secrets.randbits(62))
 
 
-def message_id(text: str) -> uuid.UUID:
+def message_id(text: Any) -> uuid.UUID:
     """Return a message's id as a UUID; what is none is mapped to one (version 5)."""
     return uuid_of(text) or uuid.uuid5(NAMESPACE, text)
 
 
 def uuid_of(text: Any) -> uuid.UUID | None:
+    """Return the UUID that a text is, or that it is already; None for anything else."""
     try:
-        return uuid.UUID(text) if text else None
+        return uuid.UUID(str(text)) if text else None
     except (ValueError, AttributeError, TypeError):
         return None

@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--db", choices=["sqlite", *DATABASE_SERVERS], default="sqlite", help="the database to run the tests on"
     )
     parser.addoption("--live", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--large", action="store_true", help="let those about many rows have as many as they are about")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -98,6 +99,12 @@ def running(server: S) -> Iterator[S]:
         pytest.skip(reason)
     with server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def large(pytestconfig: pytest.Config) -> bool:
+    """Whether a test that is about very many rows has so many; else it has fewer."""
+    return bool(pytestconfig.getoption("large"))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ rerun, and may have forgotten the one that a duplicate repeats.
 
 from __future__ import annotations
 
-import uuid
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +14,7 @@ from celery.backends.base import BaseBackend
 from celery.result import AsyncResult
 
 from django_task_safety.errors import InvalidPayload
+from django_task_safety.ids import message_id
 from django_task_safety.ledger import table
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer.outcome import as_celery
@@ -41,7 +41,7 @@ class RowBackend(BaseBackend):
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """Return what is known of a task, as any of Celery's backends does."""
-        operation = table.find(pk=uuid.UUID(task_id))
+        operation = table.find(pk=message_id(task_id))
         task = task_of(operation) if operation is not None else None
         real: Any = task.backend if task is not None else self.app.backend
         if operation is None or task is None or (operation.replaced and operation.waits_for is None):

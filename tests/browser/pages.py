@@ -10,7 +10,7 @@ def add_note(page: Any, title: str) -> Any:
     """Add a note, and return its card."""
     page.get_by_label("Title").fill(title)
     page.get_by_role("button", name="Add").click()
-    return page.get_by_role("article", name=title)
+    return page.get_by_role("article", name=title, exact=True)
 
 
 def copy(card: Any, copies: int, meanwhile: str = "refuse the delete") -> None:

@@ -87,14 +87,14 @@ def test_the_list_keeps_itself_up_to_date_but_not_while_something_is_ticked(page
     page.goto(LIST)
     rows = page.locator("#result_list tbody tr")
     before = rows.first.inner_text() if rows.count() else ""
-    ask_for_copies(page, "Newer", 1).close()
+    ask_for_copies(page, "Newer", 1)
     page.bring_to_front()
     expect(rows.first).not_to_have_text(before, timeout=SOON)
     # Django's script knows the new rows.
     rows.first.get_by_role("checkbox").check()
     expect(page.locator(".action-counter").first).to_contain_text("1 of")
     ticked = rows.first.inner_text()
-    ask_for_copies(page, "Newest", 1).close()
+    ask_for_copies(page, "Newest", 1)
     page.bring_to_front()
     page.wait_for_timeout(7000)  # longer than between two looks
     assert rows.first.inner_text() == ticked
