@@ -51,8 +51,9 @@ FAULTS = {
     "F in an assignment": ("L602", "@safe_task(atomic=False)\ndef f(o):\n    o.n = F('n') + 1\n    o.save()"),
     "an instance as a parameter": ("L604", "@safe_task\ndef f(order: Order): KEPT[order.pk] = order"),
     "an attribute of the task": ("L604", "@safe_task(bind=True)\ndef f(self): self.o = Order.objects.get()"),
+    "a row as the result": ("L607", "@safe_task\ndef f(order: Order): return order"),
     "a local queryset": ("L607", "@safe_task\ndef f():\n    rows = Order.objects.all()\n    return rows"),
-    "code below a retry": ("L705", "@safe_task(bind=True)\ndef f(self):\n    self.retry()\n    return 1"),
+    "code below a retry": ("L705", "@safe_task(bind=True)\ndef f(self):\n    self.retry()\n    time.time()"),
 }
 HARMLESS = {
     "a plain function": "def f(): time.sleep(1)",
@@ -67,7 +68,9 @@ HARMLESS = {
     "a guarded counter": "@safe_task(atomic=False)\ndef f(): "
     "Order.objects.filter(done=False).update(done=True, n=F('n') + 1)",
     "a value, kept": "@safe_task\ndef f(order: Order): KEPT[order.pk] = order.amount",
+    "a row as a result that is dropped": "@safe_task(ignore_result=True)\ndef f(): return Order.objects.get()",
     "a list of a queryset": "@safe_task\ndef f(): return list(Order.objects.all())",
+    "a retry that ends the body": "@safe_task(bind=True)\ndef f(self):\n    self.retry(throw=False)\n    return 1",
     "a savepoint": "@safe_task\ndef f():\n    try:\n        with transaction.atomic(): Order.objects.create()\n"
     "    except IntegrityError: pass",
     "a broad except that raises": "@safe_task\ndef f():\n    try:\n        for n in track([1]): n.save()\n"

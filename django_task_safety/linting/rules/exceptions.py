@@ -75,16 +75,19 @@ def _unraised(body: TaskBody) -> Iterator[Answer]:
     for call in body.calls:
         retry = method(call, "retry")
         mine = retry is not None and isinstance(retry.value, ast.Name) and retry.value.id == body.itself
-        if body.itself and mine and isinstance(statement := body.parents.get(call), ast.Expr):
-            throw = keyword(call, "throw")
-            if (isinstance(throw, ast.Constant) and throw.value is False) or _goes_on(body, statement):
-                yield call
+        statement = body.parents.get(call)
+        if mine and isinstance(statement, ast.Expr) and not keyword(call, "throw") and _goes_on(body, statement):
+            yield call
 
 
 def _goes_on(body: TaskBody, statement: ast.stmt) -> bool:
-    """Return whether something stands below a statement in its block."""
-    blocks = (getattr(body.parents[statement], name, None) for name in ("body", "orelse", "finalbody"))
-    return any(isinstance(block, list) and statement in block[:-1] for block in blocks)
+    """Return whether something that does anything stands below a statement in its block."""
+    for name in ("body", "orelse", "finalbody"):
+        block = getattr(body.parents[statement], name, None)
+        if isinstance(block, list) and statement in block:
+            below = block[block.index(statement) + 1 :]
+            return any(not isinstance(one, ast.Return | ast.Pass | ast.Raise) for one in below)
+    return False
 
 
 RULES = (
@@ -98,8 +101,8 @@ RULES = (
     Rule(
         "L702",
         "The end of the attempt is caught",
-        "The exception says that the attempt ends here (cancelled, retried, superseded): who catches it makes a "
-        "success of it, and the retry is lost. Clean up, and raise it again.",
+        "The exception says that the attempt ends here (cancelled, retried, superseded): who catches it goes on with "
+        "work that nobody wants any more, or makes a success of a retry. Clean up, and raise it again.",
         _ends,
     ),
     Rule(
@@ -119,8 +122,8 @@ RULES = (
     Rule(
         "L705",
         "self.retry() in the middle of a body",
-        "It raises, so what stands below it never runs; with throw=False that does run, and the task is retried too. "
-        "Write raise self.retry(…), where the body ends.",
+        "It raises an exception, so what stands below it never runs. Write raise self.retry(…) as the last line of its "
+        "block, and take the rest away.",
         _unraised,
     ),
 )

@@ -92,8 +92,8 @@ RULES = (
     Rule(
         "L202",
         "A task is run in place by apply()",
-        "It runs in this process, in this transaction, without retries, lease or limits of its own. Enqueue it, call "
-        "a function that both share, or let a chain go on with it.",
+        "It runs in this process, inside of this transaction: its retries do not wait, its time limits do not count, "
+        "and a failure here takes its work back. Enqueue it, call a function that both share, or let a chain go on.",
         _applies,
     ),
     Rule(

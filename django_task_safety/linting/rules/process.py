@@ -47,8 +47,8 @@ RULES = (
     Rule(
         "L401",
         "A task ends its process",
-        "The worker's child dies with what it was told to do, and other attempts that run in it (threads, greenlets) "
-        "die as well. Return, or raise an error that says what is wrong.",
+        "It counts as a lost worker: the attempt is rolled back and made again until no attempt is left, and "
+        "os._exit() takes the other attempts of the process along. Return, or raise an error that says what is wrong.",
         _exits,
     ),
     Rule(

@@ -3,6 +3,8 @@
 import ast
 from collections.abc import Iterator
 
+from celery import current_app
+
 from django_task_safety.checks.source import method
 from django_task_safety.linting.expressions import (
     chain,
@@ -133,26 +135,12 @@ def _closed_over(body: TaskBody) -> Iterator[Answer]:
 
 
 def _answers(body: TaskBody) -> Iterator[Answer]:
+    settings = current_app.conf
+    if "ignore_result" in body.options or settings.task_ignore_result or settings.result_serializer != "json":
+        return  # it may be dropped, or pickled
     for node in body.nodes:
-        if isinstance(node, ast.Return) and node.value is not None:
-            meant = body.assigned.get(node.value.id) if isinstance(node.value, ast.Name) else node.value
-            if is_queryset(meant):
-                yield node
-
-
-def _pickled(body: TaskBody) -> Iterator[Answer]:
-    if text_of(body.options.get("serializer")) != "pickle":
-        return
-    given = set(body.parameters) - set(assignments(body.function.body))
-    fresh = {
-        one.value.id
-        for call in body.calls
-        if (one := method(call, "refresh_from_db")) and isinstance(one.value, ast.Name)
-    }
-    for call in body.calls:
-        save = method(call, "save")
-        if save is not None and isinstance(save.value, ast.Name) and save.value.id in given - fresh:
-            yield call
+        if isinstance(node, ast.Return) and node.value is not None and _is_row(body, node.value):
+            yield node
 
 
 RULES = (
@@ -204,16 +192,9 @@ RULES = (
     ),
     Rule(
         "L607",
-        "A queryset is the result",
-        "A result is kept with the operation and sent to who waits; a queryset is neither data nor evaluated. Return "
-        "a list of primary keys or values.",
+        "A row or a queryset is the result",
+        "A result is kept with the operation, as JSON, and these cannot be: the attempt fails at its end. Return a "
+        "primary key, a list of them, or values.",
         _answers,
-    ),
-    Rule(
-        "L608",
-        "A pickled row is saved",
-        "It is the row as it was at the call: what was changed since is overwritten. Leave the serializer at the "
-        "default, which reads the object anew, or call refresh_from_db() first.",
-        _pickled,
     ),
 )

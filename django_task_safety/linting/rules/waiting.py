@@ -50,7 +50,7 @@ RULES = (
     Rule(
         "L301",
         "A task sleeps in its transaction",
-        "Its locks and its snapshot are kept all the time, and so is the worker. Retry later (raise "
+        "Its locks and its snapshot are kept all the time, and so is the worker. Try again later (raise "
         "self.retry(countdown=…)), enqueue the rest with a countdown, or give the task atomic=False.",
         calls("time.sleep"),
         atomic=True,
