@@ -20,12 +20,14 @@ class TaskSafetyConfig(AppConfig):
     def ready(self) -> None:
         from django_task_safety import conf, uninstalling
         from django_task_safety.checks import registration
+        from django_task_safety.linting import system_check
         from django_task_safety.worker import hooks
 
         setting_changed.connect(conf.reset, dispatch_uid="django_task_safety.conf")
         conf.conf()
         pre_migrate.connect(uninstalling.refuse_while_pending, sender=self, dispatch_uid="django_task_safety.zero")
         registration.register()
+        system_check.register()
         hooks.connect()
         if apps.is_installed("django.contrib.admin"):
             # Also in workers, which run the actions on many operations, and in projects that register what they want.

@@ -60,6 +60,7 @@ def test_a_file_without_findings_ends_with_0(tmp_path):
     path.write_text(SLEEPS.replace("time.sleep(1)", "pass"))
     answer = task_safety("lint", path, "--json")
     assert (answer.code, answer.json) == (0, [])
+    assert task_safety("lint", path).out == "Nothing was found in 1 file.\n"
 
 
 @pytest.mark.parametrize("target", ["sleepy", "sleepy.tasks", "sleepy.inner"])

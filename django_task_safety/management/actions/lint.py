@@ -22,9 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(console: Console, *, target: str | None, **options: Any) -> None:
     """Read, and say what was found. Raises `SomethingIsWrong` where that is something, `WrongCall` without a file."""
-    said = lint(_files(console, target))
+    files = _files(console, target)
+    said = lint(files)
     found = [one for one in said if one.certain]
-    console.answer([_data(one) for one in found], [_line(one) for one in found])
+    lines = [_line(one) for one in found] or [f"Nothing was found in {plural(files, 'file')}."]
+    console.answer([_data(one) for one in found], lines)
     for one in said:
         if not one.certain:
             console.notice(f"{_place(one)} cannot tell: {one.message}")
