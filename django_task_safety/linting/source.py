@@ -41,6 +41,11 @@ class SourceFile:
         self.tree = ast.parse(text)
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All that stands in it."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def suppressions(self) -> list[Suppression]:
         """Its comments that silence something, from the top down."""
         tokens = tokenize.generate_tokens(io.StringIO(self._text).readline)
@@ -59,7 +64,7 @@ class SourceFile:
         return dict(self._imported())
 
     def _imported(self) -> Iterator[tuple[str, str]]:
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     root = alias.name.partition(".")[0]
@@ -77,7 +82,7 @@ class SourceFile:
     @cached_property
     def functions(self) -> list[Function]:
         """Its functions, those in functions too."""
-        return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+        return [node for node in self.nodes if isinstance(node, Function)]
 
     def dotted(self, node: ast.AST, scopes: Scopes = (), above: frozenset[str] = frozenset()) -> str | None:
         """Return what an expression stands for: ``time.sleep``, or ``pathlib.Path().write_text`` of what a call makes.
@@ -105,7 +110,7 @@ class SourceFile:
 
     @cached_property
     def _defined(self) -> set[str]:
-        return {node.name for node in ast.walk(self.tree) if isinstance(node, Function | ast.ClassDef)}
+        return {node.name for node in self.nodes if isinstance(node, Function | ast.ClassDef)}
 
 
 def assignments(body: list[ast.stmt]) -> dict[str, ast.expr | None]:

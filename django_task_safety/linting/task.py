@@ -94,8 +94,17 @@ class TaskBody:
 
     @cached_property
     def enclosing(self) -> list[Function]:
-        """The functions in which it is defined."""
-        return [one for one in self.file.functions if one is not self.function and self.function in ast.walk(one)]
+        """The functions in which it is defined, the innermost first."""
+        last = self.function.end_lineno or 0
+        around = (
+            one for one in self.file.functions if one.lineno < self.function.lineno and last <= (one.end_lineno or 0)
+        )
+        return sorted(around, key=lambda one: one.lineno, reverse=True)
+
+    @cached_property
+    def tasks_of_file(self) -> set[str]:
+        """The names of the safe tasks beside it, and its own."""
+        return {one.function.name for one in tasks_in(self.file)}
 
     def above(self, node: ast.AST) -> Iterator[ast.AST]:
         """Yield what a part stands in, the nearest first, within the function."""
@@ -147,7 +156,7 @@ def tasks_in(file: SourceFile) -> Iterator[TaskBody]:
 
 def _tasks_of_classes(file: SourceFile) -> Iterator[TaskBody]:
     """Yield the methods ``run`` of classes that are safe tasks; what such a class assigns are its options."""
-    for node in ast.walk(file.tree):
+    for node in file.nodes:
         if isinstance(node, ast.ClassDef) and any(file.dotted(base) in _BASES for base in node.bases):
             given = {name: value for name, value in assignments(node.body).items() if value is not None}
             options = [ast.keyword(name, value) for name, value in {**given, "bind": ast.Constant(True)}.items()]

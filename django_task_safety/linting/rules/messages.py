@@ -7,7 +7,7 @@ from django_task_safety.checks.source import method
 from django_task_safety.linting.expressions import is_of_manager, names_in
 from django_task_safety.linting.rules.outside import MAIL, POSTS
 from django_task_safety.linting.rules.rule import Answer, Look, Rule
-from django_task_safety.linting.task import TaskBody, tasks_in
+from django_task_safety.linting.task import TaskBody
 
 _WRITES = ("create", "bulk_create", "bulk_update", "update", "delete", "get_or_create", "update_or_create")
 _LITERAL = (ast.Tuple, ast.List, ast.Set)
@@ -15,7 +15,7 @@ _LITERAL = (ast.Tuple, ast.List, ast.Set)
 
 def is_task(body: TaskBody, node: ast.AST) -> bool:
     """Return whether a name is that of a task: one of this file, or from a module of tasks."""
-    if isinstance(node, ast.Name) and node.id in {one.function.name for one in tasks_in(body.file)}:
+    if isinstance(node, ast.Name) and node.id in body.tasks_of_file:
         return node.id not in body.assigned
     return ".tasks." in f".{body.dotted(node) or ''}"
 
