@@ -4,12 +4,14 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 #: An idempotency key in a request, in a header or in its body.
 _KEY = re.compile(r"""(?i)idempotency[-_]?key["']?\s*[:=]\s*["']?([^\s"',&}]+)""")
 _REQUEST = re.compile(r"(?m)^(?=(?:GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE) \S+ HTTP/1)")
 #: Requests that change nothing.
 _READS = ("GET ", "HEAD ", "OPTIONS ")
+_VARIES = re.compile(r"[0-9a-fA-F-]{8,}|[0-9]+(?:\.[0-9]+)?")
 _SHOWN = 200
 
 
@@ -23,6 +25,8 @@ class Effect:
     stream: str = ""
     #: The idempotency key of the operation that did it.
     key: str = ""
+    #: What it takes to do it again: a cache, its method and the arguments.
+    details: Any = dataclasses.field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind}: {' '.join(self.text.split())[:_SHOWN]}"
@@ -35,7 +39,7 @@ def calls(effects: Iterable[Effect]) -> Counter[Effect]:
     """
     found: Counter[Effect] = Counter()
     for effect in _whole(effects):
-        if effect.kind == "connection":
+        if effect.kind in ("connection", "cache"):
             continue
         if effect.kind != "call":
             found[Effect(effect.kind, effect.text)] += 1
@@ -59,6 +63,14 @@ def changed(expected: Counter[Effect], actual: Counter[Effect]) -> Iterator[str]
         yield f"- {effect}{_times(count)}"
     for effect, count in (actual - expected).items():
         yield f"+ {effect}{_times(count)}"
+
+
+def without_what_varies(found: Counter[Effect]) -> Counter[Effect]:
+    """Return the calls with neither numbers nor ids in them."""
+    alike: Counter[Effect] = Counter()
+    for effect, count in found.items():
+        alike[Effect(effect.kind, _VARIES.sub("*", effect.text))] += count
+    return alike
 
 
 def _times(count: int) -> str:

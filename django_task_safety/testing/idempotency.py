@@ -62,7 +62,7 @@ class _Trial:
         self._watch.__exit__(*exc)
 
     def note(self) -> None:
-        self._first, self._rows, self._cached = self._called(), tables.snapshot(), self._watch.cached()
+        self._first, self._rows, self._cached = list(self._effects), tables.snapshot(), self._watch.cached()
 
     def repeat(self, how: str, repetition: Callable[[], None]) -> None:
         try:
@@ -74,13 +74,10 @@ class _Trial:
 
     def _changes(self) -> Iterator[str]:
         yield from tables.differences(self._rows, tables.snapshot(), tables.saved_at())
-        yield from effects.repeated(self._first, self._called()[len(self._first) :])
+        yield from effects.repeated(self._first, self._effects[len(self._first) :])
         for name, value in self._watch.cached().items():
             if self._cached.get(name) != value:
                 yield f"~ {name}: {self._cached.get(name)!r} -> {value!r}"
-
-    def _called(self) -> list[Effect]:
-        return [effect for effect in self._effects if effect.kind != "cache"]
 
     @contextmanager
     def _observe(self, effect: Effect) -> Iterator[None]:

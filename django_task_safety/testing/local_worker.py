@@ -45,6 +45,8 @@ class LocalWorker:
         #: The operations that were there before.
         self.before: set[Any] = set()
         self._delivered: list[Message] = []
+        #: Where results are kept, by app.
+        self._backends: dict[int, CacheBackend] = {}
 
     def __enter__(self) -> Self:
         self.before = set(Operation.all_rows.values_list("pk", flat=True))
@@ -167,7 +169,9 @@ class LocalWorker:
     def _keep_results_here(self, task: TaskOptions) -> None:
         """Results go to this process's memory: a project's store may not be there in a test."""
         celery_task: Any = task
-        celery_task.backend = CacheBackend(app=task.app, backend="memory")
+        if id(task.app) not in self._backends:
+            self._backends[id(task.app)] = CacheBackend(app=task.app, backend="memory")
+        celery_task.backend = self._backends[id(task.app)]
         self._stack.callback(_use_own_backend, celery_task)
 
     def _call_commit_hooks(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import Task
 
+from django_task_safety import registry
 from django_task_safety.errors import InvalidArguments
 from django_task_safety.models import Operation
 from django_task_safety.options import TaskOptions
@@ -20,6 +21,9 @@ class CleanRunFailed(AssertionError):
 class Subject:
     """A callable, which is called with its arguments."""
 
+    #: Whether asking for it writes a row of ours.
+    has_operation = False
+
     def __init__(self, work: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self.work, self.args, self.kwargs = work, args, kwargs
         self.name = getattr(work, "name", None) or getattr(work, "__qualname__", None) or repr(work)
@@ -29,21 +33,26 @@ class Subject:
 
     def run(self, worker: LocalWorker) -> None:
         """Do what was asked for; whatever it raises is raised."""
-        self._call()
+        self.call()
         worker.drain()
 
     def deliver_again(self, worker: LocalWorker) -> None:
         """Do it once more, under the same id."""
         self.run(worker)
 
-    def _call(self) -> None:
+    def recover(self, worker: LocalWorker) -> None:
+        """Do what follows on the death of its process."""
+        self.run(worker)
+
+    def call(self) -> None:
+        """Do the work itself, without what it asks for in its turn."""
         self.work(*self.args, **self.kwargs)
 
 
 class DjangosTask(Subject):
     """One of Django's tasks with another backend, whose function is called."""
 
-    def _call(self) -> None:
+    def call(self) -> None:
         self.work.call(*self.args, **self.kwargs)
 
 
@@ -53,15 +62,26 @@ class PlainTask(Subject):
     def request(self, worker: LocalWorker) -> None:
         self._id = str(uuid.uuid4())
 
-    def _call(self) -> None:
+    def recover(self, worker: LocalWorker) -> None:
+        if self.work.acks_late:
+            self.run(worker)
+        else:  # its message is gone
+            worker.drain()
+
+    def call(self) -> None:
         self.work.apply(self.args, self.kwargs, task_id=self._id, throw=True)
 
 
 class SafeTask(Subject):
     """A task whose calls are operations."""
 
+    has_operation = True
+
     def request(self, worker: LocalWorker) -> None:
         self._enqueue()
+
+    def call(self) -> None:
+        """It is the worker that does the work."""
 
     def run(self, worker: LocalWorker) -> None:
         worker.drain()
@@ -71,6 +91,10 @@ class SafeTask(Subject):
 
     def deliver_again(self, worker: LocalWorker) -> None:
         worker.redeliver()
+        worker.drain()
+
+    def recover(self, worker: LocalWorker) -> None:
+        worker.expire_leases()
         worker.drain()
 
     def _enqueue(self) -> None:
@@ -83,6 +107,9 @@ class DjangosSafeTask(SafeTask):
     def __init__(self, work: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         super().__init__(work, args, kwargs)
         self.name = work.module_path
+        # As a worker in another process does.
+        work.get_backend().validate_task(work)
+        registry.make_late_tasks()
 
 
 def subject_of(work: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Subject:

@@ -101,7 +101,9 @@ class Watch:
         def effect_of(name: str, key: Any = None, *args: Any, **kwargs: Any) -> Effect:
             many = list(key) if name.endswith("_many") else [] if key is None else [key]
             self.cache_keys.update((alias, one) for one in many)
-            return Effect("cache", f"{alias}.{name}({', '.join(map(repr, many))})")
+            arguments = (*(() if key is None else (key,)), *args)
+            details = (alias, name, arguments, kwargs)
+            return Effect("cache", f"{alias}.{name}({', '.join(map(repr, many))})", details=details)
 
         return effect_of
 

@@ -1,0 +1,130 @@
+"""`assert_crash_safe` finds where a task must not die, and names the line; a task that may die anywhere passes."""
+
+import inspect
+import os
+import time
+import unittest
+
+import django
+import pytest
+from celery import current_app
+from django.core.cache import cache
+from django.db import connection
+
+from django_task_safety import InvalidArguments
+from django_task_safety.testing import CleanRunFailed, NotCrashSafe, assert_crash_safe, crashing
+from tests.testapp.models import Effect, Order
+from tests.testapp.tasks import act
+from tests.testing import crashing_tasks as tasks
+
+pytestmark = [
+    pytest.mark.usefixtures("other_system"),
+    pytest.mark.django_db(databases=["default", "other"]),
+    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="copies are made of SQLite's databases only"),
+]
+
+
+def named(task):
+    return task.name.rpartition(".")[2]
+
+
+def marked_line(task):
+    """Return where the fault is, as ``file.py:12``."""
+    lines, first = inspect.getsourcelines(inspect.unwrap(getattr(task, "body", None) or task.run))
+    (number,) = [first + place for place, line in enumerate(lines) if "# fault" in line]
+    return f"crashing_tasks.py:{number}"
+
+
+@pytest.fixture(autouse=True)
+def _an_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("TASK_SAFETY_TEST_FILE", str(tmp_path / "charged.txt"))
+    monkeypatch.setattr(current_app.conf, "broker_url", "memory://")
+    cache.clear()
+    Order.objects.create(pk=1, number=7, amount=250)
+    yield
+    cache.clear()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("task", tasks.FAULTY, ids=named)
+def test_a_fault_is_found_and_its_line_named(task):
+    with pytest.raises(NotCrashSafe) as failure:
+        assert_crash_safe(task, 7)
+    report = failure.value.report
+    assert tasks.FAULTY[task] in str(report)
+    assert report.unsafe[0].point.line == marked_line(task)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("task", tasks.CORRECT, ids=named)
+def test_a_task_that_may_die_anywhere_passes(task):
+    report = assert_crash_safe(task, 7)
+    assert report.points
+    assert not report.unsafe
+
+
+def test_what_is_said():
+    with pytest.raises(NotCrashSafe) as failure:
+        assert_crash_safe(tasks.mails_before_the_commit, 7)
+    first, second, third, *others = str(failure.value).splitlines()
+    assert first.endswith("mails_before_the_commit: 13 points, 4 of them unsafe.")
+    assert second == f"The first is {marked_line(tasks.mails_before_the_commit)}, " + (
+        "after mail: to ann@example.org: Charged 250"
+    )
+    assert third == "  + mail: to ann@example.org: Charged 250"
+    assert others[0] == "The others are"
+    assert "before COMMIT" in others[-1]
+
+
+def test_what_two_clean_runs_differ_in_is_said():
+    report = assert_crash_safe(tasks.has_clocks_and_random_keys, 7)
+    assert "testapp_effect.created" in report.masked
+    assert "testapp_effect.name" in report.masked
+    assert "testapp_document.id" in str(report)
+
+
+def test_nothing_is_left_behind(tmp_path):
+    with pytest.raises(NotCrashSafe):
+        assert_crash_safe(tasks.appends_to_a_file, 7)
+    assert list(tmp_path.iterdir()) == []
+    assert Order.objects.get().charged == 0
+    assert not Effect.objects.exists()
+
+
+def test_a_callable_without_arguments_is_called_again():
+    with pytest.raises(NotCrashSafe, match=r"The first is test_crashing.py:\d+, at the end"):
+        assert_crash_safe(lambda: Effect.objects.create(name="a", key="b"))
+    assert assert_crash_safe(lambda: Effect.objects.filter(key="b").update(name="c")).points
+
+
+@pytest.mark.skipif(django.VERSION < (6,), reason="Django's tasks came with 6.0")
+def test_djangos_tasks_are_tried_as_well():
+    from tests.testapp import django_tasks
+
+    assert assert_crash_safe(django_tasks.add, 1, 2).points
+
+
+def test_a_clean_run_that_fails_is_said_to_be_one():
+    with pytest.raises(CleanRunFailed, match=r"act fails without being harmed.*failed.*no"):
+        assert_crash_safe(act, "raise")
+    with pytest.raises(CleanRunFailed, match="division by zero"):
+        assert_crash_safe(lambda: 1 / 0)
+
+
+def test_a_run_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(crashing, "LONGEST_RUN", 0.5)
+    with pytest.raises(CleanRunFailed, match="has not ended after"):
+        assert_crash_safe(lambda: time.sleep(60))
+
+
+def test_without_fork_it_is_skipped(monkeypatch):
+    monkeypatch.delattr(os, "fork")
+    with pytest.raises(unittest.SkipTest, match=r"needs os\.fork"):
+        assert_crash_safe(tasks.doubled, 7)
+
+
+def test_a_database_that_is_no_test_database_is_refused(monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "NAME", "/srv/shop.sqlite3")
+    monkeypatch.setitem(connection.settings_dict, "TEST", {"NAME": None})
+    with pytest.raises(InvalidArguments, match="not a test database"):
+        assert_crash_safe(tasks.doubled, 7)
