@@ -7,13 +7,14 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
 from celery.signals import after_task_publish, before_task_publish
 from django.conf import settings
 from django.core import mail
 from django.core.cache import caches
+from django.db import connections
 
 from django_task_safety import registry
 from django_task_safety.context import current_operation
@@ -22,6 +23,7 @@ from django_task_safety.testing.effects import Effect
 #: What is around each effect; it is given the effect before it happens.
 Observer = Callable[[Effect], AbstractContextManager[None]]
 
+_PORTS = {"mysql": 3306, "postgresql": 5432}
 _CONNECTS = ("connect", "connect_ex")
 _SENDS = ("send", "sendall", "sendto", "sendmsg")
 _WRITES = ("set", "add", "delete", "incr", "touch", "set_many", "delete_many", "clear")
@@ -35,6 +37,7 @@ class Watch:
         self._thread, self._inside = threading.get_ident(), False
         self._streams: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count()
+        self._databases = _database_addresses()
         #: The keys of the caches that were written.
         self.cache_keys: set[tuple[str, Any]] = set()
 
@@ -42,7 +45,7 @@ class Watch:
         for kind in (socket.socket, ssl.SSLSocket):
             for name in (*_CONNECTS, *_SENDS):
                 if kind is socket.socket or name in vars(kind):
-                    self._patch(kind, name, self._on_socket)
+                    self._patch(kind, name, self._on_socket, self._is_database)
         for alias in settings.CACHES:
             for name in _WRITES:
                 self._patch(caches[alias], name, self._on_cache(alias))
@@ -66,11 +69,17 @@ class Watch:
         finally:
             self._inside = False
 
-    def _patch(self, owner: Any, name: str, effect_of: Callable[..., Effect]) -> None:
+    def _patch(
+        self,
+        owner: Any,
+        name: str,
+        effect_of: Callable[..., Effect],
+        ignored: Callable[..., bool] = lambda *args: False,
+    ) -> None:
         real, own = getattr(owner, name), name in vars(owner)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
-            if self._inside or threading.get_ident() != self._thread:
+            if self._inside or threading.get_ident() != self._thread or ignored(name, *args):
                 return real(*args, **kwargs)
             with self._around(effect_of(name, *args, **kwargs)):
                 return real(*args, **kwargs)
@@ -87,6 +96,11 @@ class Watch:
                 yield
             finally:
                 self._inside = False
+
+    def _is_database(self, name: str, sock: Any, *args: Any) -> bool:
+        """Return whether a driver that is written in Python speaks to a database, whose tables are compared anyway."""
+        to = args[0] if name in _CONNECTS else _peer(sock)
+        return (tuple(to[:2]) if isinstance(to, tuple) else to) in self._databases
 
     def _on_socket(self, name: str, sock: Any, *args: Any) -> Effect:
         if name in _CONNECTS:
@@ -138,6 +152,20 @@ class _Outbox(list[Any]):
         to = ", ".join(message.recipients())
         with self._around(Effect("mail", f"to {to}: {message.subject}\n{message.body}")):
             super().append(message)
+
+
+def _database_addresses() -> set[Any]:
+    """Return the addresses of the project's databases: host and port, or a socket's path."""
+    found: set[Any] = set()
+    for connection in connections.all():
+        said = connection.settings_dict
+        host, port = said.get("HOST") or "localhost", said.get("PORT") or _PORTS.get(connection.vendor)
+        found.add((said.get("OPTIONS") or {}).get("unix_socket") or host)
+        if port and not host.startswith("/"):
+            found.add((host, int(port)))
+            with suppress(OSError):
+                found.update(info[4][:2] for info in socket.getaddrinfo(host, int(port)))
+    return found
 
 
 def _address(address: Any) -> str:
