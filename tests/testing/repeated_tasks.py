@@ -139,8 +139,8 @@ def publishes_under_its_key(number: int) -> None:
 
 
 FAULTY = {
-    increments: "~ testapp_order 1: charged 250 -> 500",
-    increments_for_each_call: "~ testapp_order 1: charged 250 -> 500",
+    increments: "~ testapp_order 1000000: charged 250 -> 500",
+    increments_for_each_call: "~ testapp_order 1000000: charged 250 -> 500",
     inserts: "+ testapp_effect: id=",
     deletes_one: "- testapp_effect: id=",
     sends_mail: "mail: to ann@example.org: Charged 250 again",

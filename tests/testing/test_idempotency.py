@@ -26,7 +26,8 @@ def named(task):
 def _an_order():
     cache.clear()
     connection.ensure_connection()
-    Order.objects.create(pk=1, number=7, amount=250)
+    # A key that no sequence comes to.
+    Order.objects.create(pk=1_000_000, number=7, amount=250)
     for n in range(4):
         Effect.objects.create(name="old", key=f"old {n}")
     yield
@@ -50,7 +51,7 @@ def test_what_is_said():
         assert_idempotent(tasks.increments, 7)
     assert str(failure.value).splitlines() == [
         "tests.testing.repeated_tasks.increments, delivered again under the same id, changes:",
-        "  ~ testapp_order 1: charged 250 -> 500",
+        "  ~ testapp_order 1000000: charged 250 -> 500",
     ]
 
 
