@@ -7,7 +7,12 @@ from django.conf import settings
 
 settings.configure(
     SECRET_KEY="only for the documentation",
-    INSTALLED_APPS=["django.contrib.contenttypes", "django_task_safety"],
+    INSTALLED_APPS=[
+        "django.contrib.contenttypes",
+        "django.contrib.auth",
+        "django.contrib.admin",
+        "django_task_safety",
+    ],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
 )
 django.setup()
@@ -36,7 +41,7 @@ short = (
 )
 nitpick_ignore_regex = [("py:.*", short)]
 if os.environ.get("DOCS_OFFLINE"):
-    foreign = r"(collections\.abc|datetime|django|celery|typing|uuid|http|logging)\..*"
+    foreign = r"(collections\.abc|datetime|django|celery|typing|unittest|uuid|http|logging)\..*"
     nitpick_ignore_regex.append(("py:.*", foreign))
 else:
     intersphinx_mapping = {
