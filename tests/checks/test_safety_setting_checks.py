@@ -148,7 +148,7 @@ def test_a_result_backend_that_keeps_what_is_hidden_elsewhere_is_warned_of(proje
         (True, "mysql", "Europe/Berlin", False),
     ],
 )
-def test_local_times_that_exist_twice_are_warned_of(project, settings, monkeypatch, use_tz, vendor, zone, fires):
+def test_local_times_that_exist_twice_are_warned_of(db, project, settings, monkeypatch, use_tz, vendor, zone, fires):
     settings.USE_TZ = use_tz
     settings.TIME_ZONE = zone
     monkeypatch.setattr(type(connections["default"]), "vendor", vendor)
