@@ -46,6 +46,7 @@ def test_no_other_migration_is_refused():
     record.enqueue("a")
     migrate(backwards=False)
     refuse_while_pending(apps.get_app_config("django_task_safety"), "default", plan=[])
+    assert Operation.objects.count() == 1
 
 
 def test_the_command_migrate_is_refused():
