@@ -3,7 +3,7 @@
 import re
 import textwrap
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -37,9 +37,9 @@ START = example(page("reference/lint").partition("All examples below")[2], r"[^\
 
 
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def said(tmp_path: Path, settings: Any):
     # The rule about update_state() is about those result tables only.
-    monkeypatch.setattr(app.conf, "result_backend", "django-db")
+    settings.CELERY_RESULT_BACKEND = "django-db"
     app.set_current()
 
     def of(code: str) -> list[Finding]:

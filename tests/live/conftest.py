@@ -45,6 +45,8 @@ def connect(broker: Broker, backend: str) -> None:
     app._pool = None
     app._backend_cache = None
     app._local = threading.local()
+    # What a test once set on the app's own configuration would win, and this process would talk to another broker.
+    assert (app.conf.broker_url, app.conf.result_backend) == (broker.url, backend)
 
 
 @pytest.fixture(params=BROKERS)

@@ -7,7 +7,6 @@ import unittest
 
 import django
 import pytest
-from celery import current_app
 from django.core.cache import cache
 from django.db import connection
 
@@ -38,7 +37,6 @@ def marked_line(task):
 @pytest.fixture(autouse=True)
 def _an_order(tmp_path, monkeypatch):
     monkeypatch.setenv("TASK_SAFETY_TEST_FILE", str(tmp_path / "charged.txt"))
-    monkeypatch.setattr(current_app.conf, "broker_url", "memory://")
     cache.clear()
     Order.objects.create(pk=1, number=7, amount=250)
     yield
