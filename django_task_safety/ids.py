@@ -3,6 +3,7 @@
 import secrets
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 #: Ids that are no UUIDs (a caller's own ``task_id``) are mapped into this namespace.
@@ -15,6 +16,14 @@ def new() -> uuid.UUID:
     milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
     number = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | (nanoseconds << 12) // 1_000_000 << 64
     return uuid.UUID(int=number | 2 << 62 | secrets.randbits(62))
+
+
+def made_at(made: uuid.UUID) -> datetime | None:
+    """Return when a UUID of version 7 was made, by the clock of whoever made it; None for another one."""
+    if made.version != 7:
+        return None
+    nanoseconds = (made.int >> 64 & 0xFFF) * 1_000_000 >> 12
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=made.int >> 80, microseconds=nanoseconds // 1000)
 
 
 def message_id(text: Any) -> uuid.UUID:

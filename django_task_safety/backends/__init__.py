@@ -63,10 +63,11 @@ class SafeTaskBackend(BaseTaskBackend):
         handle = safe.apply_async(args, kwargs, **_addressed(safe, task))
         ran = safe.app.conf.task_always_eager
         if safe.idempotent or ran:  # another call may answer for it
-            result = self.get_result(handle.id)
+            result = results.result_of(task, _operation(handle.id))
         else:
             result = results.asked_for(task, handle.id, args, kwargs)
-        task_signals.task_enqueued.send(type(self), task_result=result)
+        if not ran:
+            task_signals.task_enqueued.send(type(self), task_result=result)
         return result
 
     def get_result(self, result_id: str) -> Any:
@@ -75,10 +76,7 @@ class SafeTaskBackend(BaseTaskBackend):
         Raises:
             TaskResultDoesNotExist: If there is none of that id.
         """
-        try:
-            operation = Operation.all_rows.get(pk=uuid.UUID(str(result_id)))
-        except (ValueError, Operation.DoesNotExist) as exc:
-            raise TaskResultDoesNotExist(result_id) from exc
+        operation = _operation(result_id)
         task = safe_tasks.declared(operation.task)
         if task is None:
             raise TaskResultDoesNotExist(result_id)
@@ -96,6 +94,14 @@ class SafeTaskBackend(BaseTaskBackend):
                 hint = f'Correct TASKS["{self.alias}"]["OPTIONS"]["tasks"]["{name}"].'
                 found.append(checks.Error(str(exc), hint=hint, id="task_safety.E020"))
         return found
+
+
+def _operation(result_id: str) -> Operation:
+    try:
+        operation: Operation = Operation.all_rows.get(pk=uuid.UUID(str(result_id)))
+    except (ValueError, Operation.DoesNotExist) as exc:
+        raise TaskResultDoesNotExist(result_id) from exc
+    return operation
 
 
 def _addressed(safe: Any, task: Any) -> dict[str, Any]:

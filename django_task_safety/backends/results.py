@@ -4,20 +4,22 @@ import builtins
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from celery import current_task
 from django.db import models
 from django.utils import timezone
 
-from django_task_safety import errors
+from django_task_safety import errors, ids
 from django_task_safety.backends.api import TaskContext, TaskError, TaskResult, TaskResultStatus, signals
 from django_task_safety.context import current_operation
 from django_task_safety.models import Operation
 from django_task_safety.record import State
 from django_task_safety.registry import task_of
 from django_task_safety.values import codec, references
-from django_task_safety.values.clock import as_aware
+from django_task_safety.values.clock import as_aware, as_stored
 from django_task_safety.values.references import Reference
 
 _STATUS = {
@@ -29,13 +31,14 @@ _STATUS = {
     State.CANCELLED: TaskResultStatus.FAILED,
 }
 _CANCELLED = f"{errors.OperationCancelled.__module__}.{errors.OperationCancelled.__qualname__}"
+_TIMES = ("enqueued_at", "started_at", "last_attempted_at", "finished_at")
 #: Results of the attempts that run in this process.
 _running: dict[UUID, Any] = {}
 
 
 def asked_for(task: Any, pk: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return the result of a task that was just enqueued, with the time that this host has."""
-    return _result(task, pk, State.QUEUED, args, kwargs, enqueued_at=timezone.now())
+    """Return the result of a task that was just enqueued."""
+    return _result(task, UUID(pk), State.QUEUED, args, kwargs)
 
 
 def result_of(task: Any, operation: Operation) -> Any:
@@ -43,17 +46,16 @@ def result_of(task: Any, operation: Operation) -> Any:
     args, kwargs = _arguments(operation)
     records, attempts = operation.attempts, operation.attempt
     workers = [record.worker for record in records][-attempts:] if attempts else []
-    first = next((record.started_at for record in records if record.started_at), operation.started_at)
     result = _result(
         task,
-        str(operation.pk),
+        operation.pk,
         operation.state,
         args,
         kwargs,
-        enqueued_at=as_aware(operation.created_at),
-        started_at=first and as_aware(first),
-        last_attempted_at=operation.started_at and as_aware(operation.started_at),
-        finished_at=operation.ended_at and as_aware(operation.ended_at),
+        enqueued_at=ids.made_at(operation.pk) or operation.created_at,
+        started_at=next((record.started_at for record in records if record.started_at), operation.started_at),
+        last_attempted_at=operation.started_at,
+        finished_at=operation.ended_at,
         errors=_errors(task, operation),
         worker_ids=[operation.worker] * (attempts - len(workers)) + workers,
     )
@@ -69,12 +71,16 @@ def _arguments(operation: Operation) -> tuple[Sequence[Any], Mapping[str, Any]]:
     return args, kwargs
 
 
-def _result(task: Any, pk: str, state: str, args: Sequence[Any], kwargs: Mapping[str, Any], **told: Any) -> Any:
-    times = dict.fromkeys(("enqueued_at", "started_at", "last_attempted_at", "finished_at"))
+def _result(task: Any, pk: UUID, state: str, args: Sequence[Any], kwargs: Mapping[str, Any], **told: Any) -> Any:
+    times = {**dict.fromkeys(_TIMES), "enqueued_at": ids.made_at(pk)}
     plain: dict[str, Any] = {**times, "errors": [], "worker_ids": []}
-    status = _STATUS[State(state)]
-    named = {"id": pk, "status": status, "args": _plain(list(args)), "kwargs": _plain(dict(kwargs))}
-    return TaskResult(task=task, backend=task.backend, **{**named, **plain, **told})
+    named = {"id": str(pk), "status": _STATUS[State(state)], "args": _plain(list(args)), "kwargs": _plain(dict(kwargs))}
+    told = {name: _as_project_has_it(value) if name in _TIMES else value for name, value in (plain | told).items()}
+    return TaskResult(task=task, backend=task.backend, **named, **told)
+
+
+def _as_project_has_it(moment: datetime | None) -> datetime | None:
+    return moment and as_stored(as_aware(moment))
 
 
 def _plain(value: Any) -> Any:
@@ -119,10 +125,14 @@ def running(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterat
     if operation is None:
         yield ()
         return
-    began = as_aware(operation.started_at or timezone.now())
-    times = {"started_at": began, "last_attempted_at": began, "enqueued_at": None}
+    if operation.attempt == 1 and current_task.request.is_eager:  # enqueue() comes back when it has ended
+        signals.task_enqueued.send(
+            type(task.get_backend()), task_result=asked_for(task, str(operation.pk), args, kwargs)
+        )
+    began = operation.started_at or timezone.now()
     workers = [operation.worker] * operation.attempt
-    result = _result(task, str(operation.pk), State.RUNNING, args, kwargs, worker_ids=workers, **times)
+    told = {"started_at": began, "last_attempted_at": began, "worker_ids": workers}
+    result = _result(task, operation.pk, State.RUNNING, args, kwargs, **told)
     _running[operation.pk] = result
     signals.task_started.send(type(task.get_backend()), task_result=result)
     try:
@@ -137,6 +147,7 @@ def finished(task: Any, operation: Operation) -> None:
     result = _running.pop(operation.pk, None)
     if result is None or operation.state != State.SUCCEEDED:
         result = result_of(task, Operation.all_rows.get(pk=operation.pk))
+    object.__setattr__(result, "_return_value", operation.result)
     object.__setattr__(result, "status", _STATUS[State(operation.state)])
     object.__setattr__(result, "finished_at", result.finished_at or timezone.now())
     signals.task_finished.send(type(task.get_backend()), task_result=result)

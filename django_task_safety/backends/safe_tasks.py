@@ -4,6 +4,7 @@ A task is made when it is first needed: when it is enqueued, when a worker start
 By then the decorator above Django's, which comes later than Django's own, has said its options.
 """
 
+import dataclasses
 import functools
 import inspect
 import logging
@@ -26,8 +27,11 @@ _declared: dict[str, tuple[Any, Mapping[str, Any]]] = {}
 
 def declare(task: Any, options: Mapping[str, Any]) -> None:
     """Note one of Django's tasks, and the options that its backend's settings have for it."""
-    if task.module_path not in _declared:
-        _declared[task.module_path] = task, options
+    name = task.module_path
+    if name not in _declared:
+        _declared[name] = task, options
+        if task.run_after is not None:  # which is of this call alone
+            _declared[name] = dataclasses.replace(task, run_after=None), options
         registry.make_later(make_all)
 
 

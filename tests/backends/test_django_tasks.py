@@ -17,6 +17,7 @@ from django_task_safety import InvalidArguments  # noqa: E402
 from django_task_safety.backends import safe_tasks  # noqa: E402
 from django_task_safety.errors import OperationCancelled  # noqa: E402
 from django_task_safety.models import Operation  # noqa: E402
+from tests.celery import app  # noqa: E402
 from tests.support.delivering import statements, undone  # noqa: E402
 from tests.support.factories import NoteFactory  # noqa: E402
 from tests.testapp.models import Effect  # noqa: E402
@@ -88,6 +89,26 @@ def test_the_context_is_passed_to_who_takes_it(ours, safety):
     safety.run()
     result.refresh()
     assert result.return_value == ["hello", 1, result.id]
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_what_the_call_returns_is_what_the_row_says(ours, safety, settings, use_tz):
+    settings.USE_TZ = use_tz
+    result = ours.add.enqueue(1, b=2)
+    assert ours.add.get_result(result.id) == result
+    assert abs(timezone.now() - result.enqueued_at) < timedelta(minutes=1)
+    safety.run()
+    result.refresh()
+    assert result.started_at <= result.finished_at
+
+
+def test_a_result_tells_of_its_own_call_and_of_no_other(ours, safety, monkeypatch):
+    monkeypatch.setattr(safe_tasks, "_declared", {})
+    later = ours.charge.using(run_after=timezone.now() + timedelta(hours=1))
+    result = later.enqueue(9)
+    assert result.task == later
+    assert ours.charge.enqueue(10).task == ours.charge
+    assert ours.charge.get_result(result.id).task == ours.charge
 
 
 def test_an_option_of_the_decorator_above_holds(ours, safety):
@@ -189,26 +210,35 @@ def test_a_queue_that_is_none_is_refused(ours, db):
         ours.add.using(queue_name="nowhere")
 
 
-def test_djangos_signals_are_sent_without_a_statement_more(
-    ours, transactional_db, task_safety, django_assert_num_queries
-):
-    heard = []
+@pytest.fixture
+def eager():
+    app.conf.task_always_eager = True
+    yield
+    app.conf.task_always_eager = False
+
+
+@pytest.fixture
+def heard():
+    """The signals of Django's Tasks, as they come."""
+    found = []
     names = {"enqueued": signals.task_enqueued, "started": signals.task_started, "finished": signals.task_finished}
     receivers = {
-        name: (lambda sender, task_result, name=name, **kwargs: heard.append((name, task_result.status)))
+        name: (lambda sender, task_result, name=name, **kwargs: found.append((name, task_result.status, task_result)))
         for name in names
     }
     for name, signal in names.items():
         signal.connect(receivers[name])
-    try:
-        ours.add.enqueue(1)
-        ours.fail.enqueue("no")
-        task_safety.drain()
-    finally:
-        for name, signal in names.items():
-            signal.disconnect(receivers[name])
+    yield found
+    for name, signal in names.items():
+        signal.disconnect(receivers[name])
+
+
+def test_djangos_signals_are_sent_in_order(ours, transactional_db, task_safety, heard):
+    ours.add.enqueue(1)
+    ours.fail.enqueue("no")
+    task_safety.drain()
     ready, running, done, failed = "READY", "RUNNING", "SUCCESSFUL", "FAILED"
-    assert heard == [
+    assert [(name, status) for name, status, _ in heard] == [
         ("enqueued", ready),
         ("enqueued", ready),
         ("started", running),
@@ -216,6 +246,19 @@ def test_djangos_signals_are_sent_without_a_statement_more(
         ("started", running),
         ("finished", failed),
     ]
+
+
+def test_who_hears_of_the_end_reads_the_value(ours, transactional_db, task_safety, heard):
+    ours.add.enqueue(1, 2)
+    task_safety.run()
+    assert heard[-1][2].return_value == 3
+
+
+def test_signals_are_sent_in_order_where_the_call_runs_the_task(ours, transactional_db, eager, heard):
+    result = ours.add.enqueue(1, 2)
+    assert result.return_value == 3
+    assert [name for name, _, _ in heard] == ["enqueued", "started", "finished"]
+    assert {told.id for _, _, told in heard} == {result.id}
 
 
 def test_a_run_costs_the_statements_of_a_safe_task(ours, transactional_db, task_safety):

@@ -1,4 +1,4 @@
-"""Django's own tests of its ORM, with each model on PendingOperationsModel."""
+"""Django's own tests of its ORM, with each model on PendingOperationsModel, and of its Tasks, with our backend."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tests.support.servers import PostgreSQL
 from tests.upstream import ROOT
-from tests.upstream.rewriting import derive_all
+from tests.upstream.rewriting import derive_all, replace_all
 
-#: Those that are about models, rows and queries.
+#: Those that are about models, rows and queries, and about tasks.
 APPS = (Path(__file__).parent / "django_apps.txt").read_text().split()
 #: Models with a primary key by which operations cannot know an object (the check task_safety.E004).
 REFUSED = {
@@ -30,6 +30,13 @@ REFUSED = {
         "TimePKData",
     ],
 }
+#: What the tests of Django's Tasks are given instead of its own backends: ours, which needs a database.
+TASK_BACKENDS = {
+    "django.tasks.backends.dummy": "tests.upstream.task_backends",
+    "django.tasks.backends.immediate": "tests.upstream.task_backends",
+    "import SimpleTestCase": "import TransactionTestCase as SimpleTestCase",
+    "(SimpleTestCase):": "(SimpleTestCase):\n    available_apps = []",
+}
 
 
 def run(source: Path, labels: list[str], *, safe: bool) -> dict[str, str]:
@@ -45,6 +52,7 @@ def run(source: Path, labels: list[str], *, safe: bool) -> dict[str, str]:
             "PYTHONPATH": str(ROOT),
             "UPSTREAM_OUTCOMES": str(outcomes),
             "UPSTREAM_DATABASE": json.dumps(database.django_settings()),
+            "CELERY_BROKER_URL": "memory://",
         }
         subprocess.run([*command, *options, *(labels or APPS)], env=environment, cwd=tests, check=False)
     found: dict[str, str] = json.loads(outcomes.read_text())
@@ -61,6 +69,7 @@ def _in_place(source: Path) -> Path:
     shutil.rmtree(copy / "model_utils")
     for app in APPS:
         derive_all(copy / app, REFUSED.get(app, ()))
+    replace_all(copy / "tasks", TASK_BACKENDS)
     runtests = copy / "runtests.py"
     before, begin, after = runtests.read_text().partition("ALWAYS_INSTALLED_APPS = [")
     assert begin

@@ -1,7 +1,7 @@
 """Put our classes into the place of Django's: in the source of its tests, line for line."""
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 IMPORT = "from django_task_safety.models import PendingOperationsModel; "
@@ -29,6 +29,22 @@ def derive_all(folder: Path, refused: Collection[str] = ()) -> None:
     """Do so in a whole folder."""
     for path in folder.rglob("*.py"):
         path.write_text(derive(path.read_text(), refused))
+
+
+def replace_all(folder: Path, replacements: Mapping[str, str]) -> None:
+    """Replace text in a whole folder.
+
+    Raises:
+        AssertionError: If one of the texts is nowhere.
+    """
+    unseen = set(replacements)
+    for path in folder.rglob("*.py"):
+        text = path.read_text()
+        unseen -= {before for before in replacements if before in text}
+        for before, after in replacements.items():
+            text = text.replace(before, after)
+        path.write_text(text)
+    assert not unseen
 
 
 def _must_come_first(node: ast.stmt) -> bool:

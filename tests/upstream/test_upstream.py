@@ -1,10 +1,11 @@
 """The comparison with Django's and Celery's own tests: what it puts in place, what it compares, what it says."""
 
+import pytest
 from celery import Celery, Task
 
 from django_task_safety import SafeTask
 from tests.upstream import differences, django_suite, in_celery, page
-from tests.upstream.rewriting import derive
+from tests.upstream.rewriting import derive, replace_all
 
 SOURCE = '''"""Models."""
 
@@ -42,6 +43,14 @@ def test_models_get_the_mixin_in_place_and_keep_their_lines():
 
 def test_a_module_without_models_stays_as_it_is():
     assert derive("x = 1\n") == "x = 1\n"
+
+
+def test_what_is_to_be_replaced_must_be_there(tmp_path):
+    (tmp_path / "tests.py").write_text("class One(Simple): ...\n")
+    replace_all(tmp_path, {"(Simple)": "(Committing)"})
+    assert (tmp_path / "tests.py").read_text() == "class One(Committing): ...\n"
+    with pytest.raises(AssertionError):
+        replace_all(tmp_path, {"(Simple)": "(Committing)"})
 
 
 def test_a_task_that_is_still_celerys_is_found():
