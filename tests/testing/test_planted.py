@@ -1,0 +1,106 @@
+"""`assert_crash_safe`, judged by tasks as projects have them: it names each fault's line, and blames nothing else."""
+
+import inspect
+
+import pytest
+from django.core.cache import cache
+from django.core.mail import send_mail
+from django.db import connection
+from django.db.models.signals import post_save
+
+from django_task_safety.testing import NotCrashSafe, assert_crash_safe
+from tests.testapp.models import Country, Machine, Note, Order
+from tests.testing.planted import CORRECT, FAULTY
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.usefixtures("other_system", "shop"),
+    pytest.mark.filterwarnings("ignore:Django 2028 will not have a default mailer"),
+    pytest.mark.django_db(databases=["default", "other"]),
+    pytest.mark.skipif(connection.vendor != "sqlite", reason="copies are made of SQLite's databases only"),
+]
+
+
+EARLY = "a row with RETURNING is committed when it is fetched, which is after the point that follows its statement"
+FILES = "nothing is a point after a file was changed"
+FOLLOWERS = "the points of the operations that a task asks for are taken for its own"
+#: Where the report names another line, or nothing at all.
+MISSED = {
+    "row_without_a_key": EARLY,
+    "key_from_what_is_there": EARLY,
+    "checkpoint_after_the_chunk": EARLY,
+    "resumed_from_a_count": EARLY,
+    "error_swallowed": EARLY,
+    "other_database": EARLY,
+    "line_in_a_file": FILES,
+    "inbox_renamed_first": FILES,
+    "file_deleted_before_the_commit": FILES,
+    "upload_under_a_new_name": FILES,
+    "half_a_file_taken_for_all": FILES,
+    "half_written_taken_for_all": "nothing is a point between the opening of a file and its closing",
+    "cache_not_emptied_after_the_commit": "what is deleted from a cache is not compared",
+    "asks_again_later": "a retry of a plain task is taken for its failure",
+    "lost_with_its_process": "without reject_on_worker_lost a killed child's message is acknowledged",
+    "key_of_the_attempt": "that the attempt has another number is a difference in itself",
+    "mail_by_an_operation": FOLLOWERS,
+    "operations_for_each_note": FOLLOWERS,
+}
+
+
+def body(task):
+    function = getattr(task, "func", None) or getattr(task, "body", None) or getattr(task, "run", task)
+    return inspect.unwrap(function)
+
+
+def named(task):
+    return body(task).__name__
+
+
+def each(tasks):
+    marks = {name: [pytest.mark.xfail(reason=reason)] for name, reason in MISSED.items()}
+    return [pytest.param(task, id=named(task), marks=marks.get(named(task), [])) for task in tasks]
+
+
+def marked_line(task):
+    """Return where the fault is, as ``file.py:12``."""
+    lines, first = inspect.getsourcelines(body(task))
+    (number,) = [first + place for place, line in enumerate(lines) if "# fault:" in line]
+    return f"{inspect.getfile(body(task)).rpartition('/')[2]}:{number}"
+
+
+def arguments(task):
+    return [7] if inspect.signature(body(task)).parameters else []
+
+
+def tell_by_mail(instance, **kwargs):
+    send_mail(f"{instance} is saved", "", "shop@example.org", ["ann@example.org"])
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    monkeypatch.setenv("TASK_SAFETY_TEST_FOLDER", str(tmp_path))
+    (tmp_path / "inbox.csv").write_text("a\nb\n")
+    Order.objects.bulk_create([Order(number=7, amount=250), Order(number=8, amount=100)])
+    Note.objects.bulk_create([Note(title=f"n{n}") for n in range(1, 5)])
+    Machine.objects.create(name="idle")
+    Country.objects.using("other").bulk_create([Country(code="de"), Country(code="fr")])
+    cache.clear()
+    cache.set("order-7", 0, None)
+    post_save.connect(tell_by_mail, Machine)
+    yield
+    post_save.disconnect(tell_by_mail, Machine)
+    cache.clear()
+
+
+@pytest.mark.parametrize("task", each(FAULTY))
+def test_a_planted_fault_is_found_and_its_line_named(task):
+    with pytest.raises(NotCrashSafe) as failure:
+        assert_crash_safe(task, *arguments(task))
+    assert failure.value.report.unsafe[0].point.line == marked_line(task), str(failure.value)
+
+
+@pytest.mark.parametrize("task", each(CORRECT))
+def test_a_task_of_the_same_kind_done_right_is_not_blamed(task):
+    report = assert_crash_safe(task, *arguments(task))
+    assert report.points
+    assert not report.unsafe
