@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ CELERY_RESULT_BACKEND = os.environ.get("TASK_SAFETY_TEST_BACKEND", "cache+memory
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = json.loads(os.environ.get("TASK_SAFETY_TEST_OPTIONS", "{}"))
 CELERY_DB_REUSE_MAX = int(os.environ.get("TASK_SAFETY_TEST_REUSE", "0"))
-if django.VERSION >= (6,):
+#: Where Django's Tasks are: Django 5.2 has them by a package.
+DJANGO_TASKS = "django.tasks" if django.VERSION >= (6,) else "django_tasks"
+if find_spec(DJANGO_TASKS):
+    INSTALLED_APPS += [] if django.VERSION >= (6,) else [DJANGO_TASKS]
     TASKS = {
         "default": {
             "BACKEND": "django_task_safety.backends.SafeTaskBackend",

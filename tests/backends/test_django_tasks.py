@@ -5,16 +5,21 @@ from datetime import timedelta
 
 import pytest
 
-tasks = pytest.importorskip("django.tasks", reason="Django's Tasks are there since 6.0")
+api = pytest.importorskip("django_task_safety.backends.api", reason="there are no Tasks", exc_type=ImportError)
 
 from asgiref.sync import async_to_sync  # noqa: E402
 from django.db import transaction  # noqa: E402
-from django.tasks import TaskResultStatus, signals, task_backends  # noqa: E402
-from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from django_task_safety import InvalidArguments  # noqa: E402
 from django_task_safety.backends import safe_tasks  # noqa: E402
+from django_task_safety.backends.api import (  # noqa: E402
+    InvalidTask,
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    exceptions,
+    signals,
+)
 from django_task_safety.errors import OperationCancelled  # noqa: E402
 from django_task_safety.models import Operation  # noqa: E402
 from tests.celery import app  # noqa: E402
@@ -182,7 +187,7 @@ def test_an_object_is_passed_by_reference(ours, safety):
 
 
 def test_a_result_belongs_to_its_own_task(ours, db, task_safety):
-    with pytest.raises(TaskResultMismatch):
+    with pytest.raises(exceptions.TaskResultMismatch):
         ours.charge.get_result(ours.add.enqueue(1).id)
 
 
@@ -281,8 +286,7 @@ def test_a_wrong_option_in_the_settings_is_an_error_of_the_checks_and_holds_up_n
     def wrong() -> None: ...
 
     wrong.__module__, wrong.__qualname__ = "tests.testapp.django_tasks", "wrong"
-    tasks.task(wrong)
-    (found,) = task_backends["default"].check()
+    (found,) = api.base.task(wrong).get_backend().check()
     assert found.id == "task_safety.E020"
     assert "on_delete" in found.msg
     safe_tasks.make_all()

@@ -3,10 +3,11 @@
 import os
 import signal
 
-from django.tasks import task
-
 from django_task_safety import current_operation, idempotent_task, safe_task
+from django_task_safety.backends.api import base
 from tests.testapp.models import Effect, Note
+
+task = base.task
 
 
 @task
