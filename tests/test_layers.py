@@ -68,7 +68,9 @@ WRITES = {
 NAME_THE_TABLE = {"django_task_safety.objects.triggers", "django_task_safety.operations"}
 
 #: Folders of tests that are about no single part of the package, and the apps whose models the tests use.
-OTHER_FOLDERS = {"bench", "browser", "crash", "docs", "live", "notesapp", "stateful", "support", "testapp", "upstream"}
+OTHER_FOLDERS = {
+    *("bench", "browser", "chaos", "crash", "docs", "live", "notesapp", "stateful", "support", "testapp", "upstream"),
+}
 
 
 def module_name(path: Path) -> str:

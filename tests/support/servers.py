@@ -4,6 +4,7 @@ import atexit
 import os
 import pwd
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -75,6 +76,8 @@ class Server(ABC):
     account: ClassVar[str | None] = None
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     patience: ClassVar[float] = 60.0
+    #: How its version is asked for; by default the last of its programs, with ``--version``.
+    version_command: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -100,6 +103,14 @@ class Server(ABC):
         except KeyError:
             return f"{cls.__name__} does not run as root, and there is no account {cls.account!r}"
         return None
+
+    @classmethod
+    def version(cls) -> str:
+        """The number that its program says; "" where it says none."""
+        program, *arguments = cls.version_command or (cls.programs[-1], "--version")
+        answer = subprocess.run([str(cls._find(program)), *arguments], capture_output=True, text=True, check=False)
+        number = re.search(r"\d+(\.\d+)+", answer.stdout)
+        return number[0] if number else ""
 
     def start(self) -> None:
         self.directory.mkdir(mode=0o700)
@@ -430,6 +441,7 @@ class Redis(Broker):
 
 class RabbitMQ(Broker):
     programs = ("epmd", "erl", "rabbitmq-server", "rabbitmqctl")
+    version_command = ("rabbitmqctl", "version")
 
     # With schedulers that wait busily it starts much faster.
     ERLANG_ARGUMENTS = "+sbwt medium +sbwtdcpu medium +sbwtdio medium -kernel inet_dist_use_interface {127,0,0,1}"

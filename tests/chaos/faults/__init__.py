@@ -1,0 +1,29 @@
+"""The faults, by name."""
+
+from tests.chaos.faults.brokers import (
+    AwayAtPublish,
+    PublishedTwice,
+    RabbitMQRestarted,
+    RedeliveredWhileRunning,
+    RedisFlushed,
+    RedisKilled,
+)
+from tests.chaos.faults.fault import Fault
+from tests.chaos.faults.processes import Clock, Kill, Pause
+
+__all__ = ["FAULTS", "Fault"]
+
+FAULTS: dict[str, type[Fault]] = {
+    fault.name: fault
+    for fault in (
+        Kill,
+        Pause,
+        RedisKilled,
+        RedisFlushed,
+        RabbitMQRestarted,
+        AwayAtPublish,
+        PublishedTwice,
+        RedeliveredWhileRunning,
+        Clock,
+    )
+}
