@@ -42,8 +42,12 @@ MISSED = {
     "asks_again_later": "a retry of a plain task is taken for its failure",
     "lost_with_its_process": "without reject_on_worker_lost a killed child's message is acknowledged",
     "key_of_the_attempt": "that the attempt has another number is a difference in itself",
+    "other_content_under_the_same_key": "calls under one key count once, whatever they say",
     "mail_by_an_operation": FOLLOWERS,
     "operations_for_each_note": FOLLOWERS,
+    "chain_of_operations": FOLLOWERS,
+    "key_in_the_body": "a request whose body has not been sent is taken for a call",
+    "cache_filled_by_get_or_set": "the default timeout is not the same object in another process",
 }
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from celery import shared_task
+from celery import chain, shared_task
 from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
@@ -37,6 +37,12 @@ def webhooks_under_keys_of_their_own(number: int) -> None:
 
 
 @safe_task
+def key_in_the_body(number: int) -> None:
+    call("queue", body={"order": number, "idempotency_key": current_operation().idempotency_key})
+    Order.objects.filter(number=number).update(charged=F("amount"))
+
+
+@safe_task
 def only_asked_for(number: int) -> None:
     call("rates", method="GET")
     Order.objects.filter(number=number).update(charged=F("charged") + 250)
@@ -54,6 +60,12 @@ def mail_by_an_operation(number: int) -> None:
 def operations_for_each_note(number: int) -> None:
     book.enqueue_many([(note.pk,) for note in Note.objects.order_by("pk")[:3]])
     Effect.objects.create(name="announced", key=str(number))
+
+
+@safe_task
+def chain_of_operations(number: int) -> None:
+    Effect.objects.create(name="announced", key=str(number))
+    chain(book.si(1), book.si(2)).delay()
 
 
 @idempotent_task(key="number", atomic=False)
@@ -107,17 +119,26 @@ def cache_filled_with_what_is_computed(number: int) -> None:
     Machine.objects.filter(name="idle").update(name="busy")
 
 
+@safe_task
+def cache_filled_by_get_or_set(number: int) -> None:
+    rate = cache.get_or_set("rate", 2)
+    Order.objects.filter(number=number).update(charged=F("amount") * rate)
+
+
 TASKS = [
     charged_under_the_operations_key,
     charged_under_the_messages_id,
     webhooks_under_keys_of_their_own,
+    key_in_the_body,
     only_asked_for,
     mail_by_an_operation,
     operations_for_each_note,
+    chain_of_operations,
     file_replaced_when_it_is_whole,
     inbox_deleted_after_the_commit,
     upload_named_by_its_content,
     cache_emptied_by_each_delivery,
     cache_lock_of_the_operation,
     cache_filled_with_what_is_computed,
+    cache_filled_by_get_or_set,
 ]

@@ -59,6 +59,15 @@ def key_from_what_is_there(number: int) -> None:
     Order.objects.filter(number=number).update(charged=F("amount"))
 
 
+@idempotent_task(key="number")
+def other_content_under_the_same_key(number: int) -> None:
+    token = str(uuid.uuid4())
+    call(
+        "tokens", key=number, body=token
+    )  # fault: the other side keeps this token, and the next attempt writes another
+    Effect.objects.create(name="token", key=token)
+
+
 @safe_task
 def webhook_of_each_subscriber(number: int) -> None:
     order = Order.objects.get(number=number)
@@ -121,6 +130,7 @@ TASKS = [
     key_from_the_clock,
     key_of_the_attempt,
     key_from_what_is_there,
+    other_content_under_the_same_key,
     webhook_of_each_subscriber,
     guarded_call_without_a_key,
     publishes_before_the_commit,

@@ -1,5 +1,6 @@
 """What the tasks work with: another system, mail, and a folder."""
 
+import json
 import os
 import urllib.request
 from pathlib import Path
@@ -11,11 +12,11 @@ from django_task_safety import idempotent_task
 from tests.testapp.models import Effect
 
 
-def call(path: str, key: object = None, method: str = "POST") -> None:
+def call(path: str, key: object = None, method: str = "POST", body: object = None) -> None:
     """Call the other system, which does once what comes under the same key."""
     url = f"http://127.0.0.1:{os.environ['TASK_SAFETY_TEST_PORT']}/{path}"
     headers = {} if key is None else {"Idempotency-Key": str(key)}
-    data = b"{}" if method == "POST" else None
+    data = json.dumps(body).encode() if method == "POST" else None
     with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=10) as answer:
         answer.read()
 
