@@ -65,6 +65,10 @@ class Cells:
     def shown_title(self, operation: Operation) -> str:
         return title_of(operation)
 
+    @admin.display(description=_("reason"), empty_value="")
+    def shown_why(self, operation: Operation) -> str:
+        return operation.why
+
     @admin.display(description=_("state"))
     def shown_state(self, operation: Operation) -> str:
         return state(operation)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 
 from django_task_safety.admin import cells, filters, looking
 from django_task_safety.admin.looking import Plan
+from django_task_safety.fleet import reasons
 from django_task_safety.ledger.keyset import NEWEST_FIRST, Cursor
 
 BEFORE, AFTER = "before", "after"
@@ -37,6 +38,7 @@ class OperationChangeList(ChangeList):
         found = self.queryset.defer(*cells.HEAVY)
         self.page = looking.page(found, self.plan, self.list_per_page, **self._start())
         cells.furnish(self.page.rows, request, self.model_admin.admin_site)
+        reasons.share_fleet(self.page.rows)
         rows: Any = self.page.rows
         self.result_list = rows
         # Django's own templates and actions know numbers only.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Count, Q, Window
 
 from django_task_safety.ledger.keyset import NEWEST_FIRST, OLDEST_FIRST, Cursor, beyond, until
 from django_task_safety.models import Operation
@@ -21,6 +21,7 @@ WINDOW, SCATTERED = 10_000, 4_000
 MOST = 1_000
 #: How many duplicates that wait for an operation are shown.
 WAITING = 20
+_FOUND = "_found"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,15 +72,16 @@ def page(found: Any, plan: Plan, size: int, *, before: Cursor | None = None, aft
     if edge:
         looked &= until(edge, newer=newer)
     order = OLDEST_FIRST if newer else NEWEST_FIRST
-    rows = [row for strand in plan.strands for row in found.filter(strand, looked).order_by(*order)[: size + 1]]
-    rows.sort(key=Cursor.of, reverse=not newer)
+    matching = found.filter(Q.create(list(plan.strands), connector=Q.OR), looked)
+    if plan.bounded:
+        matching = matching.annotate(**{_FOUND: Window(Count("*"))})
+    rows = list(matching.order_by(*order)[: size + 1])
+    count = rows[0].__dict__[_FOUND] if plan.bounded and rows else len(rows)
     more, rows = len(rows) > size, rows[:size]
     onward = Cursor.of(rows[-1]) if more else edge
     back = Cursor.of(rows[0]) if rows and start else start
-    if not more and (plan.bounded or not start):
-        count = len(rows)
-    else:
-        count = _count(found, plan, looked if plan.bounded else Q())
+    if not plan.bounded and (more or start):
+        count = _count(found, *plan.strands)
     ways = (onward, back) if newer else (back, onward)
     return Page(rows[::-1] if newer else rows, *ways, edge=edge, count=count)
 
@@ -96,12 +98,10 @@ def _edge(plan: Plan, start: Cursor | None, newer: bool) -> Cursor | None:
     return min(edges) if newer else max(edges)
 
 
-def _count(found: Any, plan: Plan, looked: Q) -> int:
+def _count(found: Any, strand: Q) -> int:
     """Return how many rows there are, or one more than are counted: one statement."""
-    matching = found.filter(Q.create(list(plan.strands), connector=Q.OR), looked)
-    # In the order of the strand's index, which is to be taken; those of several have none in common.
-    ordered = matching.order_by(*(NEWEST_FIRST if len(plan.strands) == 1 else ()))
-    return int(ordered[: MOST + 1].count())
+    # In the order of the strand's index, which is to be taken.
+    return int(found.filter(strand).order_by(*NEWEST_FIRST)[: MOST + 1].count())
 
 
 def waiting_for(operation: AbstractOperation) -> list[Any]:

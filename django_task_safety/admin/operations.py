@@ -74,6 +74,11 @@ class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[ty
         """Only the filters: a lookup in any column could be asked what the arguments are, letter by letter."""
         return lookup in {one.parameter_name for one in self.list_filter if hasattr(one, "parameter_name")}
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Among the stuck ones, also why each of them does not move."""
+        shown = list(super().get_list_display(request))
+        return [*shown[:2], "shown_why", *shown[2:]] if filters.StuckFilter.parameter_name in request.GET else shown
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[OperationChangeList]:
         return OperationChangeList
 

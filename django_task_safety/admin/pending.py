@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import NestedObjects, unquote
 from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 
 from django_task_safety.admin import acting, cells
@@ -33,6 +36,7 @@ class PendingOperationsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
     """
 
     delete_confirmation_template = "admin/django_task_safety/delete_confirmation.html"
+    delete_selected_confirmation_template = "admin/django_task_safety/delete_selected_confirmation.html"
 
     class Media:
         css = {"all": ["django_task_safety/admin.css"]}
@@ -56,41 +60,66 @@ class PendingOperationsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Django's page; with the button pressed, cancel what protects the object, and delete it, or do neither."""
-        seen = {"protecting": partial(self._protecting, request, object_id), **(extra_context or {})}
+
+        def objs() -> list[Any]:
+            obj = self.get_object(request, unquote(object_id))
+            return [] if obj is None else [obj]
+
+        seen = {"protecting": lambda: self._protecting(request, objs()), **(extra_context or {})}
+        delete = partial(super().delete_view, request, object_id, seen)
+        response: HttpResponse = self._deleted(request, objs, delete)
+        return response
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Django's list, whose action that deletes the selected has the button as well."""
+        ticked = request.POST.getlist(ACTION_CHECKBOX_NAME)
+
+        def objs() -> list[Any]:
+            return list(self.get_queryset(request).filter(pk__in=ticked))
+
+        response: HttpResponse = self._deleted(request, objs, partial(super().changelist_view, request, extra_context))
+        context = getattr(response, "context_data", None) or {}
+        if context.get("protected"):
+            context["protecting"] = lambda: self._protecting(request, objs())
+        return response
+
+    def _deleted(self, request: HttpRequest, objs: Callable[[], list[Any]], delete: Callable[[], Any]) -> Any:
+        """Delete objects, where the button was pressed with what protects them; and say so where that is refused."""
         try:
             if request.method == "POST" and CANCEL_AND_DELETE in request.POST:
-                return self._cancel_and_delete(request, object_id, seen)
-            return super().delete_view(request, object_id, seen)
+                return self._cancel_and_delete(request, objs, delete)
+            return delete()
         except ObjectLocked as exc:
             said = gettext("Nothing was changed: something else was asked for meanwhile. %(error)s")
             self.message_user(request, said % {"error": exc.message}, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
-    def _cancel_and_delete(self, request: HttpRequest, object_id: str, context: dict[str, Any]) -> HttpResponse:
-        operations = request.POST.getlist(SEEN)
+    def _cancel_and_delete(self, request: HttpRequest, objs: Callable[[], list[Any]], delete: Callable[[], Any]) -> Any:
+        shown = request.POST.getlist(SEEN)
         with transaction.atomic(using=router.db_for_write(self.model)), transaction.atomic(using=conf().DATABASE):
-            obj = self.get_object(request, unquote(object_id))
-            if not (self.has_delete_permission(request, obj) and acting.CANCEL.allowed(request.user)):
+            found = objs()
+            may_delete = all(self.has_delete_permission(request, obj) for obj in found or [None])
+            if not (may_delete and acting.CANCEL.allowed(request.user)):
                 raise PermissionDenied
-            protecting = [] if obj is None else self._operations(obj)
-            if unseen := [one for one in protecting if str(one.pk) not in operations]:
+            protecting = self._operations(found)
+            if unseen := [one for one in protecting if str(one.pk) not in shown]:
                 raise conflicts.locked(unseen, "cannot be deleted")
-            reason = gettext("%(object)s is deleted.") % {"object": obj}
+            reason = gettext("Deleted: %(objects)s.") % {"objects": ", ".join(str(obj) for obj in found)}
             acting.act(acting.CANCEL, [one.pk for one in protecting], request.user, codec.printable(reason, 255))
-            response = super().delete_view(request, object_id, context)
-            if not isinstance(response, HttpResponseRedirect):
-                # Something else protects it.
+            response = delete()
+            if isinstance(response, TemplateResponse):
+                # Something else protects it: the page that says so, instead of a delete.
                 transaction.set_rollback(True, using=conf().DATABASE)
                 response = HttpResponseRedirect(request.get_full_path())
         return response
 
-    def _operations(self, obj: Any) -> list[Operation]:
-        found = [one for one in self.collected([obj]).protected if isinstance(one, Operation)]
+    def _operations(self, objs: list[Any]) -> list[Operation]:
+        found = [one for one in self.collected(objs).protected if isinstance(one, Operation)]
         return sorted(found, key=lambda one: one.created_at)
 
-    def _protecting(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
-        """Return what the template shows of the operations that protect an object, and whether the button helps."""
-        protected = list(self.collected([self.get_object(request, unquote(object_id))]).protected)
+    def _protecting(self, request: HttpRequest, objs: Any) -> dict[str, Any]:
+        """Return what the template shows of the operations that protect objects, and whether the button helps."""
+        protected = list(self.collected(objs).protected)
         operations = [one for one in protected if isinstance(one, Operation)]
         cells.furnish(operations, request, self.admin_site)
         others = len(operations) < len(protected)

@@ -1,5 +1,6 @@
 """Why something does not move, in sentences: the one place for them."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.utils.formats import date_format
@@ -90,6 +91,13 @@ def why(operation: AbstractOperation) -> str:
     if operation.state == State.RUNNING and due is not None and due <= now:
         return _lost(operation, fleet)
     return ""
+
+
+def share_fleet(operations: Iterable[AbstractOperation]) -> None:
+    """Have operations share one look at the workers, though they were not read together."""
+    shared: dict[str, Fleet] = {}
+    for operation in operations:
+        operation.__dict__[READ_WITH] = shared
 
 
 def _fleet_beside(operation: AbstractOperation) -> Fleet:

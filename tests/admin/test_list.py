@@ -192,3 +192,9 @@ def test_the_rows_alone_are_answered_with_an_etag_and_when_to_look_again(admin_c
     assert admin_client.get(url, headers={"If-None-Match": answer["ETag"]}).status_code == 304
     made.cancel()
     assert admin_client.get(url, headers={"If-None-Match": answer["ETag"]}).status_code == 200
+
+
+def test_the_list_of_what_is_stuck_says_why(admin_client):
+    operation(State.QUEUED, age=3600, title="waits")
+    assert "No worker is running." in text(admin_client.get(f"{LIST}?stuck=yes"))
+    assert "No worker is running." not in text(admin_client.get(LIST))

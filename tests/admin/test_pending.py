@@ -151,6 +151,38 @@ def test_a_delete_that_somebody_comes_before_is_refused_with_words(admin_client,
     assert Page.objects.filter(pk=page.pk).exists()
 
 
+def select(client, *objs, **more):
+    data = {"action": "delete_selected", "_selected_action": [obj.pk for obj in objs], **more}
+    meta = objs[0]._meta
+    return client.post(reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist"), data, follow=True)
+
+
+def test_the_action_on_many_has_the_button_as_well(admin_client):
+    pages = [PageFactory(), PageFactory(), PageFactory()]
+    made = [prints.enqueue(page) for page in pages[:2]]
+    shown = text(select(admin_client, *pages))
+    assert "cannot be deleted while these operations are pending" in shown
+    seen = re.findall(r'<input type="hidden" name="operation" value="([^"]+)"', shown)
+    assert sorted(seen) == sorted(str(one.pk) for one in made)
+    pressed = {"post": "yes", "cancel_and_delete": "x"}
+    assert "Nothing was changed" in text(select(admin_client, *pages, **pressed, operation=seen[:1]))
+    assert [state(one) for one in made] == ["queued", "queued"]
+    assert "Successfully deleted 3" in text(select(admin_client, *pages, **pressed, operation=seen))
+    assert not Page.objects.exists()
+    assert [state(one) for one in made] == ["cancelled", "cancelled"]
+
+
+def test_the_action_cancels_nothing_where_something_else_protects_as_well(admin_client):
+    note = Note.objects.create(title="a note")
+    Receipt.objects.create(note=note)
+    made = copies.enqueue(note)
+    shown = text(select(admin_client, note))
+    assert "cancel_and_delete" not in shown
+    select(admin_client, note, post="yes", cancel_and_delete="x", operation=[str(made.pk)])
+    assert state(made) == "queued"
+    assert not is_removed(note)
+
+
 def test_the_button_needs_both_permissions(staff):
     create_permissions(apps.get_app_config("testapp"), verbosity=0)
     page = PageFactory()
