@@ -189,6 +189,12 @@ def charge_slowly(number: int, pause: float = 0.05) -> None:
     _charge_slowly(number, pause)
 
 
+@safe_task
+def charge_chunk(pks: list[int], pause: float = 0.02) -> None:
+    for pk in pks:
+        _charge_slowly(pk, pause)
+
+
 @safe_task(max_retries=1)
 def poison() -> None:
     effect("poison")
