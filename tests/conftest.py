@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -15,6 +16,7 @@ from django.db.models.signals import post_migrate
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
+from django_task_safety import signals
 from tests.support.delivering import LocalWorker, local_worker
 from tests.support.servers import Database, MariaDB, PostgreSQL, RabbitMQ, Redis, Server
 from tests.support.sessions import SessionWatch
@@ -167,6 +169,22 @@ def _sessions_are_left_as_they_were(session_watch: SessionWatch) -> Iterator[Non
     """The package's statements change nothing that outlives their transaction: poolers give the session to others."""
     yield
     assert session_watch.take() == []
+
+
+@pytest.fixture(autouse=True)
+def _nobody_listens_who_did_not_before() -> Iterator[None]:
+    """What is done and sent depends on who hears of it: a receiver or a log level that stays changes other tests."""
+    before = _listening()
+    yield
+    # A backend for Django's Tasks listens from the first use on.
+    for ours in signals.BY_NAME.values():
+        ours.disconnect(dispatch_uid="django_task_safety.backends")
+    assert _listening() == before
+
+
+def _listening() -> dict[str, object]:
+    logged = logging.getLogger("django_task_safety").getEffectiveLevel()
+    return {"log": logged, **{name: len(signal.receivers) for name, signal in signals.BY_NAME.items()}}
 
 
 @pytest.fixture

@@ -40,8 +40,7 @@ class SafeTaskBackend(BaseTaskBackend):
         super().__init__(alias, params)
         self._options = {name: value for name, value in self.options.items() if name != "tasks"}
         self._of_tasks: Mapping[str, Mapping[str, Any]] = self.options.get("tasks", {})
-        for signal in (signals.operation_succeeded, signals.operation_failed, signals.operation_cancelled):
-            signal.connect(_on_end, dispatch_uid="django_task_safety.backends")
+        hear_ends()
 
     def validate_task(self, task: Any) -> None:
         """Refuse what cannot run, and note the task for the worker.
@@ -116,6 +115,12 @@ def _addressed(safe: Any, task: Any) -> dict[str, Any]:
         scheme = str(safe.app.conf.broker_url or "").partition(":")[0]
         options["priority"] = round(_HIGHEST * (1 - share if scheme in _LOWER_FIRST else share))
     return options
+
+
+def hear_ends() -> None:
+    """Send Django's signal where an operation of a Django task ends, from now on; once, however often it is called."""
+    for signal in (signals.operation_succeeded, signals.operation_failed, signals.operation_cancelled):
+        signal.connect(_on_end, dispatch_uid=__name__)
 
 
 def _on_end(operation: Operation, **kwargs: Any) -> None:

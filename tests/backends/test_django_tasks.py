@@ -12,7 +12,7 @@ from django.db import transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from django_task_safety import InvalidArguments  # noqa: E402
-from django_task_safety.backends import safe_tasks  # noqa: E402
+from django_task_safety.backends import hear_ends, safe_tasks  # noqa: E402
 from django_task_safety.backends.api import (  # noqa: E402
     InvalidTask,
     TaskResultDoesNotExist,
@@ -35,6 +35,7 @@ BACKEND = "django_task_safety.backends.SafeTaskBackend"
 def ours():
     from tests.testapp import django_tasks
 
+    hear_ends()
     return django_tasks
 
 
