@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from django_task_safety.testing.fault_points import Point
+from django_task_safety.testing.journal import Point
 
 _SHOWN = 40
 

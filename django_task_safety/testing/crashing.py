@@ -1,27 +1,31 @@
 """Whether a task may die anywhere: it is made to, at one point after the other."""
 
+import functools
 import os
-import pickle
 import tempfile
+import time
 import unittest
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from kombu.message import Message
-
-from django_task_safety.models import Operation
-from django_task_safety.testing import fault_points, tables, throwaway
+from django_task_safety.testing import processes, tables
 from django_task_safety.testing.crash_report import CrashReport, NotCrashSafe, Unsafe
-from django_task_safety.testing.fault_points import FaultPoints, Journal, Point
+from django_task_safety.testing.databases import Databases
+from django_task_safety.testing.journal import Journal, Point
 from django_task_safety.testing.local_worker import LocalWorker
-from django_task_safety.testing.outcome import Outcome, differences, mask_of
+from django_task_safety.testing.outcome import Mask, Outcome, differences
+from django_task_safety.testing.processes import Unanswered
 from django_task_safety.testing.subjects import CleanRunFailed, Subject, subject_of
-from django_task_safety.testing.watching import Watch
+from django_task_safety.testing.trial import Trial
 
-#: Seconds that a clean run, and a recovery, may take.
+#: Seconds that a clean run may take.
 LONGEST_RUN = 60.0
+#: What a death and the recovery from it may take: so many times what a clean run took, and seconds besides.
+_TIMES_LONGER, _BESIDES = 10, 10.0
+#: Seconds after which a clock shows another one.
+_NEXT_SECOND = 1.1
 _NOT_FOLLOWED = "what it does is not followed, so that it cannot be told whether it is safe"
 _NOT_THERE = (
     "another run does not come to this point, so that it cannot be told: take out what differs between its runs"
@@ -33,8 +37,9 @@ def assert_crash_safe(task: Any, *args: Any, **kwargs: Any) -> CrashReport:
 
     The task runs twice on copies of the test's databases; what these runs differ in is not compared. Then it dies by
     SIGKILL at each of its points in turn: before and after statements, COMMITs, connections and what is sent on them,
-    mails, messages, files opened for writing, and writes to caches. It is delivered again, as the broker or the sweeper
-    would, and must leave what a clean run leaves. Nothing is changed in the test's own databases.
+    mails, messages, files opened for writing, and writes to caches. Points between which nothing is done that outlives
+    the process are tried once. It is delivered again, as the broker or the sweeper would, and must leave what a clean
+    run leaves. Nothing is changed in the test's own databases.
 
     Args:
         task: A safe task, a plain Celery task, one of Django's, or a callable.
@@ -47,146 +52,99 @@ def assert_crash_safe(task: Any, *args: Any, **kwargs: Any) -> CrashReport:
     Raises:
         NotCrashSafe: With the report as ``report``.
         CleanRunFailed: If it fails, or does not end, without being harmed.
-        InvalidArguments: If this is no test database, or not SQLite, or no task.
+        InvalidArguments: If this is no test database, or one that cannot be copied, or no task.
         unittest.SkipTest: Where processes cannot be forked.
     """
     if not hasattr(os, "fork"):
         raise unittest.SkipTest("assert_crash_safe needs os.fork(), which this system does not have.")
     tables.refuse_real_databases()
     subject = subject_of(task, args, kwargs)
-    with tempfile.TemporaryDirectory() as directory:
-        report = _Exploration(subject, Path(directory)).report()
+    with tempfile.TemporaryDirectory() as directory, Databases(Path(directory)) as databases:
+        report = _Exploration(subject, databases, Path(directory)).report()
     if report.unsafe:
         raise NotCrashSafe(report)
     return report
 
 
 class _Exploration:
-    def __init__(self, subject: Subject, directory: Path) -> None:
-        self._subject, self._directory = subject, directory
-        self._databases = throwaway.Databases(directory)
+    def __init__(self, subject: Subject, databases: Databases, directory: Path) -> None:
+        self._subject, self._databases, self._directory = subject, databases, directory
         self._runs = 0
+        #: Of the first clean run.
+        self._known: Journal | None = None
         if not subject.has_operation:
             with LocalWorker() as worker:
                 subject.request(worker)
 
     def report(self) -> CrashReport:
-        (expected, journal), (second, _) = self._clean_run(), self._clean_run()
-        mask = mask_of(expected, second)
+        start = time.monotonic()
+        expected, journal = self._clean_run()
+        self._longest, self._known = _BESIDES + _TIMES_LONGER * (time.monotonic() - start), journal
+        second, _ = self._clean_run(varied=True)
+        self._refuse_chance(expected, second)
         points = journal.read("point")
+        alike = [list(group) for _, group in groupby(points, lambda point: point.state)]
+        # Files are not copied, so that two runs which write them would disturb each other.
+        at_once = 1 if journal.read("file") else os.cpu_count() or 1
+        outcomes = self._crashes([group[0] for group in alike], at_once)
+        right = [second, *(_before_the_body(alike, outcomes) if self._subject.has_operation else [])]
+        mask = Mask(expected, *right)
+        if any(outcome and any(differences(expected, outcome, mask)) for outcome in outcomes):
+            # Clocks that show seconds are found out by a run that is in another one.
+            time.sleep(max(0, start + _NEXT_SECOND - time.monotonic()))
+            mask = Mask(expected, *right, self._clean_run(varied=True)[0])
         unsafe = []
-        for point in points:
-            outcome = self._crash(point)
-            found = tuple(differences(expected, outcome, mask)) if outcome else (_NOT_THERE,)
-            if found:
-                unsafe.append(Unsafe(point, found))
-        unsafe += self._unfollowed(journal)
+        for group, outcome in zip(alike, outcomes, strict=True):
+            if found := tuple(differences(expected, outcome, mask)) if outcome else (_NOT_THERE,):
+                unsafe += [Unsafe(point, found) for point in group]
+        unsafe += _unfollowed(journal)
         return CrashReport(self._subject.name, tuple(points), tuple(unsafe), tuple(mask))
 
-    def _unfollowed(self, journal: Journal) -> list[Unsafe]:
-        """Return what is not safe because nobody knows."""
-        found = dict.fromkeys((line, name) for name, line in journal.read("unfollowed"))
-        return [Unsafe(Point(-1, f"{name} is started", line), (_NOT_FOLLOWED,)) for line, name in found]
-
-    def _clean_run(self) -> tuple[Outcome, Journal]:
-        place, journal = self._place()
+    def _clean_run(self, varied: bool = False) -> tuple[Outcome, Journal]:
+        trial = self._trial()
         try:
-            outcome, error = self._forked(place, lambda: self._run(place, journal, None))
-        except throwaway.Unended as exc:
-            outcome, error = None, str(exc)
+            (outcome,) = processes.run([functools.partial(trial.clean, varied=varied)], 1, LONGEST_RUN)
         finally:
-            _put_back(journal)
-        if error:
-            raise CleanRunFailed(f"{self._subject.name} fails without being harmed: {error}")
-        return outcome, journal
+            trial.put_back_files()
+        if isinstance(outcome, Unanswered):
+            raise CleanRunFailed(f"{self._subject.name} fails without being harmed: {outcome}")
+        return outcome, trial.journal
 
-    def _crash(self, point: Point) -> Outcome | None:
-        """Return what is there after a death and what follows on it; None if the process did not come to the point."""
-        place, journal = self._place()
+    def _refuse_chance(self, expected: Outcome, second: Outcome) -> None:
+        if found := list(differences(expected, second, Mask(expected, second))):
+            raise CleanRunFailed(
+                "\n  ".join(
+                    [f"Two clean runs of {self._subject.name} differ in more than values; make them alike:", *found]
+                )
+            )
+
+    def _crashes(self, points: list[Point], at_once: int) -> list[Outcome | None]:
+        """Return what is there after a death at each of the points, and what follows on it."""
+        trials = [self._trial() for _ in points]
+        works = [functools.partial(trial.crash, at=point.number) for trial, point in zip(trials, points, strict=True)]
         try:
-            survivor, _ = self._forked(place, lambda: self._run(place, journal, point.number))
-            if survivor:
-                return None
-            outcome, error = self._forked(place, lambda: self._recover(place, journal))
-        except throwaway.Unended as exc:
-            outcome, error = None, str(exc)
+            answers = processes.run(works, at_once, self._longest)
         finally:
-            _put_back(journal)
-        return outcome or Outcome({}, {}, [], error)
+            for trial in reversed(trials):  # of those that were killed
+                trial.put_back_files()
+        return [Outcome({}, [], str(answer)) if isinstance(answer, Unanswered) else answer for answer in answers]
 
-    def _place(self) -> tuple[Path, Journal]:
+    def _trial(self) -> Trial:
         self._runs += 1
-        place = self._directory / str(self._runs)
-        self._databases.copy(place)
-        return place, Journal(place / "journal")
-
-    def _forked(self, place: Path, work: Callable[[], Any]) -> tuple[Any, str]:
-        result = place / "result"
-        signal = throwaway.fork(work, result, LONGEST_RUN)
-        if signal or not result.exists():
-            return None, f"its process died of signal {signal}"
-        outcome, error = pickle.loads(result.read_bytes())
-        result.unlink()
-        return outcome, error
-
-    def _run(self, place: Path, journal: Journal, at: int | None) -> Outcome:
-        """Run the task to its end, or to its death; in a process of its own."""
-        self._databases.use(place)
-        points = FaultPoints(self._subject.work, journal, at, self._directory)
-        with Watch(points.observe) as watch, _Worker(points) as worker:
-            if self._subject.has_operation:
-                self._subject.request(worker)
-                self._subject.run(worker)
-            else:
-                with points.counted():
-                    self._subject.call()
-                worker.drain()
-        return self._outcome(watch, journal, "")
-
-    def _recover(self, place: Path, journal: Journal) -> Outcome:
-        """Do what follows on the death; in a process of its own."""
-        self._databases.use(place)
-        # Points are not counted any more, but effects and files are noted.
-        points = FaultPoints(self._subject.work, journal, None, self._directory)
-        ending = ""
-        with Watch(points.observe) as watch, LocalWorker() as worker:
-            # Under the watch, which so learns the keys.
-            fault_points.replay_caches(journal.read("effect"))
-            with points.noted():
-                try:
-                    self._subject.recover(worker)
-                except Exception as exc:
-                    ending = repr(exc)
-        return self._outcome(watch, journal, ending)
-
-    def _outcome(self, watch: Watch, journal: Journal, ending: str) -> Outcome:
-        paths = {path for path, _ in journal.read("file")}
-        files = {f"file {path}": fault_points.content(path) for path in paths}
-        states = Counter(Operation.all_rows.filter(task=self._subject.name).values_list("state", flat=True))
-        ending = ending or ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        return Outcome(tables.snapshot(), {**watch.cached(), **files}, journal.read("effect"), ending)
+        journal = Journal(self._directory / f"journal-{self._runs}")
+        return Trial(self._subject, self._databases, journal, self._directory, self._known)
 
 
-class _Worker(LocalWorker):
-    """Counts the points of what it delivers."""
-
-    def __init__(self, points: FaultPoints) -> None:
-        super().__init__()
-        self._points = points
-
-    def _deliver(self, message: Message) -> None:
-        with self._points.counted():
-            super()._deliver(message)
+def _before_the_body(alike: list[list[Point]], outcomes: list[Outcome | None]) -> list[Outcome]:
+    """Return what follows on a death before the body has done anything: its attempt has another number, no more."""
+    decorated = alike[0][0].line
+    for group, outcome in zip(alike, outcomes, strict=True):
+        if any(point.line != decorated for point in group):
+            return [outcome] if outcome and group[0].line == decorated else []
+    return []
 
 
-def _put_back(journal: Journal) -> None:
-    """Restore the files as they were before the run."""
-    originals: dict[str, bytes | None] = {}
-    for path, content in journal.read("file"):
-        originals.setdefault(path, content)
-    for path, original in originals.items():
-        if original is not None:
-            Path(path).write_bytes(original)
-        else:
-            Path(path).unlink(missing_ok=True)
-    journal.close()
+def _unfollowed(journal: Journal) -> Iterable[Unsafe]:
+    """Return what is not safe because nobody knows."""
+    found = dict.fromkeys((line, name) for name, line in journal.read("unfollowed"))
+    return [Unsafe(Point(-1, f"{name} is started", line, -1), (_NOT_FOLLOWED,)) for line, name in found]

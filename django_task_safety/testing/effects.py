@@ -11,7 +11,6 @@ _KEY = re.compile(r"""(?i)idempotency[-_]?key["']?\s*[:=]\s*["']?([^\s"',&}]+)""
 _REQUEST = re.compile(r"(?m)^(?=(?:GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE) \S+ HTTP/1)")
 #: Requests that change nothing.
 _READS = ("GET ", "HEAD ", "OPTIONS ")
-_VARIES = re.compile(r"[0-9a-fA-F-]{8,}|[0-9]+(?:\.[0-9]+)?")
 _SHOWN = 200
 
 
@@ -63,14 +62,6 @@ def changed(expected: Counter[Effect], actual: Counter[Effect]) -> Iterator[str]
         yield f"- {effect}{_times(count)}"
     for effect, count in (actual - expected).items():
         yield f"+ {effect}{_times(count)}"
-
-
-def without_what_varies(found: Counter[Effect]) -> Counter[Effect]:
-    """Return the calls with neither numbers nor ids in them."""
-    alike: Counter[Effect] = Counter()
-    for effect, count in found.items():
-        alike[Effect(effect.kind, _VARIES.sub("*", effect.text))] += count
-    return alike
 
 
 def _times(count: int) -> str:

@@ -1,23 +1,22 @@
 """The points at which a process may die: counted, written down where a death leaves them, and one of them a death."""
 
-import dataclasses
 import functools
 import inspect
 import os
-import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from django.core.cache import caches
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.testing import tables
+from django_task_safety.testing import files, tables
 from django_task_safety.testing.effects import Effect
+from django_task_safety.testing.journal import Journal, Point
 
 _QUOTES = str.maketrans("", "", '"`')
 _STARTS = (
@@ -28,47 +27,19 @@ _STARTS = (
     "os.fork",
     "os.posix_spawn",
 )
-_CHANGES = ("os.rename", "os.remove", "os.truncate")
-_WRITING = os.O_WRONLY | os.O_RDWR
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """Something that the work came to."""
-
-    number: int
-    #: What is done there: a statement, a COMMIT, or an effect.
-    name: str
-    #: Where in the task's own code, as ``file.py:12``.
-    line: str
-
-    def __str__(self) -> str:
-        return f"{self.line}, {self.name}"
-
-
-class Journal:
-    """What a process has done, in a file to which it is added at once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-
-    def write(self, kind: str, value: Any) -> None:
-        os.write(self._file, pickle.dumps((kind, value)))
-
-    def close(self) -> None:
-        os.close(self._file)
-
-    def read(self, kind: str) -> list[Any]:
-        found = []
-        with self._path.open("rb") as file:
-            while file.peek(1):
-                found.append(pickle.load(file))
-        return [value for known, value in found if known == kind]
+#: What statements begin with that change nothing, and those whose changes are lost with their transaction.
+_READS = (
+    *("SELECT", "BEGIN", "START", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET"),
+    *("PRAGMA", "SHOW", "EXPLAIN", "DECLARE", "FETCH", "CLOSE"),
+)
+_REVOCABLE = ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "WITH")
 
 
 class FaultPoints:
     """Counts the points of this process, which was forked for it.
+
+    What comes after something is a point once the process comes to the next thing: SQLite, for one, ends a statement
+    when its rows are fetched.
 
     Args:
         work: The function whose own lines are named.
@@ -83,11 +54,20 @@ class FaultPoints:
         self._codes = set(_with_nested(code)) if code else set()
         self._line = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}" if code else "?:0"
         self._count, self._counting, self._noting = 0, False, False
+        #: What is over, and the line that it belongs to, when nothing else has come yet.
+        self._over: tuple[str, str] | None = None
+        self._state, self._files, self._temporary = 0, dict[str, files.Content](), set[str]()
+        #: The databases in which there is something to be committed, and those in which the body has done so by hand.
+        self._uncommitted, self._by_hand = set[str](), set[str]()
+        #: The lines that asked for something to be done after the commit.
+        self._hooks: list[str] = []
         self._thread = threading.get_ident()
         for db in tables.usable():
             db.execute_wrappers.append(self._statement)
+            # These are no statements to Django, and it has no signals for them.
             for name in ("commit", "rollback"):
-                setattr(db, name, functools.partial(self._around, name.upper(), getattr(db, name)))
+                setattr(db, name, functools.partial(self._end_transaction, name.upper(), db.alias, getattr(db, name)))
+            db.on_commit = functools.partial(self._on_commit, db.on_commit)  # type: ignore[method-assign]
         sys.addaudithook(self._audit)
 
     @contextmanager
@@ -115,28 +95,74 @@ class FaultPoints:
         self._reach(f"before {effect}")
         if self._counting or self._noting:
             self._journal.write("effect", effect)
+        self._state += effect.kind != "connection"
         yield
-        self._reach(f"after {effect}")
+        self._state += effect.kind != "connection"
+        self._end(str(effect))
 
     def _reach(self, name: str) -> None:
+        """Come to a point."""
         if not self._counting or threading.get_ident() != self._thread:
             return
+        if self._over:
+            self._point(*self._over)
+            self._over = None
         self._line = self._own_line() or self._line
-        self._journal.write("point", Point(self._count, name, self._line))
+        self._point(name, self._line)
+
+    def _end(self, name: str, line: str = "") -> None:
+        """Have been through something; that is a point before the next one."""
+        if self._counting and threading.get_ident() == self._thread:
+            self._over = f"after {name}", line or self._line
+
+    def _point(self, name: str, line: str) -> None:
+        now = {path: files.content(path) for path in self._files}
+        if now != self._files:
+            self._state, self._files = self._state + 1, now
+        self._journal.write("point", Point(self._count, name, line, self._state))
         if self._count == self._at:
             os.kill(os.getpid(), signal.SIGKILL)
         self._count += 1
 
     def _statement(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         name = " ".join(sql.split()).translate(_QUOTES)[:90]
-        return self._around(name, execute, sql, params, many, context)
-
-    def _around(self, name: str, call: Callable[..., Any], *args: Any) -> Any:
         self._reach(f"before {name}")
-        answer = call(*args)
+        answer = execute(sql, params, many, context)
+        self._note_change(name.partition(" ")[0].upper(), context["connection"])
         if not name.startswith("SELECT"):
-            self._reach(f"after {name}")
+            self._end(name)
         return answer
+
+    def _note_change(self, verb: str, db: BaseDatabaseWrapper) -> None:
+        if verb in _READS:
+            return
+        in_transaction = db.in_atomic_block or not db.get_autocommit()
+        if in_transaction and verb in _REVOCABLE and db.alias not in self._by_hand:
+            self._uncommitted.add(db.alias)
+            return
+        self._state += 1
+        if in_transaction:  # a COMMIT, or what some databases commit of themselves
+            self._by_hand.add(db.alias)
+
+    def _end_transaction(self, name: str, alias: str, end: Callable[[], None]) -> None:
+        self._reach(f"before {name}")
+        end()
+        self._state += name == "COMMIT" and alias in self._uncommitted
+        self._uncommitted.discard(alias)
+        self._end(name, self._hooks[0] if self._hooks and name == "COMMIT" else "")
+        self._hooks.clear()
+
+    def _on_commit(self, register: Callable[..., None], func: Callable[[], Any], robust: bool = False) -> None:
+        line = self._own_line()
+        if not self._counting or not line or _is_protocols(func):
+            return register(func, robust)
+
+        def hook() -> None:
+            self._line = line
+            func()
+
+        self._hooks.append(line)
+        return register(hook, robust)
 
     def _own_line(self) -> str:
         frame = sys._getframe(1)
@@ -146,37 +172,43 @@ class FaultPoints:
         return ""
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
-        if not (self._counting or self._noting):
+        if not (self._counting or self._noting) or threading.get_ident() != self._thread:
             return
-        if event in _STARTS and (line := self._own_line()):
+        if (event in _STARTS or self._is_foreign_database(event, args)) and (line := self._own_line()):
             self._journal.write("unfollowed", (event.partition(".")[2], line))
-        elif event == "open" and isinstance(args[2], int) and args[2] & _WRITING:
-            self._on_file(args[0])
-        elif event in _CHANGES:
-            for path in args[:2]:
-                self._on_file(path)
+        elif event in ("tempfile.mkstemp", "tempfile.mkdtemp"):
+            self._temporary.add(str(args[0]))
+        else:
+            paths = [path for path in files.changed_by(event, args) if not self._is_ours(path)]
+            for path in paths:
+                self._on_file(path, files.opened(event, args))
 
-    def _on_file(self, name: Any) -> None:
-        if not isinstance(name, str | bytes | os.PathLike):
-            return
-        path = os.path.abspath(os.fsdecode(name))
-        if path.startswith((self._ours, "/dev/", "/proc/")) or path.endswith(".pyc") or "__pycache__" in path:
-            return
-        self._journal.write("file", (path, content(path)))
-        self._reach(f"before writing {os.path.basename(path)}")
+    def _on_file(self, path: str, flags: int) -> None:
+        self._journal.write("file", (path, files.content(path)))
+        self._files.setdefault(path, files.content(path))
+        name = os.path.basename(path)
+        self._reach(f"before writing {name}")
+        if flags:
+            self._state += 1
+            if self._count == self._at:
+                self._counting = False
+                files.open_and_leave(path, flags)
+                self._counting = True
+            self._reach(f"when {name} is open, and nothing is written yet")
+            self._state += 1
+        self._end(f"writing {name}")
+
+    def _is_ours(self, path: str) -> bool:
+        temporary = any(path == one or path.startswith(one + os.sep) for one in self._temporary)
+        return temporary or path.startswith((self._ours, "/dev/", "/proc/")) or path.endswith(".pyc")
+
+    def _is_foreign_database(self, event: str, args: tuple[Any, ...]) -> bool:
+        return event == "sqlite3.connect" and ":memory:" not in str(args[0]) and self._ours not in str(args[0])
 
 
-def content(path: str) -> bytes | None:
-    """Return what is in a file, or None if there is none."""
-    return Path(path).read_bytes() if os.path.isfile(path) else None
-
-
-def replay_caches(effects: Iterable[Effect]) -> None:
-    """Write to this process's caches what another one wrote before it died: a real cache outlives it."""
-    for effect in effects:
-        if effect.kind == "cache":
-            alias, name, args, kwargs = effect.details
-            getattr(caches[alias], name)(*args, **kwargs)
+def _is_protocols(func: Any) -> bool:
+    """Return whether the protocol does something after the commit; what of that is lost, is done again."""
+    return str(getattr(getattr(func, "func", func), "__module__", "")).startswith("django_task_safety.")
 
 
 def _code_of(work: Any) -> CodeType | None:

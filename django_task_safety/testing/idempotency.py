@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django_task_safety.testing import effects, tables
+from django_task_safety.testing import caching, effects, tables
 from django_task_safety.testing.effects import Effect
 from django_task_safety.testing.local_worker import LocalWorker
 from django_task_safety.testing.subjects import CleanRunFailed, Subject, subject_of
@@ -62,7 +62,7 @@ class _Trial:
         self._watch.__exit__(*exc)
 
     def note(self) -> None:
-        self._first, self._rows, self._cached = list(self._effects), tables.snapshot(), self._watch.cached()
+        self._first, self._rows, self._cached = list(self._effects), tables.snapshot(), self._cached_now()
 
     def repeat(self, how: str, repetition: Callable[[], None]) -> None:
         try:
@@ -75,9 +75,12 @@ class _Trial:
     def _changes(self) -> Iterator[str]:
         yield from tables.differences(self._rows, tables.snapshot(), tables.saved_at())
         yield from effects.repeated(self._first, self._effects[len(self._first) :])
-        for name, value in self._watch.cached().items():
-            if self._cached.get(name) != value:
-                yield f"~ {name}: {self._cached.get(name)!r} -> {value!r}"
+        for place, value in self._cached_now().items():
+            if self._cached.get(place) != value:
+                yield f"~ cache {place[0]}, {place[1]!r}: {self._cached.get(place)!r} -> {value!r}"
+
+    def _cached_now(self) -> dict[tuple[str, Any], Any]:
+        return caching.values(caching.keys_of(self._effects))
 
     @contextmanager
     def _observe(self, effect: Effect) -> Iterator[None]:

@@ -1,88 +1,116 @@
 """What a run has left behind, and what two of them differ in."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django_task_safety.testing import effects, tables
+from django_task_safety.testing import effects, tables, varying
 from django_task_safety.testing.effects import Effect
+from django_task_safety.testing.tables import Row
+from django_task_safety.testing.varying import Variants
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What is there after a run."""
 
+    #: Of tables; files and what is cached are rows as well.
     rows: tables.Snapshot
-    #: Files, and what is cached, by name.
-    kept: dict[str, Any]
     effects: list[Effect]
     #: How the work ended, as it is known itself.
     ending: str
 
 
-@dataclasses.dataclass(frozen=True)
 class Mask:
-    """What two clean runs differ in: clocks, sequences and random values."""
+    """What runs differ in that are right: single values, and the keys of rows that they have added.
 
-    columns: frozenset[tuple[str, str | None]]
-    #: Tables whose keys vary.
-    keys: frozenset[str]
-    kept: frozenset[str]
-    calls: bool
+    Args:
+        expected: A clean run.
+        second: Another one.
+        others: What else is right.
+    """
+
+    def __init__(self, expected: Outcome, second: Outcome, *others: Outcome) -> None:
+        self._keys = {
+            table: rows.keys() & second.rows[table].keys()
+            for table, rows in expected.rows.items()
+            if table in second.rows
+        }
+        #: By table, key and column; the key is None for added rows.
+        self._values: defaultdict[tuple[str, Any, str | None], Variants] = defaultdict(Variants)
+        self._calls: defaultdict[str, Variants] = defaultdict(Variants)
+        self._same = effects.calls(expected.effects) & effects.calls(second.effects)
+        for run in (second, *others):
+            for table in expected.rows:
+                self._note_rows(table, expected.rows[table], run.rows.get(table, {}))
+            self._note_calls(effects.calls(expected.effects), effects.calls(run.effects))
 
     def __iter__(self) -> Iterator[str]:
-        yield from sorted(f"{table}.{column}" for table, column in self.columns)
-        yield from sorted(f"the keys of {table}" for table in self.keys)
-        yield from sorted(self.kept)
-        if self.calls:
-            yield "the numbers in calls, mails and messages"
+        yield from sorted(
+            {f"{table}.{column}" for (table, _, column), variants in self._values.items() if any(variants)}
+        )
+        yield from sorted(f"{kind}: {pattern}" for kind, variants in self._calls.items() for pattern in variants)
 
+    def kept(self, outcome: Outcome) -> tables.Snapshot:
+        """Return the rows that are known by their keys, with patterns in place of what varies."""
+        return {
+            table: {key: self._masked(table, key, row) for key, row in rows.items() if key in self._keys.get(table, ())}
+            for table, rows in outcome.rows.items()
+        }
 
-def mask_of(first: Outcome, second: Outcome) -> Mask:
-    """Return what two clean runs differ in."""
-    keys = {table for table in first.rows if first.rows[table].keys() != second.rows.get(table, {}).keys()}
-    one, other = _by_place(first.rows, keys), _by_place(second.rows, keys)
-    columns = {
-        (table, column)
-        for table, rows in one.items()
-        for key, row in rows.items()
-        for column, value in row.items()
-        if other.get(table, {}).get(key, {}).get(column) != value
-    }
-    names = first.kept.keys() | second.kept.keys()
-    kept = {name for name in names if first.kept.get(name) != second.kept.get(name)}
-    called = effects.calls(first.effects) != effects.calls(second.effects)
-    return Mask(frozenset(columns), frozenset(keys), frozenset(kept), called)
+    def added(self, outcome: Outcome) -> Counter[tuple[str, str]]:
+        """Return the other rows, as text, and how often each is there."""
+        return Counter(
+            (table, tables.text(self._masked(table, None, row)))
+            for table, rows in outcome.rows.items()
+            for row in self._added(table, rows)
+        )
+
+    def calls(self, outcome: Outcome) -> Counter[Effect]:
+        """Return the calls, with patterns in place of what varies, and how often each was made."""
+        found: Counter[Effect] = Counter()
+        for call, count in effects.calls(outcome.effects).items():
+            found[call if call in self._same else Effect(call.kind, str(self._calls[call.kind].of(call.text)))] += count
+        return found
+
+    def _note_rows(self, table: str, ones: dict[tuple[Any, ...], Row], others: dict[tuple[Any, ...], Row]) -> None:
+        by_key = [(key, ones[key], others[key]) for key in self._keys.get(table, ()) if key in ones and key in others]
+        added = varying.pairs(self._added(table, ones), self._added(table, others), _columns_alike)
+        for key, one, other in [*by_key, *((None, *pair) for pair in added)]:
+            for column, value in one.items():
+                self._values[table, key, column].add(value, other.get(column))
+
+    def _note_calls(self, ones: Counter[Effect], others: Counter[Effect]) -> None:
+        for kind in {call.kind for call in ones}:
+            first, second = (
+                [call.text for call in found.elements() if call.kind == kind]
+                for found in (ones - others, others - ones)
+            )
+            for one, other in varying.pairs(first, second, varying.resemblance):
+                self._calls[kind].add(one, other)
+
+    def _added(self, table: str, rows: dict[tuple[Any, ...], Row]) -> Sequence[Row]:
+        return [row for key, row in rows.items() if key not in self._keys.get(table, ())]
+
+    def _masked(self, table: str, key: Any, row: Row) -> Row:
+        return {column: self._values[table, key, column].of(value) for column, value in row.items()}
 
 
 def differences(expected: Outcome, actual: Outcome, mask: Mask) -> Iterator[str]:
     """Say what a run has left behind that a clean one does not, and the other way round."""
     if expected.ending != actual.ending:
         yield f"it ends with {actual.ending!r} instead of {expected.ending!r}"
-    before, after = (_without(_by_place(one.rows, mask.keys, mask.columns), mask.columns) for one in (expected, actual))
-    yield from tables.differences(before, after)
-    calls, made = effects.calls(expected.effects), effects.calls(actual.effects)
-    if mask.calls:
-        calls, made = effects.without_what_varies(calls), effects.without_what_varies(made)
-    yield from effects.changed(calls, made)
-    for name in sorted((expected.kept.keys() | actual.kept.keys()) - mask.kept):
-        if expected.kept.get(name) != actual.kept.get(name):
-            yield f"~ {name}: {expected.kept.get(name)!r} -> {actual.kept.get(name)!r}"
+    yield from tables.differences(mask.kept(expected), mask.kept(actual))
+    before, after = mask.added(expected), mask.added(actual)
+    yield from (f"- {table}: {row}" for table, row in (before - after).elements())
+    yield from (f"+ {table}: {row}" for table, row in (after - before).elements())
+    yield from effects.changed(mask.calls(expected), mask.calls(actual))
 
 
-def _by_place(rows: tables.Snapshot, varying: Iterable[str], columns: tables.Columns = ()) -> tables.Snapshot:
-    """Return the rows with their places instead of keys that vary."""
-    found = dict(rows)
-    for table in varying:
-        plain = [{c: v for c, v in row.items() if (table, c) not in columns} for row in rows.get(table, {}).values()]
-        order = sorted(range(len(plain)), key=lambda place: repr(plain[place]))
-        values = list(rows.get(table, {}).values())
-        found[table] = {(number,): values[place] for number, place in enumerate(order)}
-    return found
+def _texts(kind: str, calls: Counter[Effect]) -> list[str]:
+    return [call.text for call in calls.elements() if call.kind == kind]
 
 
-def _without(rows: tables.Snapshot, columns: tables.Columns) -> tables.Snapshot:
-    return {
-        table: {key: {c: v for c, v in row.items() if (table, c) not in columns} for key, row in found.items()}
-        for table, found in rows.items()
-    }
+def _columns_alike(one: Row, other: Row) -> int:
+    return sum(other.get(column) == value for column, value in one.items())

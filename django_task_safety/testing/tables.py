@@ -75,9 +75,9 @@ def differences(expected: Snapshot, actual: Snapshot, ignored: Columns = ()) -> 
         before, after = expected.get(table, {}), actual.get(table, {})
         for key in [*before, *(key for key in after if key not in before)]:
             if key not in after:
-                yield f"- {table}: {_text(before[key])}"
+                yield f"- {table}: {text(before[key])}"
             elif key not in before:
-                yield f"+ {table}: {_text(after[key])}"
+                yield f"+ {table}: {text(after[key])}"
             elif columns := [c for c, v in before[key].items() if v != after[key].get(c) and (table, c) not in ignored]:
                 changes = ", ".join(f"{c} {before[key][c]!r} -> {after[key].get(c)!r}" for c in columns)
                 yield f"~ {table} {'/'.join(map(str, key))}: {changes}"
@@ -100,5 +100,6 @@ def _rows(db: BaseDatabaseWrapper, cursor: Any, table: str) -> dict[tuple[Any, .
     return rows
 
 
-def _text(row: Row) -> str:
+def text(row: Row) -> str:
+    """Return a row in one line."""
     return ", ".join(f"{column}={value!r}" for column, value in row.items())

@@ -38,8 +38,6 @@ class Watch:
         self._streams: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count()
         self._databases = _database_addresses()
-        #: The keys of the caches that were written.
-        self.cache_keys: set[tuple[str, Any]] = set()
 
     def __enter__(self) -> "Watch":
         for kind in (socket.socket, ssl.SSLSocket):
@@ -60,14 +58,6 @@ class Watch:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
-
-    def cached(self) -> dict[str, Any]:
-        """Return what the caches hold now under the keys that were written."""
-        self._inside = True
-        try:
-            return {f"cache {alias}, {key!r}": caches[alias].get(key) for alias, key in self.cache_keys}
-        finally:
-            self._inside = False
 
     def _patch(
         self,
@@ -114,7 +104,6 @@ class Watch:
     def _on_cache(self, alias: str) -> Callable[..., Effect]:
         def effect_of(name: str, key: Any = None, *args: Any, **kwargs: Any) -> Effect:
             many = list(key) if name.endswith("_many") else [] if key is None else [key]
-            self.cache_keys.update((alias, one) for one in many)
             arguments = (*(() if key is None else (key,)), *args)
             details = (alias, name, arguments, kwargs)
             return Effect("cache", f"{alias}.{name}({', '.join(map(repr, many))})", details=details)

@@ -35,8 +35,8 @@ def lost_with_its_message(number):
 @shared_task(acks_late=True)
 def half_done(number):
     if not Effect.objects.filter(name="first").exists():
-        Effect.objects.create(name="first", key=str(number))
-        Effect.objects.create(name="second", key=str(number))  # fault
+        Effect.objects.create(name="first", key=str(number))  # fault
+        Effect.objects.create(name="second", key=str(number))
 
 
 @shared_task(acks_late=True)
@@ -53,8 +53,8 @@ def mails_before_the_commit(number):
 
 @safe_task
 def mails_only_after_the_commit(number):
-    Order.objects.filter(number=number).update(charged=250)  # fault
-    transaction.on_commit(_mail)
+    transaction.on_commit(_mail)  # fault
+    Order.objects.filter(number=number).update(charged=250)
 
 
 @safe_task(atomic=False)
@@ -69,9 +69,9 @@ def calls_under_a_new_key_each_time(number):
 
 @safe_task
 def appends_to_a_file(number):
-    with _file().open("a") as file:
+    with _file().open("a") as file:  # fault
         file.write(f"charged {number}\n")
-    Order.objects.filter(number=number).update(charged=250)  # fault
+    Order.objects.filter(number=number).update(charged=250)
 
 
 @safe_task
@@ -115,8 +115,8 @@ def publishes_before_the_commit(number):
 @shared_task(acks_late=True)
 def swallows_the_error(number):
     with contextlib.suppress(IntegrityError):
-        Order.objects.create(number=number + 1, amount=1)
-        Effect.objects.create(name="charged", key=str(number))  # fault
+        Order.objects.create(number=number + 1, amount=1)  # fault
+        Effect.objects.create(name="charged", key=str(number))
 
 
 @safe_task(atomic=False)
@@ -197,7 +197,7 @@ def is_retried(number):
 
 
 FAULTY = {
-    doubled: "~ testapp_order 1: charged 250 -> 500",
+    doubled: "~ testapp_order 700: charged 250 -> 500",
     lost_with_its_message: "- testapp_effect: ",
     half_done: "- testapp_effect: ",
     marked_as_done_before_it_is: "- testapp_effect: ",
@@ -206,14 +206,14 @@ FAULTY = {
     calls_without_a_key: "+ call: POST /charge",
     calls_under_a_new_key_each_time: "under the idempotency key *",
     appends_to_a_file: "b'charged 7\\n' -> b'charged 7\\ncharged 7\\n'",
-    counts_in_the_cache: "~ cache default, 'charged': 1 -> 2",
-    remembers_in_the_cache: "~ testapp_order 1: charged 250 -> 0",
-    locked_until_the_end: "~ testapp_order 1: charged 250 -> 0",
+    counts_in_the_cache: "~ cache default/charged: value 1 -> 2",
+    remembers_in_the_cache: "~ testapp_order 700: charged 250 -> 0",
+    locked_until_the_end: "~ testapp_order 700: charged 250 -> 0",
     in_another_database: "+ other.testapp_effect: ",
     publishes_again: "+ message: tests.testapp.tasks.plain",
     publishes_before_the_commit: "+ message: tests.testapp.tasks.plain",
     swallows_the_error: "- testapp_effect: ",
-    commits_in_two_parts: "~ testapp_order 1: charged 250 -> 350",
+    commits_in_two_parts: "~ testapp_order 700: charged 250 -> 350",
     starts_a_thread: "is not followed",
     starts_a_process: "is not followed",
 }

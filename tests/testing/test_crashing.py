@@ -2,12 +2,13 @@
 
 import inspect
 import os
+import re
 import time
 import unittest
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 
 from django_task_safety import InvalidArguments
 from django_task_safety.testing import CleanRunFailed, NotCrashSafe, assert_crash_safe, crashing
@@ -17,8 +18,8 @@ from tests.testing import crashing_tasks as tasks
 
 pytestmark = [
     pytest.mark.usefixtures("other_system"),
-    pytest.mark.django_db(databases=["default", "other"]),
-    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="copies are made of SQLite's databases only"),
+    # Servers copy only what is committed.
+    pytest.mark.django_db(databases=["default", "other"], transaction=connection.vendor != "sqlite"),
 ]
 
 
@@ -33,11 +34,24 @@ def marked_line(task):
     return f"crashing_tasks.py:{number}"
 
 
+def databases_of_the_server():
+    queries = {"postgresql": "SELECT datname FROM pg_database", "mysql": "SHOW DATABASES"}
+    if connection.vendor not in queries:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(queries[connection.vendor])
+        return sorted(cursor.fetchall())
+
+
+def interrupted(*args):
+    raise KeyboardInterrupt
+
+
 @pytest.fixture(autouse=True)
 def _an_order(tmp_path, monkeypatch):
     monkeypatch.setenv("TASK_SAFETY_TEST_FILE", str(tmp_path / "charged.txt"))
     cache.clear()
-    Order.objects.create(pk=1, number=7, amount=250)
+    Order.objects.create(pk=700, number=7, amount=250)
     yield
     cache.clear()
 
@@ -64,7 +78,7 @@ def test_what_is_said():
     with pytest.raises(NotCrashSafe) as failure:
         assert_crash_safe(tasks.mails_before_the_commit, 7)
     first, second, third, *others = str(failure.value).splitlines()
-    assert first.endswith("mails_before_the_commit: 13 points, 4 of them unsafe.")
+    assert re.search(r"mails_before_the_commit: \d+ points, 4 of them unsafe\.$", first)
     assert second == f"The first is {marked_line(tasks.mails_before_the_commit)}, " + (
         "after mail: to ann@example.org: Charged 250"
     )
@@ -89,7 +103,7 @@ def test_nothing_is_left_behind(tmp_path):
 
 
 def test_a_callable_without_arguments_is_called_again():
-    with pytest.raises(NotCrashSafe, match=r"The first is test_crashing.py:\d+, at the end"):
+    with pytest.raises(NotCrashSafe, match=r"The first is test_crashing.py:\d+, after INSERT"):
         assert_crash_safe(lambda: Effect.objects.create(name="a", key="b"))
     assert assert_crash_safe(lambda: Effect.objects.filter(key="b").update(name="c")).points
 
@@ -116,6 +130,24 @@ def test_without_fork_it_is_skipped(monkeypatch):
     monkeypatch.delattr(os, "fork")
     with pytest.raises(unittest.SkipTest, match=r"needs os\.fork"):
         assert_crash_safe(tasks.doubled, 7)
+
+
+@pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite copies what is not committed, too")
+def test_data_that_is_not_committed_is_refused():
+    with (
+        transaction.atomic(),
+        pytest.raises(InvalidArguments, match=r"not committed.*transactional_db.*TransactionTe"),
+    ):
+        assert_crash_safe(tasks.doubled, 7)
+
+
+def test_no_copy_of_a_database_is_left(monkeypatch):
+    before = databases_of_the_server()
+    assert assert_crash_safe(tasks.sets_what_is_right, 7).points
+    monkeypatch.setattr(crashing, "differences", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        assert_crash_safe(tasks.sets_what_is_right, 7)
+    assert databases_of_the_server() == before
 
 
 def test_a_database_that_is_no_test_database_is_refused(monkeypatch):
