@@ -176,13 +176,13 @@ def _nobody_listens_who_did_not_before() -> Iterator[None]:
     """What is done and sent depends on who hears of it: a receiver or a log level that stays changes other tests."""
     before = _listening()
     yield
-    # A backend for Django's Tasks listens from the first use on.
-    for ours in signals.BY_NAME.values():
-        ours.disconnect(dispatch_uid="django_task_safety.backends")
     assert _listening() == before
 
 
 def _listening() -> dict[str, object]:
+    # A backend for Django's Tasks listens from the first use on.
+    for ours in signals.BY_NAME.values():
+        ours.disconnect(dispatch_uid="django_task_safety.backends")
     logged = logging.getLogger("django_task_safety").getEffectiveLevel()
     return {"log": logged, **{name: len(signal.receivers) for name, signal in signals.BY_NAME.items()}}
 

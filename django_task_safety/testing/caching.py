@@ -5,12 +5,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache import caches
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.db import DatabaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 
 from django_task_safety.testing.effects import Effect
 
+_USUAL = ...
 #: Those that end with their process.
 _IN_MEMORY = (LocMemCache, DummyCache)
 
@@ -27,7 +29,13 @@ def replay(effects: Iterable[Effect]) -> None:
         if effect.kind == "cache":
             alias, name, args, kwargs = effect.details
             if isinstance(caches[alias], _IN_MEMORY):
-                getattr(caches[alias], name)(*args, **kwargs)
+                usual = {name: DEFAULT_TIMEOUT if value is _USUAL else value for name, value in kwargs.items()}
+                getattr(caches[alias], name)(*(DEFAULT_TIMEOUT if arg is _USUAL else arg for arg in args), **usual)
+
+
+def portable(value: Any) -> Any:
+    """Return an argument as another process understands it: the usual timeout is an object of each process."""
+    return _USUAL if value is DEFAULT_TIMEOUT else value
 
 
 def keys_of(effects: Iterable[Effect]) -> set[tuple[str, Any]]:

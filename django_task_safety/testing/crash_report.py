@@ -28,6 +28,8 @@ class CrashReport:
     unsafe: tuple[Unsafe, ...]
     #: What was not compared, since two clean runs differ in it.
     masked: tuple[str, ...] = ()
+    #: What is to be known about the kind of task.
+    note: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {len(self.points)} points, {len(self.unsafe)} of them unsafe."]
@@ -39,6 +41,8 @@ class CrashReport:
             lines += [f"  {one.point.line:{width}}  {one.point.name}  {one.differences[0]}" for one in self.unsafe[1:]]
         if self.masked:
             lines.append(f"Two clean runs differ in this, which was not compared: {', '.join(self.masked)}.")
+        if self.unsafe and self.note:
+            lines.append(self.note)
         return "\n".join(lines)
 
 

@@ -89,16 +89,16 @@ class _Exploration:
         outcomes = self._crashes([group[0] for group in alike], at_once)
         right = [second, *(_before_the_body(alike, outcomes) if self._subject.has_operation else [])]
         mask = Mask(expected, *right)
-        if any(outcome and any(differences(expected, outcome, mask)) for outcome in outcomes):
+        if any(_found(expected, outcome, mask) for outcome in outcomes):
             # Clocks that show seconds are found out by a run that is in another one.
             time.sleep(max(0, start + _NEXT_SECOND - time.monotonic()))
             mask = Mask(expected, *right, self._clean_run(varied=True)[0])
         unsafe = []
         for group, outcome in zip(alike, outcomes, strict=True):
-            if found := tuple(differences(expected, outcome, mask)) if outcome else (_NOT_THERE,):
+            if found := _found(expected, outcome, mask):
                 unsafe += [Unsafe(point, found) for point in group]
         unsafe += _unfollowed(journal)
-        return CrashReport(self._subject.name, tuple(points), tuple(unsafe), tuple(mask))
+        return CrashReport(self._subject.name, tuple(points), tuple(unsafe), tuple(mask), self._subject.note)
 
     def _clean_run(self, varied: bool = False) -> tuple[Outcome, Journal]:
         trial = self._trial()
@@ -118,16 +118,15 @@ class _Exploration:
                 )
             )
 
-    def _crashes(self, points: list[Point], at_once: int) -> list[Outcome | None]:
+    def _crashes(self, points: list[Point], at_once: int) -> list[Outcome | Unanswered | None]:
         """Return what is there after a death at each of the points, and what follows on it."""
         trials = [self._trial() for _ in points]
         works = [functools.partial(trial.crash, at=point.number) for trial, point in zip(trials, points, strict=True)]
         try:
-            answers = processes.run(works, at_once, self._longest)
+            return processes.run(works, at_once, self._longest)
         finally:
             for trial in reversed(trials):  # of those that were killed
                 trial.put_back_files()
-        return [Outcome({}, [], str(answer)) if isinstance(answer, Unanswered) else answer for answer in answers]
 
     def _trial(self) -> Trial:
         self._runs += 1
@@ -135,12 +134,19 @@ class _Exploration:
         return Trial(self._subject, self._databases, journal, self._directory, self._known)
 
 
-def _before_the_body(alike: list[list[Point]], outcomes: list[Outcome | None]) -> list[Outcome]:
+def _found(expected: Outcome, outcome: Outcome | Unanswered | None, mask: Mask) -> tuple[str, ...]:
+    """Return what is wrong after a death."""
+    if isinstance(outcome, Outcome):
+        return tuple(differences(expected, outcome, mask))
+    return (f"what follows on the death is not known: {outcome}" if outcome else _NOT_THERE,)
+
+
+def _before_the_body(alike: list[list[Point]], outcomes: list[Any]) -> list[Outcome]:
     """Return what follows on a death before the body has done anything: its attempt has another number, no more."""
     decorated = alike[0][0].line
     for group, outcome in zip(alike, outcomes, strict=True):
         if any(point.line != decorated for point in group):
-            return [outcome] if outcome and group[0].line == decorated else []
+            return [outcome] if isinstance(outcome, Outcome) and group[0].line == decorated else []
     return []
 
 

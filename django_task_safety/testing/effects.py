@@ -9,6 +9,8 @@ from typing import Any
 #: An idempotency key in a request, in a header or in its body.
 _KEY = re.compile(r"""(?i)idempotency[-_]?key["']?\s*[:=]\s*["']?([^\s"',&}]+)""")
 _REQUEST = re.compile(r"(?m)^(?=(?:GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE) \S+ HTTP/1)")
+_LENGTH = re.compile(r"(?mi)^Content-Length: *(\d+)")
+_CHUNKED, _LAST = "chunked", "0\r\n\r\n"
 #: Requests that change nothing.
 _READS = ("GET ", "HEAD ", "OPTIONS ")
 _SHOWN = 200
@@ -49,6 +51,17 @@ def calls(effects: Iterable[Effect]) -> Counter[Effect]:
     return found
 
 
+def contradictions(effects: Iterable[Effect]) -> Iterator[str]:
+    """Say under which idempotency keys others were told two different things."""
+    bodies: dict[tuple[str, str], set[str]] = {}
+    for effect in _whole(effects):
+        if effect.kind == "call" and (key := _key_of(effect)):
+            bodies.setdefault((effect.stream, key), set()).add(effect.text.partition("\r\n\r\n")[2])
+    for (stream, key), different in bodies.items():
+        if len(different) > 1:
+            yield f"~ call: {stream} under the idempotency key {key} with another content"
+
+
 def repeated(first: Iterable[Effect], again: Iterable[Effect]) -> Iterator[str]:
     """Say which calls were made again."""
     before = calls(first)
@@ -79,7 +92,19 @@ def _whole(effects: Iterable[Effect]) -> Iterator[Effect]:
         sent = "".join(part.text for part in parts)
         address = stream.rpartition("#")[0]
         for text in filter(None, _REQUEST.split(sent)):
-            yield Effect("call", text, address, parts[0].key)
+            if not _is_cut_off(text):
+                yield Effect("call", text, address, parts[0].key)
+
+
+def _is_cut_off(text: str) -> bool:
+    """Return whether it is a request that nobody acts on, since its sender died before the end of it."""
+    head, gap, body = text.partition("\r\n\r\n")
+    if not _REQUEST.match(head):
+        return False
+    if not gap or (_CHUNKED in head and not body.endswith(_LAST)):
+        return True
+    length = _LENGTH.search(head)
+    return length is not None and len(body) < int(length[1])
 
 
 def _key_of(effect: Effect) -> str:

@@ -96,9 +96,11 @@ class FaultPoints:
         if self._counting or self._noting:
             self._journal.write("effect", effect)
         self._state += effect.kind != "connection"
-        yield
-        self._state += effect.kind != "connection"
-        self._end(str(effect))
+        try:
+            yield
+        finally:
+            self._state += effect.kind != "connection"
+            self._end(str(effect))
 
     def _reach(self, name: str) -> None:
         """Come to a point."""

@@ -13,6 +13,7 @@ from kombu.pools import ProducerPool
 from kombu.transport import memory
 from kombu.transport.virtual.base import BrokerState
 
+from django_task_safety import registry
 from django_task_safety.producer import broker
 from django_task_safety.producer.broker import BrokerConnection
 
@@ -29,6 +30,13 @@ def _transport() -> type[memory.Transport]:
 
     Transport.Channel = Channel
     return Transport
+
+
+def keep_messages_here() -> None:
+    """Have all that Celery itself publishes stay in this process, which was forked and shares its connections."""
+    for app in registry.all_apps():
+        app.conf.update(broker_url="memory://", broker_write_url="memory://", broker_transport_options={})
+        vars(app).pop("amqp", None)  # a cached property, with connections to the broker of before
 
 
 class LocalBroker:

@@ -40,11 +40,12 @@ class Mask:
         #: By table, key and column; the key is None for added rows.
         self._values: defaultdict[tuple[str, Any, str | None], Variants] = defaultdict(Variants)
         self._calls: defaultdict[str, Variants] = defaultdict(Variants)
-        self._same = effects.calls(expected.effects) & effects.calls(second.effects)
+        self._same = effects.calls(expected.effects)
         for run in (second, *others):
             for table in expected.rows:
                 self._note_rows(table, expected.rows[table], run.rows.get(table, {}))
             self._note_calls(effects.calls(expected.effects), effects.calls(run.effects))
+            self._same &= effects.calls(run.effects)
 
     def __iter__(self) -> Iterator[str]:
         yield from sorted(
@@ -106,6 +107,8 @@ def differences(expected: Outcome, actual: Outcome, mask: Mask) -> Iterator[str]
     yield from (f"- {table}: {row}" for table, row in (before - after).elements())
     yield from (f"+ {table}: {row}" for table, row in (after - before).elements())
     yield from effects.changed(mask.calls(expected), mask.calls(actual))
+    if not any(effects.contradictions(expected.effects)):
+        yield from effects.contradictions(actual.effects)
 
 
 def _texts(kind: str, calls: Counter[Effect]) -> list[str]:

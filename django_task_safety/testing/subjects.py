@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import Task
+from django.db.models import Q
 
 from django_task_safety import registry
 from django_task_safety.errors import InvalidArguments
@@ -23,6 +24,8 @@ class Subject:
 
     #: Whether asking for it writes a row of ours.
     has_operation = False
+    #: What a reader of its faults should know.
+    note = ""
 
     def __init__(self, work: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self.work, self.args, self.kwargs = work, args, kwargs
@@ -61,15 +64,24 @@ class PlainTask(Subject):
 
     def request(self, worker: LocalWorker) -> None:
         self._id = str(uuid.uuid4())
+        if not self._comes_back:
+            self.note = (
+                "When its process dies, Celery acknowledges its message, and it is lost: the task does not have both "
+                "acks_late and reject_on_worker_lost."
+            )
+
+    @property
+    def _comes_back(self) -> bool:
+        return bool(self.work.acks_late and self.work.reject_on_worker_lost)
 
     def recover(self, worker: LocalWorker) -> None:
-        if self.work.acks_late:
+        if self._comes_back:
             self.run(worker)
         else:  # its message is gone
             worker.drain()
 
     def call(self) -> None:
-        self.work.apply(self.args, self.kwargs, task_id=self._id, throw=True)
+        self.work.apply(self.args, self.kwargs, task_id=self._id, throw=False).get()
 
 
 class SafeTask(Subject):
@@ -85,9 +97,9 @@ class SafeTask(Subject):
 
     def run(self, worker: LocalWorker) -> None:
         worker.drain()
-        ended = Operation.all_rows.filter(task=self.name, state__in=(State.FAILED, State.CANCELLED))
-        for operation in ended.exclude(pk__in=worker.before):
-            raise CleanRunFailed(f"the operation is {operation.state}: {operation.error}")
+        ended = Q(state=State.FAILED) | Q(state=State.CANCELLED, task=self.name)
+        for operation in Operation.all_rows.filter(ended).exclude(pk__in=worker.before).order_by("created_at"):
+            raise CleanRunFailed(f"{operation.task} is {operation.state}: {operation.error}")
 
     def deliver_again(self, worker: LocalWorker) -> None:
         worker.redeliver()

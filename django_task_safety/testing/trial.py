@@ -8,7 +8,7 @@ from typing import Any
 from kombu.message import Message
 
 from django_task_safety.models import Operation
-from django_task_safety.testing import caching, files, processes, tables
+from django_task_safety.testing import caching, files, local_broker, processes, tables
 from django_task_safety.testing.databases import Databases
 from django_task_safety.testing.fault_points import FaultPoints
 from django_task_safety.testing.journal import Journal
@@ -72,10 +72,11 @@ class Trial:
     def _use(self, slot: int) -> None:
         self._databases.use(slot)
         caching.isolate(f"{self.journal.name}-{slot}:")
+        local_broker.keep_messages_here()
 
     def _run(self, at: int | None) -> None:
         points = FaultPoints(self._subject.work, self.journal, at, self._ours)
-        with Watch(points.observe), _Worker(self._subject.name, points) as worker:
+        with Watch(points.observe, self._subject.work), _Worker(self._subject.name, points) as worker:
             if self._subject.has_operation:
                 self._subject.request(worker)
                 self._subject.run(worker)
@@ -89,7 +90,7 @@ class Trial:
         points = FaultPoints(self._subject.work, self.journal, None, self._ours)
         caching.replay(self.journal.read("effect"))
         ending = ""
-        with Watch(points.observe), LocalWorker() as worker, points.noted():
+        with Watch(points.observe, self._subject.work), LocalWorker() as worker, points.noted():
             try:
                 self._subject.recover(worker)
             except Exception as exc:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
+from celery import Task
 from celery.signals import after_task_publish, before_task_publish
 from django.conf import settings
 from django.core import mail
@@ -18,6 +19,8 @@ from django.db import connections
 
 from django_task_safety import registry
 from django_task_safety.context import current_operation
+from django_task_safety.options import TaskOptions
+from django_task_safety.testing.caching import portable
 from django_task_safety.testing.effects import Effect
 
 #: What is around each effect; it is given the effect before it happens.
@@ -30,10 +33,15 @@ _WRITES = ("set", "add", "delete", "incr", "touch", "set_many", "delete_many", "
 
 
 class Watch:
-    """Tells an observer of connections and what is sent, mail, messages and writes to caches, while it is entered."""
+    """Tells an observer of connections and what is sent, mail, messages and writes to caches, while it is entered.
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer, self._stack = observer, ExitStack()
+    Args:
+        observer: Is told.
+        retried: A plain task: its retries, which are messages, do not become any where it runs without a broker.
+    """
+
+    def __init__(self, observer: Observer, retried: Any = None) -> None:
+        self._observer, self._retried, self._stack = observer, retried, ExitStack()
         self._thread, self._inside = threading.get_ident(), False
         self._streams: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count()
@@ -49,6 +57,8 @@ class Watch:
                 self._patch(caches[alias], name, self._on_cache(alias))
         if hasattr(mail, "outbox"):
             self._stack.enter_context(self._outbox())
+        if isinstance(self._retried, Task) and not isinstance(self._retried, TaskOptions):
+            self._patch(self._retried, "retry", self._on_retry)
         self._open: list[AbstractContextManager[None]] = []
         before_task_publish.connect(self._before_publish)
         self._stack.callback(before_task_publish.disconnect, self._before_publish)
@@ -104,11 +114,14 @@ class Watch:
     def _on_cache(self, alias: str) -> Callable[..., Effect]:
         def effect_of(name: str, key: Any = None, *args: Any, **kwargs: Any) -> Effect:
             many = list(key) if name.endswith("_many") else [] if key is None else [key]
-            arguments = (*(() if key is None else (key,)), *args)
-            details = (alias, name, arguments, kwargs)
+            arguments = (*(() if key is None else (key,)), *map(portable, args))
+            details = (alias, name, arguments, {name: portable(value) for name, value in kwargs.items()})
             return Effect("cache", f"{alias}.{name}({', '.join(map(repr, many))})", details=details)
 
         return effect_of
+
+    def _on_retry(self, *args: Any, **kwargs: Any) -> Effect:
+        return Effect("message", f"{self._retried.name} once more")
 
     @contextmanager
     def _outbox(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ def _file() -> Path:
     return Path(os.environ["TASK_SAFETY_TEST_FILE"])
 
 
-@shared_task(acks_late=True)
+@shared_task(acks_late=True, reject_on_worker_lost=True)
 def doubled(number):
     Order.objects.filter(number=number).update(charged=F("charged") + 250)  # fault
 
@@ -32,14 +32,14 @@ def lost_with_its_message(number):
     Effect.objects.create(name="charged", key=str(number))  # fault
 
 
-@shared_task(acks_late=True)
+@shared_task(acks_late=True, reject_on_worker_lost=True)
 def half_done(number):
     if not Effect.objects.filter(name="first").exists():
         Effect.objects.create(name="first", key=str(number))  # fault
         Effect.objects.create(name="second", key=str(number))
 
 
-@shared_task(acks_late=True)
+@shared_task(acks_late=True, reject_on_worker_lost=True)
 def marked_as_done_before_it_is(number):
     if Order.objects.filter(number=number, charged=0).update(charged=250):  # fault
         Effect.objects.create(name="charged", key=str(number))
@@ -86,7 +86,7 @@ def remembers_in_the_cache(number):
         Order.objects.filter(number=number).update(charged=250)
 
 
-@shared_task(acks_late=True)
+@shared_task(acks_late=True, reject_on_worker_lost=True)
 def locked_until_the_end(number):
     if not cache.add("lock", True):  # fault
         return
@@ -101,7 +101,7 @@ def in_another_database(number):
     Effect.objects.using("other").create(name="charged", key=str(number))  # fault
 
 
-@shared_task(acks_late=True)
+@shared_task(acks_late=True, reject_on_worker_lost=True)
 def publishes_again(number):
     plain.delay(number)  # fault
 
@@ -112,7 +112,7 @@ def publishes_before_the_commit(number):
     plain.delay(number)  # fault
 
 
-@shared_task(acks_late=True)
+@shared_task(acks_late=True, reject_on_worker_lost=True)
 def swallows_the_error(number):
     with contextlib.suppress(IntegrityError):
         Order.objects.create(number=number + 1, amount=1)  # fault
@@ -158,13 +158,13 @@ def calls_under_the_operations_key(number):
     Order.objects.filter(number=number).update(charged=250)
 
 
-@shared_task(acks_late=True)
+@shared_task(acks_late=True, reject_on_worker_lost=True)
 def sets_what_is_right(number):
     Order.objects.filter(number=number).update(charged=250)
     cache.set("charged", 250)
 
 
-@shared_task(acks_late=True)
+@shared_task(acks_late=True, reject_on_worker_lost=True)
 def asks_in_its_transaction(number):
     with transaction.atomic():
         if not Effect.objects.filter(name="charged").exists():
@@ -178,7 +178,7 @@ def has_clocks_and_random_keys(number):
     Effect.objects.create(name=os.urandom(4).hex(), key=str(number))
 
 
-@shared_task(acks_late=True)
+@shared_task(acks_late=True, reject_on_worker_lost=True)
 def reads_from_another_system(number):
     _post(method="GET")
     Order.objects.filter(number=number).update(charged=250)

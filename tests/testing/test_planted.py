@@ -16,39 +16,8 @@ pytestmark = [
     pytest.mark.live,
     pytest.mark.usefixtures("other_system", "shop"),
     pytest.mark.filterwarnings("ignore:Django 2028 will not have a default mailer"),
-    pytest.mark.django_db(databases=["default", "other"]),
-    pytest.mark.skipif(connection.vendor != "sqlite", reason="copies are made of SQLite's databases only"),
+    pytest.mark.django_db(databases=["default", "other"], transaction=connection.vendor != "sqlite"),
 ]
-
-
-EARLY = "a row with RETURNING is committed when it is fetched, which is after the point that follows its statement"
-FILES = "nothing is a point after a file was changed"
-FOLLOWERS = "the points of the operations that a task asks for are taken for its own"
-#: Where the report names another line, or nothing at all.
-MISSED = {
-    "row_without_a_key": EARLY,
-    "key_from_what_is_there": EARLY,
-    "checkpoint_after_the_chunk": EARLY,
-    "resumed_from_a_count": EARLY,
-    "error_swallowed": EARLY,
-    "other_database": EARLY,
-    "line_in_a_file": FILES,
-    "inbox_renamed_first": FILES,
-    "file_deleted_before_the_commit": FILES,
-    "upload_under_a_new_name": FILES,
-    "half_a_file_taken_for_all": FILES,
-    "half_written_taken_for_all": "nothing is a point between the opening of a file and its closing",
-    "cache_not_emptied_after_the_commit": "what is deleted from a cache is not compared",
-    "asks_again_later": "a retry of a plain task is taken for its failure",
-    "lost_with_its_process": "without reject_on_worker_lost a killed child's message is acknowledged",
-    "key_of_the_attempt": "that the attempt has another number is a difference in itself",
-    "other_content_under_the_same_key": "calls under one key count once, whatever they say",
-    "mail_by_an_operation": FOLLOWERS,
-    "operations_for_each_note": FOLLOWERS,
-    "chain_of_operations": FOLLOWERS,
-    "key_in_the_body": "a request whose body has not been sent is taken for a call",
-    "cache_filled_by_get_or_set": "the default timeout is not the same object in another process",
-}
 
 
 def body(task):
@@ -61,8 +30,7 @@ def named(task):
 
 
 def each(tasks):
-    marks = {name: [pytest.mark.xfail(reason=reason)] for name, reason in MISSED.items()}
-    return [pytest.param(task, id=named(task), marks=marks.get(named(task), [])) for task in tasks]
+    return [pytest.param(task, id=named(task)) for task in tasks]
 
 
 def marked_line(task):

@@ -92,8 +92,8 @@ def cache_knows_before_the_commit(number: int) -> None:
 def cache_not_emptied_after_the_commit(number: int) -> None:
     order = Order.objects.get(number=number)
     order.charged = order.amount
-    order.save()  # fault: after the commit nothing knows what is stale; this is the last that the body did
-    transaction.on_commit(lambda: cache.delete("order-7"))
+    order.save()
+    transaction.on_commit(lambda: cache.delete("order-7"))  # fault: after the commit nothing knows what is stale
 
 
 TASKS = [

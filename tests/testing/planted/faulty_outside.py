@@ -62,9 +62,7 @@ def key_from_what_is_there(number: int) -> None:
 @idempotent_task(key="number")
 def other_content_under_the_same_key(number: int) -> None:
     token = str(uuid.uuid4())
-    call(
-        "tokens", key=number, body=token
-    )  # fault: the other side keeps this token, and the next attempt writes another
+    call("tokens", key=number, body=token)  # fault: the other side keeps this one, the next attempt writes another
     Effect.objects.create(name="token", key=token)
 
 
@@ -97,15 +95,15 @@ def publishes_before_the_commit(number: int) -> None:
 @safe_task
 def mail_lost_after_the_commit(number: int) -> None:
     order = Order.objects.get(number=number)
-    transaction.on_commit(lambda: mail(f"Order {order.number}"))
+    transaction.on_commit(lambda: mail(f"Order {order.number}"))  # fault: after the commit nothing knows of the mail
     order.charged = order.amount
-    order.save()  # fault: after the commit nothing knows of the mail; this is the last that the body did
+    order.save()
 
 
 @safe_task
 def message_lost_after_the_commit(number: int) -> None:
-    Effect.objects.create(name="indexing", key=str(number))  # fault: after the commit nothing knows of the message
-    index.delay_on_commit(number)
+    Effect.objects.create(name="indexing", key=str(number))
+    index.delay_on_commit(number)  # fault: after the commit nothing knows of the message
 
 
 @safe_task

@@ -55,13 +55,13 @@ def asks_again_later(self, number: int) -> None:
 
 @shared_task(**LATE)
 def mail_lost_behind_a_guard(number: int) -> None:
-    with transaction.atomic():  # fault: committed, so that the next attempt returns before the mail
+    with transaction.atomic():
         order = Order.objects.select_for_update().get(number=number)
         if order.charged:
             return
         order.charged = order.amount
         order.save()
-        transaction.on_commit(lambda: mail(f"Order {number}"))
+        transaction.on_commit(lambda: mail(f"Order {number}"))  # fault: the next attempt returns before the mail
 
 
 @shared_task(**LATE)
