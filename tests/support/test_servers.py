@@ -10,6 +10,7 @@ import redis
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
+from tests.support.postgresql import OnSmallDisk, Replicated
 from tests.support.servers import (
     Database,
     MariaDB,
@@ -83,6 +84,28 @@ def test_a_killed_server_leaves_no_process(database: Database) -> None:
     assert processes & living().keys()
     database.kill()
     assert processes.isdisjoint(living())
+
+
+def test_a_standby_has_what_was_committed_when_its_primary_is_killed(django_db_blocker: DjangoDbBlocker) -> None:
+    for server in started(Replicated()):
+        with django_db_blocker.unblock():
+            execute(server, "CREATE TABLE kept (number integer)", "INSERT INTO kept VALUES (7)")
+            server.fail_over()
+            assert execute(server, "SELECT number FROM kept") == (7,)
+            assert execute(server, "INSERT INTO kept VALUES (8)", "SELECT count(*) FROM kept") == (2,)
+
+
+def test_a_full_disk_takes_nothing_until_there_is_room(django_db_blocker: DjangoDbBlocker) -> None:
+    large = "INSERT INTO kept SELECT n, repeat('x', 1000) FROM generate_series(1, 30000) n"
+    for server in started(OnSmallDisk()):
+        with django_db_blocker.unblock():
+            execute(server, "CREATE TABLE kept (number integer, text text)", "INSERT INTO kept VALUES (7)")
+            server.fill()
+            with pytest.raises(Exception, match=r"No space left|server closed|in recovery|refused"):
+                execute(server, large)
+            server.make_room()
+            execute(server, large)
+            assert execute(server, "SELECT count(*) FROM kept") == (30_001,)
 
 
 def test_redis_keeps_data_only_when_durable(redis_store: Redis) -> None:

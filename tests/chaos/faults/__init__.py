@@ -8,6 +8,7 @@ from tests.chaos.faults.brokers import (
     RedisFlushed,
     RedisKilled,
 )
+from tests.chaos.faults.databases import DiskFull, Exhausted, FailedOver, Killed, Stopped
 from tests.chaos.faults.fault import Fault
 from tests.chaos.faults.processes import Clock, Kill, Pause
 
@@ -18,6 +19,11 @@ FAULTS: dict[str, type[Fault]] = {
     for fault in (
         Kill,
         Pause,
+        Stopped,
+        Killed,
+        FailedOver,
+        Exhausted,
+        DiskFull,
         RedisKilled,
         RedisFlushed,
         RabbitMQRestarted,

@@ -38,9 +38,6 @@ class Fault:
             return None
         return Redis(durable=True) if kind == "redis" else RabbitMQ()
 
-    def prepare(self, world: World) -> None:
-        """Make ready, when the servers run and the tables are there."""
-
     def worker_env(self, world: World, number: int) -> dict[str, str]:
         """Return what is special about the environment of the worker of this number."""
         return {}
@@ -52,6 +49,3 @@ class Fault:
 
     def strike(self, world: World) -> None:
         """Do the harm, and end it."""
-
-    def clean_up(self) -> None:
-        """Put away what the servers' end leaves."""

@@ -24,6 +24,7 @@ class Kill(Fault):
     )
     calls = 2000
     times = 20
+    pause = 0.03
 
     def __init__(self) -> None:
         self._whole = False
