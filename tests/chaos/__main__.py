@@ -56,8 +56,7 @@ def plan(given: argparse.Namespace) -> Iterator[Run]:
     for variant in figures.VARIANTS if given.controls else figures.VARIANTS[:1]:
         for run in figures.plan(variant, given.seed, given.calls):
             asked = (given.fault, given.broker, given.database)
-            mine = (run.fault, run.broker, run.database)
-            if all(names is None or name in names for names, name in zip(asked, mine, strict=True)):
+            if all(names is None or name in names for names, name in zip(asked, run.place, strict=True)):
                 yield run
 
 

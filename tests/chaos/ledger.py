@@ -16,6 +16,11 @@ class Run:
     calls: int
     seed: int
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """The fault and where it strikes."""
+        return self.fault, self.broker, self.database
+
 
 @dataclasses.dataclass(frozen=True)
 class Counted:

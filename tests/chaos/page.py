@@ -1,6 +1,6 @@
 """The ledger as text: a line on the terminal, the page docs/reference/figures.rst, and a table in README.md."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos import figures
@@ -34,18 +34,6 @@ def write_all(found: Figures) -> None:
     README.write_text(readme(README.read_text(), found))
 
 
-def rows_of(found: Figures, fault: str, broker: str, database: str) -> dict[str, Row]:
-    place = (fault, broker, database)
-    rows = (row for row in found.rows if (row.run.fault, row.run.broker, row.run.database) == place)
-    return {row.run.variant: row for row in rows}
-
-
-def settings() -> Iterator[tuple[str, str, str]]:
-    for fault in FAULTS.values():
-        for broker, database in fault.settings:
-            yield fault.name, broker, database
-
-
 def readme(text: str, found: Figures) -> str:
     """Return the text with today's table."""
     before, rest = text.split(BEGIN)
@@ -53,14 +41,21 @@ def readme(text: str, found: Figures) -> str:
 
 
 def summary(found: Figures) -> str:
-    """Return the smallest table: for each kind of task, what all kills and all other faults made of it."""
-    lines = ["| | killed: calls | lost | twice | other faults: calls | lost | twice |", "|---" * 7 + "|"]
+    """Return the smallest table, in Markdown."""
+    header, *rows = _summary(found)
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _summary(found: Figures) -> list[list[str]]:
+    """Return what all kills, and all other faults, made of each kind of task, under a header."""
+    others = f"calls under {len(FAULTS) - 1} other faults"
+    cells = [["task", "calls under kills", "lost", "done twice", others, "lost", "done twice"]]
     for variant in figures.VARIANTS:
         rows = [row for row in found.rows if row.run.variant == variant]
         kills = [row for row in rows if row.run.fault == "kill"]
-        cells = [*_sums(kills), *_sums([row for row in rows if row not in kills])]
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        cells.append([variant, *_sums(kills), *_sums([row for row in rows if row not in kills])])
+    return cells
 
 
 def _sums(rows: Sequence[Row]) -> list[str]:
@@ -73,23 +68,25 @@ def _sums(rows: Sequence[Row]) -> list[str]:
 def rst(found: Figures) -> str:
     """Return the page."""
     circumstances = "\n".join(f":{name}: {value}" for name, value in found.environment.items())
-    tables = "\n".join(_table(found, fault) for fault in FAULTS)
-    return PAGE_TEXT.format(circumstances=circumstances, tables=tables, seed=found.environment.get("seed", "1"))
+    tables = "\n".join(_fault(found, fault) for fault in FAULTS)
+    seed = found.environment.get("seed", "1")
+    return PAGE_TEXT.format(circumstances=circumstances, summary=_table(_summary(found)), tables=tables, seed=seed)
 
 
-def _table(found: Figures, fault: str) -> str:
-    columns = ("broker", "database", "task", *NUMBERS)
-    cells = [list(columns)]
-    for name, broker, database in settings():
-        if name != fault:
-            continue
-        rows = rows_of(found, name, broker, database)
-        for run in (run for variant in figures.VARIANTS for run in figures.plan(variant, 0)):
-            if (run.fault, run.broker, run.database) == (name, broker, database):
-                cells.append([broker, database, run.variant, *_counts(rows.get(run.variant))])
-    body = "".join(f"   * - {row[0]}\n" + "".join(f"     - {cell}\n" for cell in row[1:]) for row in cells)
-    about = FAULTS[fault].about
-    return f"``{fault}``\n{'~' * (len(fault) + 4)}\n\n{about}.\n\n.. list-table::\n   :header-rows: 1\n\n{body}"
+def _fault(found: Figures, fault: str) -> str:
+    """Return the section of a fault."""
+    cells = [["broker", "database", "task", *NUMBERS]]
+    rows = {(row.run.place, row.run.variant): row for row in found.rows}
+    planned = [run for variant in figures.VARIANTS for run in figures.plan(variant, seed=0) if run.fault == fault]
+    for run in sorted(planned, key=lambda run: FAULTS[fault].settings.index(run.place[1:])):
+        cells.append([run.broker, run.database, run.variant, *_counts(rows.get((run.place, run.variant)))])
+    title = f"``{fault}``"
+    return f"{title}\n{'~' * len(title)}\n\n{FAULTS[fault].about}.\n\n{_table(cells)}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    body = "".join(f"   * - {row[0]}\n" + "".join(f"     - {cell}\n" for cell in row[1:]) for row in rows)
+    return f".. list-table::\n   :header-rows: 1\n\n{body}"
 
 
 def _counts(row: Row | None) -> list[str]:
@@ -110,8 +107,11 @@ measures it anew, on servers and workers of its own, and writes this page with `
 
    python -m tests.chaos --seed {seed} --write
 
+``tox -e chaos`` installs the libraries as well; without them, or without a server, what needs them is skipped by name.
+
 {circumstances}
 
+{summary}
 How it is counted
 -----------------
 

@@ -35,7 +35,7 @@ def setting(run: Run, fault: Fault, folder: Path) -> Iterator[World]:
             locks = stack.enter_context(Redis())
         world = World(run, folder, database, broker)
         os.environ.update(_environment(world, fault.options, f"{locks.url[:-1]}1" if locks else ""))
-        _set_up_django(world)
+        _set_up_django(world, fault.conn_max_age)
         stack.callback(world.kill_workers)
         world.worker_env = fault.worker_env
         for number in range(WORKERS):
@@ -63,11 +63,11 @@ def _environment(world: World, options: dict[str, Any], locks: str) -> dict[str,
     }
 
 
-def _set_up_django(world: World) -> None:
+def _set_up_django(world: World, age: int) -> None:
     from tests import settings
 
     if world.database:
-        configured = {**world.database.django_settings(), "CONN_MAX_AGE": 600}
+        configured = {**world.database.django_settings(), "CONN_MAX_AGE": age}
     else:
         configured = {**settings.SQLITE, "NAME": str(world.folder / "database.sqlite3")}
     default = ConnectionHandler({"default": configured}).settings["default"]

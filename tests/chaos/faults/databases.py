@@ -46,8 +46,9 @@ class FailedOver(Fault):
 
 class Exhausted(Fault):
     name = "connections"
-    about = "All of PostgreSQL's connections, or those that become free, are taken for three seconds"
+    about = "All of PostgreSQL's connections are taken for three seconds; everybody connects for each request and task"
     times = 3
+    conn_max_age = 0
 
     def strike(self, world: World) -> None:
         assert isinstance(world.database, PostgreSQL)

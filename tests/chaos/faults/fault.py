@@ -21,6 +21,8 @@ class Fault:
     times: ClassVar[int] = 4
     #: Seconds that a body takes.
     pause: ClassVar[float] = 0.05
+    #: Seconds that a connection to the database may be kept.
+    conn_max_age: ClassVar[int] = 600
     #: Transport options beside those of all runs.
     options: ClassVar[dict[str, Any]] = {}
 
