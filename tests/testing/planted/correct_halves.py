@@ -19,6 +19,13 @@ def flag_and_work_in_one_commit(number: int) -> None:
     Effect.objects.create(name="published", key=str(number))
 
 
+@safe_task
+def stamped_to_the_second(number: int) -> None:
+    now = timezone.now()
+    Note.objects.filter(title="n1").update(text=f"published {now:%Y-%m-%d %H:%M:%S}")
+    Order.objects.filter(number=number).update(charged=F("charged") + 1)
+
+
 @shared_task(**LATE)
 def guarded_in_its_transaction(number: int) -> None:
     with transaction.atomic():
@@ -86,6 +93,7 @@ def transfer_in_one_transaction() -> None:
 
 TASKS = [
     flag_and_work_in_one_commit,
+    stamped_to_the_second,
     guarded_in_its_transaction,
     flag_after_the_work,
     copied_before_it_is_deleted,

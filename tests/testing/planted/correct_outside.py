@@ -1,6 +1,8 @@
 """Calls, mails, messages, files and caches that bear a further attempt."""
 
 import hashlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from celery import chain, shared_task
 from django.core.cache import cache
@@ -88,6 +90,13 @@ def inbox_deleted_after_the_commit(number: int) -> None:
 
 
 @safe_task
+def works_in_a_temporary_folder(number: int) -> None:
+    with TemporaryDirectory() as place:
+        Path(place, "part.csv").write_text(f"{number}")
+        Order.objects.filter(number=number).update(charged=F("amount"))
+
+
+@safe_task
 def upload_named_by_its_content(number: int) -> None:
     storage, content = FileSystemStorage(folder(), allow_overwrite=True), b"250"
     name = storage.save(f"{hashlib.sha256(content).hexdigest()}.txt", ContentFile(content))
@@ -136,6 +145,7 @@ TASKS = [
     chain_of_operations,
     file_replaced_when_it_is_whole,
     inbox_deleted_after_the_commit,
+    works_in_a_temporary_folder,
     upload_named_by_its_content,
     cache_emptied_by_each_delivery,
     cache_lock_of_the_operation,
