@@ -1,9 +1,12 @@
 """Tasks whose files and caches know of what the database has not committed, or the other way round."""
 
+import gzip
+
 from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.db import transaction
+from django.utils import timezone
 
 from django_task_safety import idempotent_task, safe_task
 from tests.testapp.models import Effect, Note, Order
@@ -17,6 +20,15 @@ def line_in_a_file(number: int) -> None:
         file.write(f"{order.number};{order.amount}\n")
     order.charged = order.amount
     order.save()
+
+
+@safe_task
+def line_in_a_zipped_file(number: int) -> None:
+    with gzip.open(
+        folder() / "ledger.csv.gz", "at"
+    ) as file:  # fault: what is written when it is closed is written again
+        file.write(f"{number}\n")
+    Order.objects.filter(number=number).update(charged=1)
 
 
 @idempotent_task(key="number", atomic=False)
@@ -70,6 +82,13 @@ def counter_in_a_cache(number: int) -> None:
     Order.objects.filter(number=number).update(charged=1)
 
 
+@safe_task
+def stamped_list_in_a_cache(number: int) -> None:
+    seen = cache.get("seen", [])
+    cache.set("seen", [*seen, str(timezone.now())], None)  # fault: appended again
+    Order.objects.filter(number=number).update(charged=1)
+
+
 @idempotent_task(key="number", atomic=False)
 def cache_lock_that_leaks(number: int) -> None:
     if not cache.add(f"lock-{number}", 1, 3600):  # fault: nobody takes it away for an hour
@@ -98,12 +117,14 @@ def cache_not_emptied_after_the_commit(number: int) -> None:
 
 TASKS = [
     line_in_a_file,
+    line_in_a_zipped_file,
     inbox_renamed_first,
     file_deleted_before_the_commit,
     half_a_file_taken_for_all,
     half_written_taken_for_all,
     upload_under_a_new_name,
     counter_in_a_cache,
+    stamped_list_in_a_cache,
     cache_lock_that_leaks,
     cache_knows_before_the_commit,
     cache_not_emptied_after_the_commit,

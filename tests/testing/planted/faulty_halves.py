@@ -1,6 +1,6 @@
 """Work in several commits, of which a death leaves a half that a further attempt repeats or takes for all of it."""
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.models import F
 
 from django_task_safety import idempotent_task, safe_task
@@ -123,6 +123,13 @@ def other_database(number: int) -> None:
 
 
 @safe_task
+def raw_driver_of_another_database(number: int) -> None:
+    connections["other"].ensure_connection()
+    connections["other"].connection.execute("INSERT INTO testapp_country VALUES (hex(randomblob(8)))")  # fault: again
+    Order.objects.filter(number=number).update(charged=1)
+
+
+@safe_task
 def moved_between_databases(number: int) -> None:
     codes = list(Country.objects.using("other").values_list("code", flat=True))
     Country.objects.bulk_create([Country(code=code) for code in codes])
@@ -145,5 +152,6 @@ TASKS = [
     transfer_in_two_transactions,
     commits_in_sql,
     other_database,
+    raw_driver_of_another_database,
     moved_between_databases,
 ]
