@@ -1,5 +1,6 @@
 """One run of the work, which may die on its way, and what follows on that; each in a process of its own."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,6 +74,8 @@ class Trial:
         self._databases.use(slot)
         caching.isolate(f"{self.journal.name}-{slot}:")
         local_broker.keep_messages_here()
+        # That an operation is lost and found is what is tried.
+        logging.getLogger("django_task_safety").setLevel(logging.CRITICAL + 1)
 
     def _run(self, at: int | None) -> None:
         points = FaultPoints(self._subject.work, self.journal, at, self._ours)

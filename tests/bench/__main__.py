@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-NAMES = ("admin", "costs", "delete", "duplicate", "enqueue", "overview", "status", "table", "worker")
+NAMES = ("admin", "costs", "crashing", "delete", "duplicate", "enqueue", "overview", "status", "table", "worker")
 
 
 def main() -> None:
