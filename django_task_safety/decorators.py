@@ -13,14 +13,14 @@ from celery.local import Proxy
 from django_task_safety import options as task_options
 from django_task_safety import registry
 from django_task_safety.errors import InvalidOption
-from django_task_safety.options import Compensation, RetryRule
+from django_task_safety.options import Compensation, Example, RetryRule
 from django_task_safety.tasks import SafeTask
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Any]
 
 
-# A task by name, found in the current Celery app when it is used; `compensate` does not have to find it.
+# A task by name, found in the current Celery app when it is used; `compensate` and `example` do not have to find it.
 class TaskProxy(Proxy):  # type: ignore[type-arg]
     __doc__ = Proxy.__dict__["__doc__"]  # the task's own
 
@@ -29,6 +29,12 @@ class TaskProxy(Proxy):  # type: ignore[type-arg]
         compensations: list[Compensation] = object.__getattribute__(self, "_compensations")
         compensations.append(handler)
         return handler
+
+    def example(self, make: Example) -> Example:
+        """Register what makes an example of a call; see `SafeTask.example`."""
+        examples: list[Example] = object.__getattribute__(self, "_examples")
+        examples[:] = [make]
+        return make
 
 
 # The defaults are those of `TaskOptions`.
@@ -132,12 +138,13 @@ def _decorate(function: Function | None, options: dict[str, Any], own: Iterable[
             _check(body.func, base, {**attributes, **fixed})
             registry.stacked[body.module_path] = registry.Stacked(options, bool(fixed.get("idempotent")))
             return body
-        compensations: list[Compensation] = []
+        registered: dict[str, list[Any]] = {"compensations": [], "examples": []}
         _check(body, base, {**attributes, **fixed})
         make: Any = shared_task
-        inner = make(body, base=base, compensations=compensations, **attributes, **fixed)
+        inner = make(body, base=base, **registered, **attributes, **fixed)
         proxy = TaskProxy(inner._get_current_object)
-        object.__setattr__(proxy, "_compensations", compensations)
+        for name, those in registered.items():
+            object.__setattr__(proxy, f"_{name}", those)
         return proxy
 
     return decorator if function is None else decorator(function)

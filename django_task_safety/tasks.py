@@ -15,7 +15,7 @@ from celery.result import AsyncResult
 from django_task_safety import options as task_options
 from django_task_safety import registry
 from django_task_safety.context import current_attempt, plain_call
-from django_task_safety.options import Compensation
+from django_task_safety.options import Compensation, Example
 from django_task_safety.producer import call_options, canvas
 from django_task_safety.producer.gathering import calls_of, gathered
 from django_task_safety.producer.optioned import OptionedTask
@@ -70,6 +70,12 @@ class SafeTask(task_options.TaskOptions):
         """Register ``handler(operation, exc)``, called once, in the transaction that makes the operation FAILED."""
         self.compensations.append(handler)
         return handler
+
+    def example(self, make: Example) -> Example:
+        """Register what makes an example of a call for tests: ``make()`` creates what the task needs in the test's
+        database, and returns its ``(args, kwargs)``. The last one registered counts."""
+        self.examples[:] = [make]
+        return make
 
     def apply_async(
         self,

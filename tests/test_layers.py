@@ -50,7 +50,12 @@ LOADED = [
     "django_task_safety.worker.progress",
 ]
 #: Django's own place for imports that need the models, and a plugin that pytest loads before there are any.
-EARLY = {("django_task_safety.apps", "ready"), ("django_task_safety.pytest_plugin", "task_safety")}
+EARLY = {
+    ("django_task_safety.apps", "ready"),
+    ("django_task_safety.pytest_plugin", "task_safety"),
+    ("django_task_safety.pytest_plugin", "_examples"),
+    ("django_task_safety.pytest_plugin", "_test_of"),
+}
 
 #: What begins a queryset of operations, and what would write its rows.
 OPERATIONS = ("table.rows(", "table.by_id(", "table.about(", "table.run_by(", "Operation.", "operation_model().")

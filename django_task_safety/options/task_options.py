@@ -1,6 +1,6 @@
 """Task options: the names and their defaults."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +27,8 @@ IDEMPOTENT_OPTIONS = ("key", "on_duplicate", "rerun", "match", "version", "perio
 ENTERED = "task_safety_entered"
 
 Compensation = Callable[["AbstractOperation", BaseException], Any]
+#: Makes what a task needs, and returns the arguments and the keyword arguments of a call.
+Example = Callable[[], tuple[Sequence[Any], Mapping[str, Any]]]
 RetryRule = Callable[[BaseException], "bool | float | timedelta | None"]
 
 _LIMITS = frozenset({"time_limit", "soft_time_limit"})
@@ -83,12 +85,15 @@ class TaskOptions(Task):  # type: ignore[type-arg]
     #: The function of the task, which ``run`` puts the protocol around.
     body: Callable[..., Any]
     compensations: list[Compensation]
+    #: What makes an example of a call: none, or one.
+    examples: list[Example]
     given_limits: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "compensations" not in cls.__dict__:
-            cls.compensations = list(getattr(cls, "compensations", ()))
+        for name in ("compensations", "examples"):
+            if name not in cls.__dict__:
+                setattr(cls, name, list(getattr(cls, name, ())))
         # Noted before Celery fills in its own settings: None, said by the project, means no limit.
         cls.given_limits = cls.given_limits | (_LIMITS & cls.__dict__.keys())
         if cls.__dict__.get("match") is not None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-#: What is in a file; True for a folder, None for nothing at all.
+#: What is in a file; True for a folder and what else cannot be read, None for nothing at all.
 Content = bytes | bool | None
 
 _WRITING = os.O_WRONLY | os.O_RDWR
@@ -26,11 +26,10 @@ _CHANGES = {
 
 def content(path: str) -> Content:
     """Return what is there."""
-    if os.path.isdir(path):
-        return True
-    with suppress(OSError):  # it is none, or it may not be read
-        return Path(path).read_bytes()
-    return None
+    with suppress(OSError):  # it may not be read
+        if os.path.isfile(path):
+            return Path(path).read_bytes()
+    return True if os.path.lexists(path) else None
 
 
 def changed_by(event: str, args: tuple[Any, ...]) -> Iterator[str]:

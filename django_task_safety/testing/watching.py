@@ -29,6 +29,8 @@ Observer = Callable[[Effect], AbstractContextManager[None]]
 _PORTS = {"mysql": 3306, "postgresql": 5432}
 _CONNECTS = ("connect", "connect_ex")
 _SENDS = ("send", "sendall", "sendto", "sendmsg")
+#: What a cache asks its server for by these is no call to another system.
+_CACHE_READS = ("get", "get_many", "has_key")
 _WRITES = ("set", "add", "delete", "incr", "touch", "set_many", "delete_many", "clear")
 
 
@@ -55,6 +57,8 @@ class Watch:
         for alias in settings.CACHES:
             for name in _WRITES:
                 self._patch(caches[alias], name, self._on_cache(alias))
+            for name in _CACHE_READS:
+                self._patch(caches[alias], name, None)
         if hasattr(mail, "outbox"):
             self._stack.enter_context(self._outbox())
         if isinstance(self._retried, Task) and not isinstance(self._retried, TaskOptions):
@@ -73,7 +77,7 @@ class Watch:
         self,
         owner: Any,
         name: str,
-        effect_of: Callable[..., Effect],
+        effect_of: Callable[..., Effect] | None,
         ignored: Callable[..., bool] = lambda *args: False,
     ) -> None:
         real, own = getattr(owner, name), name in vars(owner)
@@ -81,7 +85,7 @@ class Watch:
         def watched(*args: Any, **kwargs: Any) -> Any:
             if self._inside or threading.get_ident() != self._thread or ignored(name, *args):
                 return real(*args, **kwargs)
-            with self._around(effect_of(name, *args, **kwargs)):
+            with self._around(effect_of(name, *args, **kwargs)) if effect_of else self._quiet():
                 return real(*args, **kwargs)
 
         setattr(owner, name, watched)
@@ -90,12 +94,17 @@ class Watch:
     @contextmanager
     def _around(self, effect: Effect) -> Iterator[None]:
         """Tell of an effect; what it does itself, a mail over a socket, belongs to it."""
-        with self._observer(effect):
-            self._inside = True
-            try:
-                yield
-            finally:
-                self._inside = False
+        with self._observer(effect), self._quiet():
+            yield
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Tell of nothing in the block."""
+        self._inside = True
+        try:
+            yield
+        finally:
+            self._inside = False
 
     def _is_database(self, name: str, sock: Any, *args: Any) -> bool:
         """Return whether a driver that is written in Python speaks to a database, whose tables are compared anyway."""

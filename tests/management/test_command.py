@@ -37,6 +37,8 @@ WRONG_CALLS = {
     "nothing to cancel": ["cancel"],
     "ids and filters": ["cancel", "01890000-0000-7000-8000-000000000000", "--task", "a", "--yes"],
     "nothing to retry": ["retry", "--yes"],
+    "no task to explore": ["explore", "no.such.task"],
+    "no arguments to explore with": ["explore", "tests.testapp.tasks.record"],
     "unknown soft model": ["purge", "--model", "no.Such"],
 }
 

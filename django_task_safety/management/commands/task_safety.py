@@ -12,6 +12,7 @@ from django_task_safety.management.actions import (
     cancel,
     doctor,
     drain,
+    explore,
     lint,
     listing,
     prune,
@@ -36,6 +37,7 @@ ACTIONS: dict[str, Any] = {
     "purge": purge,
     "drain": drain,
     "doctor": doctor,
+    "explore": explore,
     "lint": lint,
 }
 
