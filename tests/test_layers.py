@@ -74,7 +74,20 @@ NAME_THE_TABLE = {"django_task_safety.objects.triggers", "django_task_safety.ope
 
 #: Folders of tests that are about no single part of the package, and the apps whose models the tests use.
 OTHER_FOLDERS = {
-    *("bench", "browser", "chaos", "crash", "docs", "live", "notesapp", "stateful", "support", "testapp", "upstream"),
+    *(
+        "bench",
+        "browser",
+        "chaos",
+        "crash",
+        "docs",
+        "judges",
+        "live",
+        "notesapp",
+        "stateful",
+        "support",
+        "testapp",
+        "upstream",
+    ),
 }
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from django_task_safety.models import Operation
-from tests.support.workers import Worker, until
+from tests.support.workers import Worker, quiet, until
 from tests.testapp.models import Effect
 from tests.testapp.tasks import charge_slowly, plain_charge_slowly
 
@@ -60,15 +60,5 @@ def test_killed_workers_lose_repeat_or_leave_half_done_what_plain_tasks_do(start
         found = counts()
         return any(found["taken", key] != 1 or found["booked", key] != 1 for key in once)
 
-    until(_quiet, timeout=120)
+    until(partial(quiet, Effect.objects.count), timeout=120)
     assert broken()
-
-
-def _quiet() -> bool:
-    """Return whether nothing was done for some seconds."""
-    before = Effect.objects.count()
-    try:
-        until(lambda: Effect.objects.count() > before, timeout=4)
-    except AssertionError:
-        return True
-    return False

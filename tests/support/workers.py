@@ -70,6 +70,16 @@ def until(condition: Callable[[], Any], timeout: float = 30.0, pause: float = 0.
         time.sleep(pause)
 
 
+def quiet(count: Callable[[], int], seconds: float = 6.0) -> bool:
+    """Return whether nothing is counted that was not there before, for so long."""
+    before = count()
+    try:
+        until(lambda: count() > before, timeout=seconds)
+    except AssertionError:
+        return True
+    return False
+
+
 def left_running(temporary: Path) -> list[str]:
     """Return the command lines of the processes that know the folder."""
     found = []
