@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 
+from django_task_safety.checks.source import method
 from django_task_safety.linting.task import TaskBody
 
 _NOT_THE_SAME_TWICE = (
@@ -11,6 +12,9 @@ _NOT_THE_SAME_TWICE = (
     *("django.utils.timezone.now", "django.utils.timezone.localdate", "django.utils.timezone.localtime"),
     "django.utils.crypto.get_random_string",
 )
+
+#: Methods of managers and querysets that write, once more each time.
+WRITES = {"create", "bulk_create", "bulk_update", "update", "delete"}
 
 
 def names_in(node: ast.AST) -> set[str]:
@@ -69,3 +73,9 @@ def changing(body: TaskBody, node: ast.AST) -> ast.Call | None:
 def looks_first(body: TaskBody) -> bool:
     """Return whether a task looks whether something was done already: what it does after that cannot be judged."""
     return bool(body.words & {"exists", "get_or_create", "update_or_create", "aexists"})
+
+
+def writes(node: ast.AST) -> bool:
+    """Return whether a call writes rows: by a manager, or an instance's ``save()``."""
+    names = [name for name, _ in chain(node)] if isinstance(node, ast.Call) else []
+    return (bool(names) and names[0] in WRITES and "objects" in names) or method(node, "save") is not None

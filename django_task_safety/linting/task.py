@@ -132,10 +132,12 @@ class TaskBody:
             if called and (called in whole or (starts and called.startswith(starts))):
                 yield call
 
-    def in_atomic_block(self, node: ast.AST) -> bool:
-        """Return whether a part stands in a ``with transaction.atomic()`` of the function."""
+    def atomic_block(self, node: ast.AST) -> ast.With | None:
+        """Return the ``with transaction.atomic()`` of the function in which a part stands."""
         blocks = (one for one in self.above(node) if isinstance(one, ast.With))
-        return any(self.opens_transaction(item.context_expr) for block in blocks for item in block.items)
+        return next(
+            (one for one in blocks if any(self.opens_transaction(item.context_expr) for item in one.items)), None
+        )
 
     def opens_transaction(self, node: ast.AST) -> bool:
         """Return whether an expression is ``transaction.atomic()``."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from celery import group
 from celery.result import AsyncResult
 from django.core.cache import cache
+from django.core.files.base import ContentFile
 from django.core.mail import EmailMessage, send_mail
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -36,6 +37,20 @@ FAULTS = {
     "a message in a variable": ("L102", "@safe_task\ndef f():\n    m = EmailMessage('x')\n    m.send()"),
     "mail to a user": ("L102", "@safe_task\ndef f(order): order.user.email_user('a', 'b')"),
     "a path that writes": ("L105", "@safe_task\ndef f(): Path('x').write_text('a')"),
+    "a file of a model": (
+        "L105",
+        "@safe_task\ndef f(order: Order): order.bill.save('a', ContentFile(b''))",
+    ),
+    "a marker in the cache": ("L106", "@safe_task\ndef f(order: Order):\n    cache.set('a', True)\n    order.save()"),
+    "what was written, in the cache": (
+        "L106",
+        "@safe_task\ndef f(order: Order):\n    order.save()\n    cache.set('a', order.total)",
+    ),
+    "a counter in a block of its own": (
+        "L601",
+        "@safe_task(atomic=False)\ndef f():\n"
+        "    with transaction.atomic(): Order.objects.update(n=F('n') + 1)\n    Order.objects.update(m=1)",
+    ),
     "a key in a variable": ("L107", "@safe_task\ndef f(p):\n    k = uuid.uuid4().hex\n    p.pay(idempotency_key=k)"),
     "a comprehension": ("L201", "@safe_task\ndef f(orders): [remind.delay(o) for o in orders]"),
     "apply_async of arguments": ("L201", "@safe_task\ndef f(os):\n    for o in os: remind.apply_async(args=(o,))"),
@@ -61,6 +76,8 @@ HARMLESS = {
     "a parameter of the name": "@safe_task\ndef f(time, open): time.sleep(1); open('x', 'w')",
     "a function of the name": "def open(*args): ...\n@safe_task\ndef f(): open('x', 'w')",
     "reading": "@safe_task\ndef f(): requests.get('x'); open('x').read(); Path('x').read_text(); cache.get('x')",
+    "an image in memory": "@safe_task\ndef f(image, buffer): image.save(buffer, 'JPEG')",
+    "a file named by its content": "@safe_task\ndef f(storage, name): storage.save(name, ContentFile(b''))",
     "a dictionary's get": "@safe_task\ndef f(d): return d.get('a')",
     "a few calls": "@safe_task\ndef f():\n    for n in range(3): remind.delay(n)",
     "a call with a countdown": "@safe_task\ndef f(os):\n    for o in os: remind.apply_async((o,), countdown=o)",
@@ -83,6 +100,24 @@ UNSURE = {
     "a look before it": (
         "L603",
         "@safe_task(atomic=False)\ndef f():\n    if Order.objects.exists(): return\n    Order.objects.bulk_create([])",
+    ),
+    "a checkpoint beside it": (
+        "L603",
+        "@safe_task(atomic=False)\ndef f(order: Order):\n"
+        "    with transaction.atomic():\n        Order.objects.bulk_create([])\n        Order.objects.update(n=5)",
+    ),
+    "a field that is the checkpoint": (
+        "L602",
+        "@safe_task(atomic=False)\ndef f(order: Order):\n"
+        "    with transaction.atomic():\n        Order.objects.create()\n        order.n += 1\n        order.save()",
+    ),
+    "what was read, in the cache": (
+        "L106",
+        "@safe_task\ndef f(order: Order):\n    cache.set('a', order.total)\n    order.save()",
+    ),
+    "a write elsewhere that may be repeated": (
+        "L504",
+        "@safe_task\ndef f(): Order.objects.using('other').update_or_create(number=1)",
     ),
     "atomic from elsewhere": ("L301", "@safe_task(atomic=ATOMIC)\ndef f(): time.sleep(1)"),
     "options from elsewhere": ("L301", "@safe_task(**OPTIONS)\ndef f(): time.sleep(1)"),

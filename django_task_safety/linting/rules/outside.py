@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from django_task_safety.checks.source import method
-from django_task_safety.linting.expressions import changing, is_open, keyword, text_of
+from django_task_safety.linting.expressions import changing, is_open, keyword, text_of, writes
 from django_task_safety.linting.rules.rule import Answer, Rule, Unsure
 from django_task_safety.linting.task import TaskBody
 
@@ -82,18 +82,36 @@ def _files(body: TaskBody) -> Iterator[Answer]:
         mode = text_of(keyword(call, "mode") or next(iter(call.args[0 if path else 1 :]), None))
         if mode and set(mode) & set("wax"):
             found.append(call)
+    found += [call for call in body.calls if _saves_file(body, call)]
     temporary = any("tempfile" in word or "tmp" in word or word == "TemporaryDirectory" for word in body.words)
     yield from (Unsure(call) if temporary else call for call in found)
+
+
+def _saves_file(body: TaskBody, call: ast.Call) -> bool:
+    """Return whether it is ``instance.field.save(name, ContentFile(…))``, or the same of a storage, by a fixed name."""
+    save = method(call, "save") if len(call.args) > 1 else None
+    fixed = save is not None and (isinstance(save.value, ast.Attribute) or text_of(call.args[0]) is not None)
+    content = call.args[1] if fixed else None
+    meant = body.assigned.get(content.id) if isinstance(content, ast.Name) else content
+    return meant is not None and (body.dotted(meant) or "").startswith("django.core.files.")
 
 
 def _cache(body: TaskBody) -> Iterator[Answer]:
     for call in body.calling("django.core.cache.cache."):
         if (body.dotted(call.func) or "").rpartition(".")[2] in _CACHE:
-            yield call
+            yield Unsure(call) if _fills(body, call) else call
     for call in body.calls:  # caches["other"].set(…)
         changed = method(call, *_CACHE)
         if changed is not None and isinstance(changed.value, ast.Subscript):
             yield from [call] if body.dotted(changed.value.value) == "django.core.cache.caches" else []
+
+
+def _fills(body: TaskBody, call: ast.Call) -> bool:
+    """Return whether it keeps what was read: a value, before the task has written anything."""
+    value = call.args[1] if len(call.args) > 1 and method(call, "set") is not None else None
+    loop = body.loop(call)
+    before = [one for one in body.calls if one.lineno < call.lineno or (loop is not None and body.loop(one) is loop)]
+    return value is not None and not isinstance(value, ast.Constant) and not any(map(writes, before))
 
 
 def _random_key(body: TaskBody) -> Iterable[Answer]:

@@ -14,6 +14,7 @@ from django_task_safety.linting.expressions import (
     keyword,
     looks_first,
     text_of,
+    writes,
 )
 from django_task_safety.linting.rules.rule import Answer, Rule, Unsure
 from django_task_safety.linting.source import assignments
@@ -25,7 +26,18 @@ _READS_ALL = ("list", "len", "tuple", "set", "sorted")
 
 
 def _judged(body: TaskBody, nodes: Iterator[ast.AST]) -> Iterator[Answer]:
-    return (Unsure(node) if looks_first(body) else node for node in nodes)
+    return (Unsure(node) if looks_first(body) or _beside_a_checkpoint(body, node) else node for node in nodes)
+
+
+def _beside_a_checkpoint(body: TaskBody, node: ast.AST) -> bool:
+    """Return whether its block of a transaction writes something else as well, which may say how far the task is."""
+    block = body.atomic_block(node)
+    inside = list(ast.walk(block)) if block is not None else []
+    own = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", node)).partition(
+        "."
+    )[0]
+    others = [one for one in inside if writes(one) and one is not node]
+    return any(not ast.unparse(one).startswith(f"{own}.save(") for one in others)
 
 
 def _increments(body: TaskBody) -> Iterator[ast.AST]:

@@ -9,7 +9,7 @@ from celery import current_app
 from django_task_safety.checks.bodies import DJANGOS_RESULTS
 from django_task_safety.checks.source import method
 from django_task_safety.conf import conf
-from django_task_safety.linting.expressions import chain, keyword, text_of
+from django_task_safety.linting.expressions import WRITES, chain, keyword, text_of, writes
 from django_task_safety.linting.rules.rule import Answer, Rule, Unsure, calls
 from django_task_safety.linting.task import TaskBody
 
@@ -19,7 +19,8 @@ _COMMITS = tuple(
     for name in ("commit", "rollback", "set_autocommit")
 )
 _SQL = re.compile(r"\s*(commit|rollback(?!\s+to)|begin|start\s+transaction|set\s+autocommit)\b", re.IGNORECASE)
-_WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete"}
+#: Once more they find what they made.
+_REPEATABLE = {"get_or_create", "update_or_create"}
 _READS = ("get", "first", "last", "exists", "count", "aggregate", "values_list")
 
 
@@ -41,12 +42,13 @@ def _elsewhere(body: TaskBody) -> Iterator[Answer]:
     for call in body.calls:
         names = dict(chain(call))
         using = names.get("using")
-        alias = next(iter(using.args), None) if using is not None and next(iter(names)) in _WRITES else None
+        last = next(iter(names), "")
+        alias = next(iter(using.args), None) if using is not None and last in WRITES | _REPEATABLE else None
         if method(call, "save", "delete") is not None or body.opens_transaction(call):
             alias = keyword(call, "using") or alias
         named = text_of(alias)
         if named and named != conf().DATABASE:
-            yield call
+            yield Unsure(call) if last in _REPEATABLE else call
 
 
 def _locks(body: TaskBody) -> Iterator[Answer]:
@@ -56,7 +58,7 @@ def _locks(body: TaskBody) -> Iterator[Answer]:
         names = [name for name, _ in chain(call)]
         looped = isinstance(parent := body.parents.get(call), ast.For) and parent.iter is call
         read = bool(names) and (names[0] in _READS or looped)
-        if read and "select_for_update" in names and not body.in_atomic_block(call):
+        if read and "select_for_update" in names and body.atomic_block(call) is None:
             yield call
 
 
@@ -75,18 +77,12 @@ def _caught(body: TaskBody) -> Iterator[Answer]:
             continue
         inside = [one for statement in node.body for one in ast.walk(statement)]
         guarded = any(isinstance(one, ast.With) for one in inside)
-        writes = any(_writes(one) for one in inside)
+        written = any(writes(one) for one in inside)
         for handler in node.handlers:
             known = _database_error(body, handler.type)
             ends = any(isinstance(one, ast.Raise) for statement in handler.body for one in ast.walk(statement))
-            if known and writes and not guarded and not ends:
+            if known and written and not guarded and not ends:
                 yield handler
-
-
-def _writes(node: ast.AST) -> bool:
-    names = [name for name, _ in chain(node)] if isinstance(node, ast.Call) else []
-    plain = bool(names) and names[0] in _WRITES - {"get_or_create", "update_or_create"} and "objects" in names
-    return plain or method(node, "save") is not None
 
 
 def _database_error(body: TaskBody, kind: ast.expr | None) -> bool:
@@ -101,7 +97,7 @@ def _database_error(body: TaskBody, kind: ast.expr | None) -> bool:
 
 def _unsure_where_decorated(body: TaskBody) -> Iterator[Answer]:
     for call in body.calling("django.db.connection.close", "django.db.connections.close_all"):
-        yield Unsure(call) if body.in_atomic_block(call) else call
+        yield Unsure(call) if body.atomic_block(call) else call
 
 
 RULES = (
