@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from celery import group
 from celery.result import AsyncResult
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.core.files.base import ContentFile
 from django.core.mail import EmailMessage, send_mail
 from django.db import IntegrityError, transaction
@@ -114,6 +114,10 @@ UNSURE = {
     "what was read, in the cache": (
         "L106",
         "@safe_task\ndef f(order: Order):\n    cache.set('a', order.total)\n    order.save()",
+    ),
+    "what was read, in another cache": (
+        "L106",
+        "@safe_task\ndef f(order: Order): caches['a'].set('a', order.total)",
     ),
     "a write elsewhere that may be repeated": (
         "L504",

@@ -97,13 +97,17 @@ def _saves_file(body: TaskBody, call: ast.Call) -> bool:
 
 
 def _cache(body: TaskBody) -> Iterator[Answer]:
-    for call in body.calling("django.core.cache.cache."):
-        if (body.dotted(call.func) or "").rpartition(".")[2] in _CACHE:
-            yield Unsure(call) if _fills(body, call) else call
-    for call in body.calls:  # caches["other"].set(…)
+    for call in body.calls:
         changed = method(call, *_CACHE)
-        if changed is not None and isinstance(changed.value, ast.Subscript):
-            yield from [call] if body.dotted(changed.value.value) == "django.core.cache.caches" else []
+        if changed is not None and _is_cache(body, changed.value):
+            yield Unsure(call) if _fills(body, call) else call
+
+
+def _is_cache(body: TaskBody, node: ast.AST) -> bool:
+    """Return whether it is Django's ``cache``, or ``caches["other"]``."""
+    if isinstance(node, ast.Subscript):
+        return body.dotted(node.value) == "django.core.cache.caches"
+    return body.dotted(node) == "django.core.cache.cache"
 
 
 def _fills(body: TaskBody, call: ast.Call) -> bool:
