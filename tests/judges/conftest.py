@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.live.conftest import broker, quick
+from tests.support.brokers import broker, quick
 
 __all__ = ["broker", "quick"]
 
