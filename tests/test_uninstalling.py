@@ -17,11 +17,12 @@ from tests.testapp.tasks import charge, record
 pytestmark = pytest.mark.django_db
 
 
-def migrate(backwards: bool, using: str = "default") -> None:
-    """Send the signal that `migrate` sends before it changes anything."""
+def migrate(backwards: bool, using: str = "default") -> list[object]:
+    """Send the signal that `migrate` sends before it changes anything, and return who was asked."""
     config = apps.get_app_config("django_task_safety")
     first = MigrationLoader(connections["default"]).get_migration("django_task_safety", "0001_initial")
-    pre_migrate.send(sender=config, app_config=config, using=using, plan=[(first, backwards)])
+    sent = pre_migrate.send(sender=config, app_config=config, using=using, plan=[(first, backwards)])
+    return [receiver for receiver, _ in sent]
 
 
 def test_the_table_is_not_dropped_while_operations_are_pending():
@@ -39,7 +40,7 @@ def test_the_table_is_not_dropped_while_operations_are_pending():
 
 def test_the_table_is_dropped_when_all_have_ended():
     record.enqueue("a").cancel()
-    migrate(backwards=True)
+    assert refuse_while_pending in migrate(backwards=True)
 
 
 def test_no_other_migration_is_refused():

@@ -67,7 +67,9 @@ class Actions:
         if operation is None:
             raise Http404(gettext("There is no such operation."))
         if request.method != "POST":
-            return self._ask(request, verb, [operation], "1", back=links.operation_url(self.admin_site, operation.pk))
+            return self._confirm(
+                request, verb, [operation], "1", back=links.operation_url(self.admin_site, operation.pk)
+            )
         self._say(request, verb, acting.act(verb, [operation.pk], request.user, _reason(request)))
         return HttpResponseRedirect(links.operation_url(self.admin_site, operation.pk))
 
@@ -77,7 +79,7 @@ class Actions:
             listed = list(queryset[: LISTED + 1])
             ticked = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)
             count = self.get_changelist_instance(request).shown_count if across else f"{len(ticked):,}"
-            return self._ask(
+            return self._confirm(
                 request,
                 verb,
                 listed,
@@ -99,7 +101,7 @@ class Actions:
         known = found.page.edge is None and found.page.count <= min(AT_ONCE, looking.MOST)
         return None if known else bulk.enqueue(verb, request, self.admin_site, _reason(request))
 
-    def _ask(self, request: HttpRequest, verb: Verb, listed: list[Any], count: str, **more: Any) -> HttpResponse:
+    def _confirm(self, request: HttpRequest, verb: Verb, listed: list[Any], count: str, **more: Any) -> HttpResponse:
         request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),

@@ -42,7 +42,7 @@ class OperationChangeList(ChangeList):
         rows: Any = self.page.rows
         self.result_list = rows
         # Django's own templates and actions know numbers only.
-        self.result_count = self.full_result_count = max(self.page.count, len(self.page.rows) + self.goes_on)
+        self.result_count = self.full_result_count = max(self.page.count, len(self.page.rows) + self.has_more)
         self.show_full_result_count, self.can_show_all, self.multi_page = False, False, False
         self.show_admin_actions, self.formset = True, None  # the latter before Django 6 only by its own view
         self.paginator = self.model_admin.get_paginator(request, rows, self.list_per_page)
@@ -54,7 +54,7 @@ class OperationChangeList(ChangeList):
             raise IncorrectLookupParameters(exc) from exc
 
     @property
-    def goes_on(self) -> bool:
+    def has_more(self) -> bool:
         """Whether there may be more rows than those of this page."""
         return self.page.newer is not None or self.page.older is not None
 

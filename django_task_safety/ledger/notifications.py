@@ -60,7 +60,7 @@ def now(name: str, operation: AbstractOperation, reason: str = "", *, logged: bo
     tell(signals.BY_NAME[name], f"operation_{name}", type(operation), operation=operation, **extra)
 
 
-def fenced(operation: AbstractOperation) -> None:
+def ownership_lost(operation: AbstractOperation) -> None:
     """Announce that an attempt found out that it lost the operation."""
     tell(signals.attempt_fenced, "attempt_fenced", type(operation), operation=operation)
 

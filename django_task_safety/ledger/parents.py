@@ -102,10 +102,10 @@ def settle_parent(pk: uuid.UUID) -> bool:
         return False
     # Before the chunks are counted.
     parent = table.rows().filter(pk=pk, task=SPLIT, state=State.RUNNING).first()
-    return parent is not None and _end(parent, tallies([pk])[pk])
+    return parent is not None and _finish_parent(parent, tallies([pk])[pk])
 
 
-def _end(parent: AbstractOperation, tally: Tally) -> bool:
+def _finish_parent(parent: AbstractOperation, tally: Tally) -> bool:
     if tally.pending:
         return False
     state, error = tally.outcome()
@@ -125,7 +125,7 @@ def look_at(parent: AbstractOperation) -> bool:
     """Settle a parent that the caller holds, or note how far it is and when to look again; return whether it ended."""
     began = time.monotonic()
     tally = tallies([parent.pk])[parent.pk]
-    if _end(parent, tally):
+    if _finish_parent(parent, tally):
         return True
     soon = After(max(conf().SWEEP_INTERVAL, (time.monotonic() - began) / _SHARE))
     update(table.by_id(parent.pk).filter(state=State.RUNNING), {"progress": tally.progress, "due_at": soon})

@@ -75,7 +75,7 @@ def _cells(operation: Operation) -> tuple[str, ...]:
     )
 
 
-def told(operation: Operation) -> Iterator[str]:
+def described(operation: Operation) -> Iterator[str]:
     """Yield all that is known of an operation as lines of text."""
     data = full(operation)
     attempts, events, traceback = data.pop("attempts"), data.pop("events"), data.pop("traceback")

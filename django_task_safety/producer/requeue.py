@@ -73,11 +73,11 @@ def _parent_again(seen: AbstractOperation, what: str, by: Any) -> bool:
         for awaited in table.rows().filter(pk__in=list(waiting.values_list("waits_for", flat=True)), state__in=states):
             _queue_again(awaited, awaited, what, by)
         ledger.rerun_chunks(seen.pk, states, line, new_work=what == "rerun")
-        transaction.on_commit(partial(_go_on, seen.pk), using=conf().DATABASE, robust=True)
+        transaction.on_commit(partial(_start_chunks, seen.pk), using=conf().DATABASE, robust=True)
     return True
 
 
-def _go_on(pk: uuid.UUID) -> None:
+def _start_chunks(pk: uuid.UUID) -> None:
     queued = parents.chunks(pk).filter(state=State.QUEUED)
     first = queued.first()
     task = task_of(first) if first is not None else None

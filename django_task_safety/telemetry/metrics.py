@@ -56,7 +56,7 @@ class Instruments:
         elif name in _ENDS and (begun := vars(operation).pop(_BEGUN, None)) is not None:
             self._duration.record(time.monotonic() - begun, {**task, "outcome": name})
 
-    def fenced(self, operation: AbstractOperation) -> None:
+    def ownership_lost(self, operation: AbstractOperation) -> None:
         """Count an attempt that lost its operation."""
         self._fenced.add(1, {"task": operation.task})
 
@@ -98,7 +98,7 @@ def connect() -> None:
     instruments = Instruments(metrics.get_meter("django_task_safety", __version__))
     for name, signal in signals.BY_NAME.items():
         _connect(signal, partial(_on_transition, instruments, name), f"{_UID}.{name}")
-    _connect(signals.attempt_fenced, partial(_on_fenced, instruments), _UID)
+    _connect(signals.attempt_fenced, partial(_on_ownership_lost, instruments), _UID)
     _connect(signals.swept, partial(_on_swept, instruments), _UID)
 
 
@@ -118,8 +118,8 @@ def _on_transition(instruments: Instruments, name: str, operation: AbstractOpera
     instruments.transition(name, operation)
 
 
-def _on_fenced(instruments: Instruments, operation: AbstractOperation, **kwargs: Any) -> None:
-    instruments.fenced(operation)
+def _on_ownership_lost(instruments: Instruments, operation: AbstractOperation, **kwargs: Any) -> None:
+    instruments.ownership_lost(operation)
 
 
 def _on_swept(instruments: Instruments, swept: Any, **kwargs: Any) -> None:

@@ -164,7 +164,7 @@ def _answer_from_row(attempt: Attempt, *, own_cancel: bool = False, problem: Bas
     if seen is not None and seen.operation.state == State.SUCCEEDED and problem is not None:
         logger.error("operation %s succeeded, but a hook after its commit failed", operation.pk, exc_info=problem)
     elif not ended:
-        notifications.fenced(operation)
+        notifications.ownership_lost(operation)
     if seen is None or seen.operation.is_pending:
         logger.warning("operation %s: another attempt took over; nothing was written", operation.pk)
         raise Ignore("Another attempt took over.")

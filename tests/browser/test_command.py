@@ -30,8 +30,8 @@ def is_free(port: int) -> bool:
 def test_the_demonstrations_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
     with Demo(tmp_path) as demo:
         until(lambda: any("celery" in command for command in left_running(tmp_path)))
-        demo.end(signal.SIGKILL)
-        until(lambda: left_running(tmp_path) == [])
+        assert demo.end(signal.SIGKILL) == -signal.SIGKILL
+        assert until(lambda: left_running(tmp_path) == [])
 
 
 @pytest.mark.parametrize("port", ["99999", "taken"])

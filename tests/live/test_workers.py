@@ -45,4 +45,4 @@ def test_an_operation_names_the_worker_that_has_it(start_worker):
     operation = record.enqueue("a")
     until(lambda: not Operation.objects.pending().exists())
     operation.refresh_from_db()
-    until(Worker.objects.filter(identity=operation.worker).exists)
+    assert until(Worker.objects.filter(identity=operation.worker).exists)

@@ -14,8 +14,8 @@ from kombu.transport import TRANSPORT_ALIASES, memory
 from django_task_safety import SafeTask
 from django_task_safety.ids import new
 from django_task_safety.management.actions import doctor
-from django_task_safety.management.doctor import broker, database, findings, results
-from django_task_safety.management.doctor.findings import Verdict
+from django_task_safety.management.doctor import broker, database, findings, result_backend
+from django_task_safety.management.doctor.findings import Condition
 from django_task_safety.models import Operation
 from django_task_safety.values.clock import After
 from django_task_safety.worker import backlog
@@ -77,7 +77,7 @@ def make_app(monkeypatch):
 
 def found(about: str, *options: str) -> list[tuple[str, str]]:
     data = task_safety("doctor", "--json", *options).json
-    return [(one["verdict"], one["text"]) for one in data["findings"] if one["about"] == about]
+    return [(one["condition"], one["text"]) for one in data["findings"] if one["about"] == about]
 
 
 def one_of(about: str, *options: str) -> tuple[str, str]:
@@ -121,8 +121,8 @@ def test_a_worker_with_another_version_is_named():
 def test_a_worker_with_other_settings_is_named_once():
     WorkerFactory(name="good@host")
     WorkerFactory(name="other@host", settings="abc")
-    verdict, text = one_of("settings")
-    assert (verdict, text.endswith(": other@host")) == ("bad", True)
+    condition, text = one_of("settings")
+    assert (condition, text.endswith(": other@host")) == ("bad", True)
     assert len(found("workers")) == 1
 
 
@@ -142,7 +142,7 @@ def test_a_queue_to_which_nobody_listens_is_named():
     WorkerFactory()
     record.enqueue("a")
     Operation.objects.update(queue="slow")
-    bad = [text for verdict, text in found("queues") if verdict == "bad"]
+    bad = [text for condition, text in found("queues") if condition == "bad"]
     assert len(bad) == 1
     assert "slow" in bad[0]
 
@@ -151,7 +151,7 @@ def test_a_task_whose_queue_nobody_listens_to_is_named_before_it_is_called(monke
     WorkerFactory()
     routed = {record.name: "reports"}
     monkeypatch.setattr(backlog, "queue_of", lambda task: routed.get(task.name, "celery"))
-    bad = [text for verdict, text in found("queues") if verdict == "bad"]
+    bad = [text for condition, text in found("queues") if condition == "bad"]
     assert bad == [f"nobody listens to 'reports', to which {record.name} would go"]
 
 
@@ -180,8 +180,8 @@ def test_clocks_that_differ_are_named(monkeypatch):
     assert worker == ("bad", f"the host late.example of {_name()} is 60.0 s behind the database")
     there = database.table.now()
     monkeypatch.setattr(database.table, "now", lambda: there + timedelta(seconds=30))
-    verdict, text = found("clocks")[0]
-    assert verdict == "bad"
+    condition, text = found("clocks")[0]
+    assert condition == "bad"
     assert text.startswith(("this host is 29.", "this host is 30."))
     assert text.endswith(" s behind the database")
 
@@ -215,8 +215,8 @@ def test_a_database_that_hangs_is_not_waited_for(monkeypatch):
 
 def test_a_database_without_the_tables_is_told_to_migrate(monkeypatch):
     monkeypatch.setattr(database, "_unapplied", lambda: ["0001_initial"])
-    verdict, text = one_of("database")
-    assert (verdict, text) == ("bad", "'default' is not migrated: 0001_initial")
+    condition, text = one_of("database")
+    assert (condition, text) == ("bad", "'default' is not migrated: 0001_initial")
 
 
 def test_the_database_is_asked_on_a_connection_of_its_own():
@@ -227,7 +227,7 @@ def test_the_database_is_asked_on_a_connection_of_its_own():
 
 def test_a_broker_that_is_down_is_one_clear_line_without_its_password(make_app):
     (finding,) = broker.probe(make_app(Down), 2)
-    assert finding.verdict == Verdict.BAD
+    assert finding.condition == Condition.BAD
     assert "does not answer: ConnectionRefusedError: connection refused to the broker" in finding.text
     assert "s3cret" not in finding.text
 
@@ -239,15 +239,15 @@ def test_a_broker_that_hangs_is_not_waited_for(make_app):
 
 def test_a_broker_without_a_visibility_timeout_needs_none(make_app):
     (finding,) = broker.probe(make_app(), 2)
-    assert finding.verdict == Verdict.GOOD
+    assert finding.condition == Condition.GOOD
 
 
 @pytest.mark.parametrize(
-    ("limit", "visibility", "verdict"),
+    ("limit", "visibility", "condition"),
     [(1200, 3600, "good"), (3600, 3600, "bad"), (None, 3600, "bad"), (5, 20, "bad")],
 )
 def test_the_visibility_timeout_is_compared_with_time_limits_and_the_lease(
-    make_app, monkeypatch, limit, visibility, verdict
+    make_app, monkeypatch, limit, visibility, condition
 ):
     monkeypatch.setattr(Redelivering, "visibility_timeout", visibility)
     one = make_app(RedeliveringTransport)
@@ -256,18 +256,18 @@ def test_the_visibility_timeout_is_compared_with_time_limits_and_the_lease(
     if limit is None:
         monkeypatch.setattr(type(one.tasks["tested.long"]), "time_limit", None)
     finding = list(broker.probe(one, 2))[1]
-    assert (finding.about, finding.verdict) == ("visibility timeout", verdict)
+    assert (finding.about, finding.condition) == ("visibility timeout", condition)
 
 
 def test_the_visibility_timeout_of_queues_that_keep_their_own_cannot_be_told(make_app, monkeypatch):
     monkeypatch.setattr(RedeliveringTransport, "driver_type", "sqs")
     finding = list(broker.probe(make_app(RedeliveringTransport), 2))[1]
-    assert finding.verdict == Verdict.UNKNOWN
+    assert finding.condition == Condition.UNKNOWN
 
 
 def test_no_result_backend_and_one_of_messages_are_good(make_app):
-    assert results.probe(make_app(result_backend="disabled://"), 2).verdict == Verdict.GOOD
-    assert results.probe(make_app(result_backend="rpc://"), 2).verdict == Verdict.GOOD
+    assert result_backend.probe(make_app(result_backend="disabled://"), 2).condition == Condition.GOOD
+    assert result_backend.probe(make_app(result_backend="rpc://"), 2).condition == Condition.GOOD
 
 
 def test_a_result_backend_that_is_down_or_hangs_is_one_clear_line(monkeypatch):
@@ -275,10 +275,10 @@ def test_a_result_backend_that_is_down_or_hangs_is_one_clear_line(monkeypatch):
         raise ConnectionError("refused\nby it")
 
     monkeypatch.setattr(type(app.backend), "get_task_meta", down)
-    finding = results.probe(app, 2)
-    assert (finding.verdict, finding.text) == ("bad", "CacheBackend does not answer: ConnectionError: refused by it")
+    finding = result_backend.probe(app, 2)
+    assert (finding.condition, finding.text) == ("bad", "CacheBackend does not answer: ConnectionError: refused by it")
     monkeypatch.setattr(type(app.backend), "get_task_meta", lambda *args, **kwargs: time.sleep(30))
-    assert results.probe(app, 0.05).text == "CacheBackend does not answer: no answer within 0.05 s"
+    assert result_backend.probe(app, 0.05).text == "CacheBackend does not answer: no answer within 0.05 s"
     assert task_safety("doctor", "--timeout", "0.05").code == 1
 
 
@@ -311,5 +311,5 @@ def test_what_answers_in_time_is_returned_and_what_raises_raises():
 
 
 def test_asking_a_result_backend_leaves_nothing_behind():
-    results._ask(app.backend)
+    result_backend._store_and_read(app.backend)
     assert app.AsyncResult(str(new())).state == "PENDING"

@@ -117,7 +117,7 @@ def test_the_keeper_leaves_no_connection_between_its_ticks(running):
 
     before = connected()
     elsewhere(lambda: heartbeat.renew([running.pk], 30))
-    until(lambda: connected() == before)
+    assert until(lambda: connected() == before)
 
 
 def test_the_pools_parent_opens_no_pool(running):

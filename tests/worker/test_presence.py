@@ -100,7 +100,7 @@ def test_a_keeper_says_when_it_swept(transactional_db, settings):
     keeper = Keeper(consumer())
     keeper.start()
     try:
-        until(Worker.objects.filter(last_sweep__isnull=False).exists)
+        assert until(Worker.objects.filter(last_sweep__isnull=False).exists)
     finally:
         keeper.stop()
 

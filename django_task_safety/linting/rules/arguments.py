@@ -62,7 +62,7 @@ def _salted_key(body: TaskBody) -> Iterator[Answer]:
                 yield one
 
 
-def _told(body: TaskBody) -> Iterator[Answer]:
+def _logged_secrets(body: TaskBody) -> Iterator[Answer]:
     for call in body.calls:
         logged = method(call, *_LEVELS)
         logs = logged is not None and ast.unparse(logged.value).lower() in (
@@ -118,6 +118,6 @@ RULES = (
         "L805",
         "A secret is printed",
         "The workers' logs are kept, copied and read by many. Leave it out, and name the parameter in redact.",
-        _told,
+        _logged_secrets,
     ),
 )

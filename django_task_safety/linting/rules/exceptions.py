@@ -76,11 +76,11 @@ def _unraised(body: TaskBody) -> Iterator[Answer]:
         retry = method(call, "retry")
         mine = retry is not None and isinstance(retry.value, ast.Name) and retry.value.id == body.itself
         statement = body.parents.get(call)
-        if mine and isinstance(statement, ast.Expr) and not keyword(call, "throw") and _goes_on(body, statement):
+        if mine and isinstance(statement, ast.Expr) and not keyword(call, "throw") and _is_followed(body, statement):
             yield call
 
 
-def _goes_on(body: TaskBody, statement: ast.stmt) -> bool:
+def _is_followed(body: TaskBody, statement: ast.stmt) -> bool:
     """Return whether something that does anything stands below a statement in its block."""
     for name in ("body", "orelse", "finalbody"):
         block = getattr(body.parents[statement], name, None)

@@ -12,14 +12,14 @@ from django_task_safety.fleet.this_side import this_side
 from django_task_safety.fleet.workers import Fleet
 from django_task_safety.management import arguments
 from django_task_safety.management.console import Console, SomethingIsWrong, plural
-from django_task_safety.management.doctor import broker, database, fleet, results
-from django_task_safety.management.doctor.findings import Finding, Verdict, bad, good, said, unknown
+from django_task_safety.management.doctor import broker, database, fleet, result_backend
+from django_task_safety.management.doctor.findings import Condition, Finding, bad, good, said, unknown
 from django_task_safety.overview import overview
 from django_task_safety.registry import apps, import_tasks
 
 HELP = "look at what runs: database, broker, clocks, workers, queues, sweeps, results, stuck work"
 
-_SIGNS = {Verdict.GOOD: "✓", Verdict.BAD: "✗", Verdict.UNKNOWN: "?"}
+_SIGNS = {Condition.GOOD: "✓", Condition.BAD: "✗", Condition.UNKNOWN: "?"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,18 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(console: Console, *, timeout: float, require_version: str | None, **options: Any) -> None:
     """Look, and say what was found. Raises `SomethingIsWrong` unless all of it is good."""
     findings = list(_findings(float(timeout), require_version))
-    wrong = [one for one in findings if one.verdict != Verdict.GOOD]
+    wrong = [one for one in findings if one.condition != Condition.GOOD]
     data = {"good": not wrong, "findings": [dataclasses.asdict(one) for one in findings]}
     console.answer(data, [line for one in findings for line in _lines(one)])
     if wrong:
-        number = {verdict: sum(one.verdict == verdict for one in wrong) for verdict in Verdict}
-        untold = f", and {number[Verdict.UNKNOWN]} that cannot be told" if number[Verdict.UNKNOWN] else ""
-        raise SomethingIsWrong(f"Found {plural(number[Verdict.BAD], 'problem')}{untold}.")
+        number = {condition: sum(one.condition == condition for one in wrong) for condition in Condition}
+        untold = f", and {number[Condition.UNKNOWN]} that cannot be told" if number[Condition.UNKNOWN] else ""
+        raise SomethingIsWrong(f"Found {plural(number[Condition.BAD], 'problem')}{untold}.")
 
 
 def _lines(one: Finding) -> Iterator[str]:
-    cannot = "cannot tell: " if one.verdict == Verdict.UNKNOWN else ""
-    yield f"{_SIGNS[one.verdict]} {one.about + ':':20}{cannot}{one.text}"
+    cannot = "cannot tell: " if one.condition == Condition.UNKNOWN else ""
+    yield f"{_SIGNS[one.condition]} {one.about + ':':20}{cannot}{one.text}"
     if one.hint:
         yield f"{'':22}{one.hint}"
 
@@ -54,8 +54,8 @@ def _findings(timeout: float, required: str | None) -> Iterator[Finding]:
     yield from there
     for app in apps():
         yield from broker.probe(app, timeout)
-        yield results.probe(app, timeout)
-    if all(one.verdict == Verdict.GOOD for one in there):
+        yield result_backend.probe(app, timeout)
+    if all(one.condition == Condition.GOOD for one in there):
         yield from _of_the_table(required)
         yield from _checks()
     else:
@@ -91,5 +91,5 @@ def _checks() -> Iterator[Finding]:
         yield good("system checks", "no complaint")
     for one in open_:
         # What a check says at INFO is that it cannot tell.
-        verdict = bad if one.level >= checks.WARNING else unknown
-        yield verdict("system checks", f"{one.id}: {' '.join(str(one.msg).split())}", str(one.hint or ""))
+        condition = bad if one.level >= checks.WARNING else unknown
+        yield condition("system checks", f"{one.id}: {' '.join(str(one.msg).split())}", str(one.hint or ""))

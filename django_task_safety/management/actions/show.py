@@ -20,4 +20,4 @@ def run(console: Console, *, id: uuid.UUID, **options: Any) -> None:
     """Show it."""
     operation = arguments.operation_of(id)
     import_tasks()  # they say which arguments nobody is to read
-    console.answer(rows.full(operation), rows.told(operation))
+    console.answer(rows.full(operation), rows.described(operation))

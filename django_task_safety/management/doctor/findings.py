@@ -12,7 +12,7 @@ from django_task_safety.values import codec
 T = TypeVar("T")
 
 
-class Verdict(StrEnum):
+class Condition(StrEnum):
     """How something is."""
 
     GOOD = "good"
@@ -25,21 +25,21 @@ class Finding:
     """How one thing is, and what to do about it where it is not good."""
 
     about: str
-    verdict: Verdict
+    condition: Condition
     text: str
     hint: str = ""
 
 
 def good(about: str, text: str) -> Finding:
-    return Finding(about, Verdict.GOOD, text)
+    return Finding(about, Condition.GOOD, text)
 
 
 def bad(about: str, text: str, hint: str = "") -> Finding:
-    return Finding(about, Verdict.BAD, text, hint)
+    return Finding(about, Condition.BAD, text, hint)
 
 
 def unknown(about: str, text: str, hint: str = "") -> Finding:
-    return Finding(about, Verdict.UNKNOWN, text, hint)
+    return Finding(about, Condition.UNKNOWN, text, hint)
 
 
 def said(exc: BaseException) -> str:

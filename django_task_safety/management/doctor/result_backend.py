@@ -20,7 +20,7 @@ def probe(app: Celery, timeout: float) -> Finding:
         return good(about, f"{where}: results are messages, and go through the broker")
     hint = "Start it, or mend the app's result_backend. Operations end without it; who waits by get() hears later."
     try:
-        within(timeout, lambda: _ask(backend))
+        within(timeout, lambda: _store_and_read(backend))
     except NoAnswer as exc:
         return bad(about, f"{where} does not answer: {exc}", hint)
     except Exception as exc:  # each backend has errors of its own
@@ -28,5 +28,5 @@ def probe(app: Celery, timeout: float) -> Finding:
     return good(about, f"{where} answers")
 
 
-def _ask(backend: Any) -> None:
+def _store_and_read(backend: Any) -> None:
     backend.get_task_meta(str(ids.new()), cache=False)
