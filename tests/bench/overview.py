@@ -1,6 +1,8 @@
 """The overview of millions of operations: how many statements, the slowest of them, and the whole."""
 
 import argparse
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 
@@ -18,6 +20,16 @@ def main(options: Sequence[str]) -> None:
         fill(given.rows)
         print(f"{given.rows:,} rows in {time.perf_counter() - start:.0f} s", flush=True)
         look(given.times)
+        run(given.times)
+
+
+def run(times: int) -> None:
+    """Show what the command takes as a process, which begins with importing Django and the project."""
+    for command in ("--version", "task_safety status"):
+        for _ in range(times):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "django", *command.split()], stdout=subprocess.DEVNULL, check=False)
+            print(f"django-admin {command}, as a process: {(time.perf_counter() - start) * 1000:.0f} ms")
 
 
 def look(times: int) -> None:
