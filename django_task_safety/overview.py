@@ -144,7 +144,7 @@ def _queue(name: str, row: AbstractQueue | None, fleet: Fleet, groups: Sequence[
         latency_p95=row.latency_p95 if row and fresh else None,
         heartbeat=_heartbeat(row, fleet) if row and workers else None,
         workers=workers,
-        problem=_queue_problem(name, row, fleet),
+        problem=_queue_problem(name, row if fresh else None, fleet),
     )
 
 
@@ -161,7 +161,8 @@ def _queue_problem(name: str, row: AbstractQueue | None, fleet: Fleet) -> str:
     listening = fleet.listening(name)
     if not listening:
         return reasons.nobody_listens(name)
-    silent = _on_its_way(row, fleet) if row else None
+    # Where something was started of late, a heartbeat was lost with its worker, or met one that does not know it.
+    silent = _on_its_way(row, fleet) if row and row.latency_p50 is None else None
     if silent and silent > _SILENT and not fleet.is_busy(listening):
         return reasons.hands_nothing_out(name)
     return ""

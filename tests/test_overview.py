@@ -113,6 +113,12 @@ def test_a_queue_whose_heartbeat_does_not_arrive_though_its_workers_are_free_is_
     assert (queue().problem, overview().problems) == ("", [])
 
 
+def test_a_lost_heartbeat_of_a_queue_that_works_is_no_problem():
+    WorkerFactory(concurrency=1)
+    QueueFactory(heartbeat_sent=After(-150), latency_p50=0.1, latency_p95=0.1)
+    assert (queue().problem, overview().problems) == ("", [])
+
+
 def test_it_takes_few_statements_whatever_there_is():
     with statements() as before:
         overview()

@@ -7,7 +7,7 @@ from typing import Any
 
 from django_task_safety.ledger.filters import Filters
 from django_task_safety.management import arguments
-from django_task_safety.management.console import Console, WrongCall
+from django_task_safety.management.console import Console, WrongCall, plural
 from django_task_safety.models import Operation
 
 #: How many operations are handled at once.
@@ -45,4 +45,4 @@ def batches(
 def _question(filters: Filters, among: Any, verb: str) -> str:
     page = filters.page(among, 1_000)
     more = "more than " if page.after is not None else ""
-    return f"{verb} {more}{len(page.operations):,} operations?"
+    return f"{verb} {more}{plural(page.operations, 'operation')}?"

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import models
 
 from django_task_safety.errors import InvalidArguments
+from django_task_safety.ledger import table
 from django_task_safety.models import Operation
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer.signature import signature_for, signature_of
@@ -115,7 +116,10 @@ def _times(count: int) -> str:
 
 def _others(called: list[Operation]) -> str:
     if not called:
-        return "It was not called at all."
+        db: Any = table.connection()
+        waiting = len(db.run_on_commit) if db.in_atomic_block else 0
+        hint = f" {waiting} hooks of on_commit() wait in this test's transaction: run() or drain() calls them."
+        return f"It was not called at all.{hint if waiting else ''}"
     lines = [f"  {_line(operation)}" for operation in called[:_SHOWN]]
     more = [f"  … and {len(called) - _SHOWN} more"] if len(called) > _SHOWN else []
     return "\n".join(["There are:", *lines, *more])

@@ -105,7 +105,7 @@ def test_what_changes_many_is_refused_where_nobody_can_be_asked(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     answer = task_safety("cancel", "--state", "queued")
     assert answer.code == 2
-    assert answer.err == "Cancel 1 operations? Nobody is there to answer; add --yes."
+    assert answer.err == "Cancel 1 operation? Nobody is there to answer; add --yes."
     assert Operation.objects.pending().count() == 1
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from django.db import transaction
 
 from django_task_safety import InvalidArguments
 from django_task_safety.testing import assert_enqueued, refute_enqueued
@@ -93,6 +94,14 @@ def test_many_others_are_not_all_shown():
         charge.delay(n)
     with pytest.raises(AssertionError, match="and 2 more"):
         assert_enqueued(charge, number=99)
+
+
+def test_a_call_that_waits_for_the_commit_of_the_tests_transaction_is_hinted_at(task_safety):
+    transaction.on_commit(lambda: charge.delay(1))
+    with pytest.raises(AssertionError, match=r"1 hooks of on_commit\(\) wait.*drain\(\) calls them"):
+        assert_enqueued(charge, number=1)
+    task_safety.drain()
+    assert_enqueued(charge, number=1)
 
 
 @pytest.mark.parametrize("check", [assert_enqueued, refute_enqueued])
