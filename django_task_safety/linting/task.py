@@ -4,14 +4,18 @@ import ast
 from collections.abc import Iterator
 from functools import cached_property
 
+from celery import current_app
+
 from django_task_safety.checks.source import within
 from django_task_safety.linting.source import Function, Scopes, SourceFile, assignments
+from django_task_safety.options import TaskOptions
 
 _DECORATORS = {
     f"{module}{name}"
     for module in ("django_task_safety.", "django_task_safety.decorators.")
     for name in ("safe_task", "idempotent_task")
 }
+_PLAIN = {"celery.shared_task", "celery.app.shared_task"}
 _BASES = {"django_task_safety.SafeTask", "django_task_safety.tasks.SafeTask"}
 _LOOPS = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
 
@@ -168,6 +172,8 @@ def _tasks_of_classes(file: SourceFile) -> Iterator[TaskBody]:
 
 
 def _makes_safe(file: SourceFile, decorator: ast.expr, options: list[ast.keyword]) -> bool:
-    return file.dotted(decorator) in _DECORATORS or any(
-        one.arg == "base" and file.dotted(one.value) in _BASES for one in options
-    )
+    name, bases = file.dotted(decorator), [one.value for one in options if one.arg == "base"]
+    if name in _DECORATORS or any(file.dotted(base) in _BASES for base in bases):
+        return True
+    # What the app's own class of tasks makes of it.
+    return name in _PLAIN and not bases and issubclass(current_app.Task, TaskOptions)

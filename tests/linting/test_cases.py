@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
+from django_task_safety.linting import task
 from django_task_safety.linting.report import lint
 
 START = """
@@ -26,6 +28,7 @@ session = requests.Session()
 
 """
 
+SHARED = "from celery import shared_task\n@shared_task\ndef f(): time.sleep(1)"
 FAULTS = {
     "the decorator by its module": ("L301", "@ts.safe_task\ndef f(): time.sleep(1)"),
     "a class": ("L301", "class F(SafeTask):\n    def run(self): time.sleep(1)"),
@@ -151,3 +154,11 @@ def test_what_only_looks_like_a_fault_is_not_mentioned(code, said):
 @pytest.mark.parametrize(("name", "code"), UNSURE.values(), ids=UNSURE)
 def test_what_the_source_does_not_show_cannot_be_told(name, code, said):
     assert said(code) == [(name, False)]
+
+
+@pytest.mark.parametrize(("task_cls", "ids"), [("django_task_safety:SafeTask", ["L301"]), ("celery:Task", [])])
+def test_a_shared_task_is_read_where_the_apps_tasks_are_safe(monkeypatch, tmp_path, task_cls, ids):
+    monkeypatch.setattr(task, "current_app", Celery(task_cls=task_cls, set_as_current=False))
+    path = tmp_path / "tasks.py"
+    path.write_text(START + SHARED)
+    assert [one.id for one in lint([path])] == ids
