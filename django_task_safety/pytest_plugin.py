@@ -52,7 +52,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def _examples(config: pytest.Config) -> Examples:
     from django_task_safety.testing.examples import Examples
 
-    return config.stash.setdefault(_EXAMPLES, Examples())
+    if _EXAMPLES not in config.stash:
+        config.stash[_EXAMPLES] = Examples()
+    return config.stash[_EXAMPLES]
 
 
 def _test_of(task: Any) -> Callable[..., None]:

@@ -24,6 +24,8 @@ from django_task_safety.testing.trial import Trial
 LONGEST_RUN = 60.0
 #: What a death and the recovery from it may take: so many times what a clean run took, and seconds besides.
 _TIMES_LONGER, _BESIDES = 10, 10.0
+#: Each takes copies of the databases.
+_MOST_AT_ONCE = 8
 #: Seconds after which a clock shows another one.
 _NEXT_SECOND = 1.1
 _NOT_FOLLOWED = "what it does is not followed, so that it cannot be told whether it is safe"
@@ -85,20 +87,24 @@ class _Exploration:
         points = journal.read("point")
         alike = [list(group) for _, group in groupby(points, lambda point: point.state)]
         # Files are not copied, so that two runs which write them would disturb each other.
-        at_once = 1 if journal.read("file") else os.cpu_count() or 1
+        at_once = 1 if journal.read("file") else min(os.cpu_count() or 1, _MOST_AT_ONCE)
         outcomes = self._crashes([group[0] for group in alike], at_once)
-        right = [second, *(_before_the_body(alike, outcomes) if self._subject.has_operation else [])]
-        mask = Mask(expected, *right)
+        retried = _before_the_body(alike, outcomes) if self._subject.has_operation else None
+        mask = Mask(expected, second, retried=retried)
         if any(_found(expected, outcome, mask) for outcome in outcomes):
             # Clocks that show seconds are found out by a run that is in another one.
             time.sleep(max(0, start + _NEXT_SECOND - time.monotonic()))
-            mask = Mask(expected, *right, self._clean_run(varied=True)[0])
+            mask = Mask(expected, second, self._clean_run(varied=True)[0], retried)
         unsafe = []
         for group, outcome in zip(alike, outcomes, strict=True):
             if found := _found(expected, outcome, mask):
-                unsafe += [Unsafe(point, found) for point in group]
+                unsafe += [Unsafe(point, found) for point in self._body_first(group, points[0].line)]
         unsafe += _unfollowed(journal)
         return CrashReport(self._subject.name, tuple(points), tuple(unsafe), tuple(mask), self._subject.note)
+
+    def _body_first(self, group: list[Point], decorated: str) -> list[Point]:
+        """Return the points, those of the claim, which are at the line of the body's decorator, after the others."""
+        return sorted(group, key=lambda point: self._subject.has_operation and point.line == decorated)
 
     def _clean_run(self, varied: bool = False) -> tuple[Outcome, Journal]:
         trial = self._trial()
@@ -107,7 +113,11 @@ class _Exploration:
         finally:
             trial.put_back_files()
         if isinstance(outcome, Unanswered):
-            raise CleanRunFailed(f"{self._subject.name} fails without being harmed: {outcome}")
+            copied = ", ".join(self._databases.aliases)
+            raise CleanRunFailed(
+                f"{self._subject.name} fails without being harmed: {outcome}. It ran in a process of its own, on "
+                f"copies of {copied}: make what it needs there before."
+            )
         return outcome, trial.journal
 
     def _refuse_chance(self, expected: Outcome, second: Outcome) -> None:
@@ -141,13 +151,13 @@ def _found(expected: Outcome, outcome: Outcome | Unanswered | None, mask: Mask) 
     return (f"what follows on the death is not known: {outcome}" if outcome else _NOT_THERE,)
 
 
-def _before_the_body(alike: list[list[Point]], outcomes: list[Any]) -> list[Outcome]:
-    """Return what follows on a death before the body has done anything: its attempt has another number, no more."""
+def _before_the_body(alike: list[list[Point]], outcomes: list[Any]) -> Outcome | None:
+    """Return what follows on a death before the body has done anything, if there was one."""
     decorated = alike[0][0].line
     for group, outcome in zip(alike, outcomes, strict=True):
         if any(point.line != decorated for point in group):
-            return [outcome] if isinstance(outcome, Outcome) and group[0].line == decorated else []
-    return []
+            return outcome if isinstance(outcome, Outcome) and group[0].line == decorated else None
+    return None
 
 
 def _unfollowed(journal: Journal) -> Iterable[Unsafe]:

@@ -14,11 +14,10 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.testing import files, tables
+from django_task_safety.testing import files, statements, tables
 from django_task_safety.testing.effects import Effect
 from django_task_safety.testing.journal import Journal, Point
 
-_QUOTES = str.maketrans("", "", '"`')
 _STARTS = (
     "_thread.start_new_thread",
     "_thread.start_joinable_thread",
@@ -63,10 +62,9 @@ class FaultPoints:
         self._hooks: list[str] = []
         self._thread = threading.get_ident()
         for db in tables.usable():
-            db.execute_wrappers.append(self._statement)
-            # These are no statements to Django, and it has no signals for them.
-            for name in ("commit", "rollback"):
-                setattr(db, name, functools.partial(self._end_transaction, name.upper(), db.alias, getattr(db, name)))
+            statements.follow(
+                db, functools.partial(self._statement, db), functools.partial(self._end_transaction, db.alias)
+            )
             db.on_commit = functools.partial(self._on_commit, db.on_commit)  # type: ignore[method-assign]
         sys.addaudithook(self._audit)
 
@@ -126,11 +124,10 @@ class FaultPoints:
             os.kill(os.getpid(), signal.SIGKILL)
         self._count += 1
 
-    def _statement(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        name = " ".join(sql.split()).translate(_QUOTES)[:90]
+    def _statement(self, db: BaseDatabaseWrapper, name: str, execute: Callable[[], Any]) -> Any:
         self._reach(f"before {name}")
-        answer = execute(sql, params, many, context)
-        self._note_change(name.partition(" ")[0].upper(), context["connection"])
+        answer = execute()
+        self._note_change(name.partition(" ")[0].upper(), db)
         if not name.startswith("SELECT"):
             self._end(name)
         return answer
@@ -146,7 +143,7 @@ class FaultPoints:
         if in_transaction:  # a COMMIT, or what some databases commit of themselves
             self._by_hand.add(db.alias)
 
-    def _end_transaction(self, name: str, alias: str, end: Callable[[], None]) -> None:
+    def _end_transaction(self, alias: str, name: str, end: Callable[[], None]) -> None:
         self._reach(f"before {name}")
         end()
         self._state += name == "COMMIT" and alias in self._uncommitted

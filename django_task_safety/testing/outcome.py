@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django_task_safety.testing import effects, tables, varying
@@ -28,10 +28,13 @@ class Mask:
     Args:
         expected: A clean run.
         second: Another one.
-        others: What else is right.
+        third: One more.
+        retried: What a second attempt has left of which the first did nothing: it has another number, no more.
     """
 
-    def __init__(self, expected: Outcome, second: Outcome, *others: Outcome) -> None:
+    def __init__(
+        self, expected: Outcome, second: Outcome, third: Outcome | None = None, retried: Outcome | None = None
+    ) -> None:
         self._keys = {
             table: rows.keys() & second.rows[table].keys()
             for table, rows in expected.rows.items()
@@ -40,12 +43,12 @@ class Mask:
         #: By table, key and column; the key is None for added rows.
         self._values: defaultdict[tuple[str, Any, str | None], Variants] = defaultdict(Variants)
         self._calls: defaultdict[str, Variants] = defaultdict(Variants)
-        self._same = effects.calls(expected.effects)
-        for run in (second, *others):
+        self._same = set(effects.calls(expected.effects))
+        for run in filter(None, (second, third, retried)):
+            accepts = varying.is_of_next_attempt if run is retried else _differ
             for table in expected.rows:
-                self._note_rows(table, expected.rows[table], run.rows.get(table, {}))
-            self._note_calls(effects.calls(expected.effects), effects.calls(run.effects))
-            self._same &= effects.calls(run.effects)
+                self._note_rows(table, expected.rows[table], run.rows.get(table, {}), accepts)
+            self._note_calls(effects.calls(expected.effects), effects.calls(run.effects), accepts)
 
     def __iter__(self) -> Iterator[str]:
         yield from sorted(
@@ -75,21 +78,30 @@ class Mask:
             found[call if call in self._same else Effect(call.kind, str(self._calls[call.kind].of(call.text)))] += count
         return found
 
-    def _note_rows(self, table: str, ones: dict[tuple[Any, ...], Row], others: dict[tuple[Any, ...], Row]) -> None:
+    def _note_rows(
+        self,
+        table: str,
+        ones: dict[tuple[Any, ...], Row],
+        others: dict[tuple[Any, ...], Row],
+        accepts: Callable[[Any, Any], bool],
+    ) -> None:
         by_key = [(key, ones[key], others[key]) for key in self._keys.get(table, ()) if key in ones and key in others]
         added = varying.pairs(self._added(table, ones), self._added(table, others), _columns_alike)
         for key, one, other in [*by_key, *((None, *pair) for pair in added)]:
             for column, value in one.items():
-                self._values[table, key, column].add(value, other.get(column))
+                if accepts(value, other.get(column)):
+                    self._values[table, key, column].add(value, other.get(column))
 
-    def _note_calls(self, ones: Counter[Effect], others: Counter[Effect]) -> None:
+    def _note_calls(self, ones: Counter[Effect], others: Counter[Effect], accepts: Callable[[Any, Any], bool]) -> None:
         for kind in {call.kind for call in ones}:
             first, second = (
                 [call.text for call in found.elements() if call.kind == kind]
                 for found in (ones - others, others - ones)
             )
             for one, other in varying.pairs(first, second, varying.resemblance):
-                self._calls[kind].add(one, other)
+                if accepts(one, other):
+                    self._calls[kind].add(one, other)
+                    self._same.discard(Effect(kind, one))
 
     def _added(self, table: str, rows: dict[tuple[Any, ...], Row]) -> Sequence[Row]:
         return [row for key, row in rows.items() if key not in self._keys.get(table, ())]
@@ -109,6 +121,10 @@ def differences(expected: Outcome, actual: Outcome, mask: Mask) -> Iterator[str]
     yield from effects.changed(mask.calls(expected), mask.calls(actual))
     if not any(effects.contradictions(expected.effects)):
         yield from effects.contradictions(actual.effects)
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return bool(one != other)
 
 
 def _texts(kind: str, calls: Counter[Effect]) -> list[str]:

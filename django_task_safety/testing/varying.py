@@ -45,8 +45,7 @@ class Variants:
         self._patterns: dict[Pattern, None] = {}
 
     def add(self, one: Any, other: Any) -> None:
-        if one != other:
-            self._patterns[_common(one, other)] = None
+        self._patterns[_common(one, other)] = None
 
     def of(self, value: Any) -> Any:
         """Return the pattern that a value has, or else the value."""
@@ -67,6 +66,17 @@ def pairs(ones: Sequence[T], others: Sequence[T], alike: Callable[[T, T], int]) 
             left.remove(best)
             found.append((one, best))
     return found
+
+
+def is_of_next_attempt(one: Any, other: Any) -> bool:
+    """Return whether a value differs from another as the second attempt's number does from the first's."""
+    first, second = _parts(one), _parts(other)
+    if not first:
+        return bool((one, other) == (1, 2))
+    # Clocks and ids differ besides.
+    return (one != other and first[::2] == second[::2]) and all(
+        a == b or (a, b) == ("1", "2") or not a.isdigit() for a, b in zip(first, second, strict=True)
+    )
 
 
 def resemblance(one: str, other: str) -> int:

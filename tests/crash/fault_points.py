@@ -1,13 +1,11 @@
 """Something happens to a process at one of the points where its work becomes durable, or does not."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-#: Left out of the points' names, since databases differ in them.
-_QUOTES = str.maketrans("", "", '"`')
+from django_task_safety.testing.statements import follow
 
 
 class FaultPoints:
@@ -25,10 +23,7 @@ class FaultPoints:
         self.connection, self.at, self.action = connection, at, action
         self.points: list[str] = []
         connection.ensure_connection()
-        connection.execute_wrappers.append(self._statement)
-        # These two are no statements to Django.
-        for name in ("_commit", "_rollback"):
-            setattr(connection, name, functools.partial(self._around, name[1:].upper(), getattr(connection, name)))
+        follow(connection, self._around, self._around)
 
     def reach(self, name: str) -> None:
         """Come to a point."""
@@ -38,13 +33,9 @@ class FaultPoints:
             self.at = None
             self.action(f"{number}: {name}", in_transaction(self.connection))
 
-    def _statement(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        name = " ".join(sql.split()).translate(_QUOTES)[:90]
-        return self._around(name, execute, sql, params, many, context)
-
-    def _around(self, name: str, call: Callable[..., Any], *args: Any) -> Any:
+    def _around(self, name: str, call: Callable[[], Any]) -> Any:
         self.reach(f"before {name}")
-        answer = call(*args)
+        answer = call()
         self.reach(f"after {name}")
         return answer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from celery import shared_task
 from django.core.cache import cache
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
 from django_task_safety import current_operation, idempotent_task, safe_task
@@ -128,6 +128,19 @@ def commits_in_two_parts(number):
 
 
 @safe_task
+def charges_by_the_attempt(number):
+    Order.objects.filter(number=number).update(charged=250 * current_operation().attempt)  # fault
+
+
+@safe_task
+def commits_by_hand(number):
+    Order.objects.filter(number=number).update(charged=F("charged") + 250)
+    with connection.cursor() as cursor:
+        cursor.execute("COMMIT")  # fault
+        cursor.execute("BEGIN")
+
+
+@safe_task
 def starts_a_thread(number):
     thread = threading.Thread(target=int)
     thread.start()  # fault
@@ -137,6 +150,11 @@ def starts_a_thread(number):
 @safe_task
 def starts_a_process(number):
     subprocess.run([sys.executable, "-c", ""], check=True)  # fault
+
+
+@safe_task
+def commits_what_is_not_its_own(number):
+    transaction.commit()
 
 
 @safe_task
@@ -185,6 +203,11 @@ def reads_from_another_system(number):
 
 
 @safe_task
+def notes_its_attempt(number):
+    Effect.objects.create(name=f"attempt {current_operation().attempt}", key=str(current_operation().attempt))
+
+
+@safe_task
 def writes_a_whole_file(number):
     _file().write_text("charged")
 
@@ -214,6 +237,8 @@ FAULTY = {
     publishes_before_the_commit: "+ message: tests.testapp.tasks.plain",
     swallows_the_error: "- testapp_effect: ",
     commits_in_two_parts: "~ testapp_order 700: charged 250 -> 350",
+    charges_by_the_attempt: "~ testapp_order 700: charged 250 -> 500",
+    commits_by_hand: "~ testapp_order 700: charged 250 -> 500",
     starts_a_thread: "is not followed",
     starts_a_process: "is not followed",
 }
@@ -225,6 +250,7 @@ CORRECT = [
     asks_in_its_transaction,
     has_clocks_and_random_keys,
     reads_from_another_system,
+    notes_its_attempt,
     writes_a_whole_file,
     is_retried,
 ]

@@ -1,6 +1,7 @@
 """`assert_crash_safe` finds where a task must not die, and names the line; a task that may die anywhere passes."""
 
 import inspect
+import multiprocessing
 import os
 import re
 import time
@@ -8,7 +9,7 @@ import unittest
 
 import pytest
 from django.core.cache import cache
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 from django_task_safety import InvalidArguments
 from django_task_safety.testing import CleanRunFailed, NotCrashSafe, assert_crash_safe, crashing
@@ -126,6 +127,41 @@ def test_a_run_that_does_not_end_is_killed(monkeypatch):
         assert_crash_safe(lambda: time.sleep(60))
 
 
+def test_runs_that_differ_in_more_than_values_are_refused():
+    run = multiprocessing.Value("i")
+
+    def writes_more_each_time():
+        run.value += 1
+        for number in range(run.value):
+            Effect.objects.create(name="run", key=str(number))
+
+    with pytest.raises(CleanRunFailed, match=r"(?s)differ in more than values; make them alike.*\+ testapp_effect: "):
+        assert_crash_safe(writes_more_each_time)
+
+
+def test_what_a_copy_lacks_is_said_to_be_lacking():
+    with pytest.raises(CleanRunFailed, match=r"no such table|does not exist|doesn't exist") as failure:
+        assert_crash_safe(lambda: Effect.objects.raw("SELECT * FROM nowhere")[0])
+    assert "on copies of default, other: make what it needs there before" in str(failure.value)
+
+
+def test_a_transaction_that_is_committed_within_atomic_is_said():
+    with pytest.raises(CleanRunFailed, match="forbidden when an 'atomic' block is active"):
+        assert_crash_safe(tasks.commits_what_is_not_its_own, 7)
+
+
+def test_what_only_later_runs_write_otherwise_is_no_difference():
+    run = multiprocessing.Value("i")
+
+    def writes_the_time():
+        run.value += 1
+        # As a clock does that shows hours: the first two runs fall into the same one.
+        Effect.objects.update_or_create(name="run", defaults={"key": str(max(2, run.value))})
+
+    report = assert_crash_safe(writes_the_time)
+    assert "testapp_effect.key" in report.masked
+
+
 def test_without_fork_it_is_skipped(monkeypatch):
     monkeypatch.delattr(os, "fork")
     with pytest.raises(unittest.SkipTest, match=r"needs os\.fork"):
@@ -139,6 +175,16 @@ def test_data_that_is_not_committed_is_refused():
         pytest.raises(InvalidArguments, match=r"not committed.*transactional_db.*TransactionTe"),
     ):
         assert_crash_safe(tasks.doubled, 7)
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="it is PostgreSQL that copies only what nobody uses")
+def test_a_connection_that_keeps_postgresql_from_copying_is_said():
+    other = connections.create_connection("default")
+    other.ensure_connection()
+    with pytest.raises(InvalidArguments, match="Close the connections of other threads"):
+        assert_crash_safe(tasks.doubled, 7)
+    other.close()
+    assert assert_crash_safe(tasks.sets_what_is_right, 7).points
 
 
 def test_no_copy_of_a_database_is_left(monkeypatch):

@@ -50,6 +50,11 @@ class Databases:
         for copies in self._by_place.values():
             copies.drop()
 
+    @property
+    def aliases(self) -> list[str]:
+        """Which databases are copied."""
+        return sorted(self._copies)
+
     def renew(self, slot: int) -> None:
         """Have the copies of a slot be as the test's databases are, whatever was done to them."""
         for copies in self._by_place.values():

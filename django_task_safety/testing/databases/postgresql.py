@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import OperationalError
+from django.db import DatabaseError
 
 from django_task_safety.errors import InvalidArguments
 from django_task_safety.testing.databases.copies import STEP, Copies
@@ -21,7 +21,7 @@ class PostgreSQLCopies(Copies):
             db.close_pool()
         try:
             self._create("template", db.settings_dict["NAME"])
-        except OperationalError as exc:
+        except DatabaseError as exc:
             raise InvalidArguments(
                 f"The database {db.alias!r} cannot be copied: {exc}. Close the connections of other threads and "
                 "processes first, as a live server's; the user of the tests must be allowed to create databases."
@@ -51,6 +51,7 @@ class PostgreSQLCopies(Copies):
     def others(self, cursor: Any) -> int:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'"
         )
         return int(cursor.fetchone()[0])
 
