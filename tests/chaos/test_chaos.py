@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos import figures, variants
+from tests.chaos import figures, page, variants
 from tests.chaos.ledger import Counted, Run, count
 
 ONCE = [("taken", "1"), ("booked", "1")]
@@ -32,6 +32,28 @@ def test_an_attempt_that_left_nothing_was_interrupted():
 
 def test_the_kinds_of_tasks_are_those_that_the_workers_have():
     assert tuple(variants.VARIANTS) == figures.VARIANTS
+
+
+def test_what_is_not_installed_is_skipped_by_name(monkeypatch):
+    run = next(run for run in figures.plan("celery-once", seed=1) if run.broker == "rabbitmq")
+    monkeypatch.setattr(figures, "find_spec", lambda name: None)
+    row = figures.measure(run)
+    assert row.counted is None
+    assert page.line(row).endswith("skipped: celery-once is not installed")
+    monkeypatch.undo()
+    monkeypatch.setattr(figures.RabbitMQ, "programs", ("no-such-server",))
+    monkeypatch.setattr(figures, "find_spec", lambda name: name)
+    assert figures.missing(run) == "RabbitMQ is not installed (no no-such-server)"
+
+
+def test_what_was_measured_elsewhere_is_measured_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FILE", tmp_path / "figures.json")
+    run = next(figures.plan(figures.OURS, seed=1))
+    found = figures.Figures({"machine": "this one"})
+    found.add(figures.Row(run, count(2, {"1"}, ONCE)))
+    figures.write(found)
+    assert figures.read({"machine": "this one"}) == found
+    assert figures.read({"machine": "another"}).row_of(run) is None
 
 
 def measured(fault: str, variant: str, calls: int) -> Counted:
