@@ -13,7 +13,8 @@ from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
-from celery import Task
+import redis
+from celery import Task, current_app
 from django.core.management import call_command
 from django.db import close_old_connections, connection
 
@@ -22,7 +23,7 @@ from tests.chaos.figures import OURS
 from tests.chaos.ledger import Counted, Run, count
 from tests.chaos.setting import setting
 from tests.chaos.world import World
-from tests.support.servers import wait_until
+from tests.support.servers import Redis, wait_until
 
 #: Calls that wait for a worker, at most, so that a fault meets running tasks and calls alike.
 BACKLOG = 40
@@ -105,13 +106,24 @@ def drain(world: World, *, ours: bool) -> None:
     world.renew_workers()
     wait_until(lambda: not (ours and is_pending()), PATIENCE)
     call_command("task_safety", "sweep", stdout=StringIO())
-    wait_until(lambda: is_quiet(world) and not (ours and is_pending()), PATIENCE)
+    wait_until(lambda: is_quiet(world) and not messages_left(world) and not (ours and is_pending()), PATIENCE)
 
 
 def is_quiet(world: World) -> bool:
     """Return whether no attempt begins for some seconds."""
     before = begun(world)
     return not wait_until(lambda: begun(world) > before, QUIET)
+
+
+def messages_left(world: World) -> int:
+    """Return how many messages the broker has, those that wait for an acknowledgement included as far as it tells."""
+    if isinstance(world.broker, Redis):
+        with redis.Redis.from_url(world.broker.url) as client:
+            return client.llen("celery") + client.hlen("unacked")
+    if world.broker is None:
+        return len(list((world.folder / "queue").iterdir()))
+    with current_app.connection_for_read() as broker:
+        return broker.default_channel.queue_declare("celery", passive=True).message_count
 
 
 def is_pending() -> bool:
