@@ -5,6 +5,7 @@
 
 import dataclasses
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -36,6 +37,8 @@ PATIENCE = 180.0
 
 
 def main(file: str) -> None:
+    # So that being terminated still stops the servers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run = Run(**json.load(sys.stdin))
     with tempfile.TemporaryDirectory() as folder:
         Path(file).write_text(json.dumps(dataclasses.asdict(measure(run, Path(folder)))))
