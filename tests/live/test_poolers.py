@@ -19,6 +19,7 @@ from tests.testapp.models import Effect, Note, Vault
 from tests.testapp.tasks import act, charge, copy_note, record, slow, watched
 
 pytestmark = [
+    pytest.mark.timeout(180),
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif("config.getoption('db') != 'postgresql'", reason="both are PostgreSQL's"),
     pytest.mark.parametrize("broker", ["embedded"], indirect=True),
@@ -61,6 +62,17 @@ def ended() -> bool:
     return not Operation.objects.pending().exists()
 
 
+def until_ended() -> None:
+    """Wait until nothing is pending; what still is, and what the worker says, is shown where that takes too long."""
+    try:
+        until(ended, timeout=100)
+    except AssertionError:
+        told = ("pk", "task", "state", "attempt", "waits_for", "available_at", "due_at", "worker", "error")
+        print(*Operation.all_rows.pending().values(*told), sep="\n")
+        print(Path(os.environ["TASK_SAFETY_TEST_LOG"]).read_text()[-5000:])
+        raise
+
+
 def sessions() -> dict[int, tuple[set[str], int]]:
     """Return of each of the pooler's connections which settings are its own, and how many locks it holds."""
     together = Barrier(SIZE, timeout=30)
@@ -96,7 +108,7 @@ def test_work_through_pgbouncer_is_done_and_leaves_its_sessions_as_they_were(sta
     slow.delay("same", 0.1)
     with Vault.objects.create().lock("edit", wait=1):
         until(lambda: Effect.objects.filter(name="recorded").count() == 4)
-    until(ended, timeout=60)
+    until_ended()
     for note in notes:
         note.delete()
     assert set(Operation.objects.values_list("state", flat=True)) == {State.SUCCEEDED}
@@ -118,7 +130,7 @@ def test_bodies_that_hold_djangos_whole_pool_keep_their_leases(start_worker, bro
         long = [watched.enqueue(2 * quick["LEASE"] * 10) for _ in range(2 if pool == "threads" else 1)]
         short = [record.enqueue("short", number) for number in range(10)]
     connection.close()
-    until(ended, timeout=60)
+    until_ended()
     assert set(Operation.objects.values_list("state", "attempt")) == {(State.SUCCEEDED, 1)}
     assert Effect.objects.count() == len(long) + len(short)
     log = Path(os.environ["TASK_SAFETY_TEST_LOG"]).read_text()
