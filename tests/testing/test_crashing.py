@@ -28,6 +28,12 @@ def named(task):
     return task.name.rpartition(".")[2]
 
 
+NOT_ON_MYSQL = {
+    tasks.commits_by_hand: "the attempt is refused in the clean run: the server tells of the commit",
+    tasks.charges_by_the_attempt: "missed: that a death after the claim costs an attempt is not seen here",
+}
+
+
 def marked_line(task):
     """Return where the fault is, as ``file.py:12``."""
     lines, first = inspect.getsourcelines(inspect.unwrap(getattr(task, "body", None) or task.run))
@@ -59,7 +65,9 @@ def _an_order(tmp_path, monkeypatch):
 
 @pytest.mark.live
 @pytest.mark.parametrize("task", tasks.FAULTY, ids=named)
-def test_a_fault_is_found_and_its_line_named(task):
+def test_a_fault_is_found_and_its_line_named(task, request):
+    if connection.vendor == "mysql" and task in NOT_ON_MYSQL:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=NOT_ON_MYSQL[task]))
     with pytest.raises(NotCrashSafe) as failure:
         assert_crash_safe(task, 7)
     report = failure.value.report
