@@ -188,8 +188,8 @@ def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int
 
 
 def _mine(connection: BaseDatabaseWrapper) -> str:
-    # Invariant: fence.
-    return f"id = %s AND token = %s AND {_text(connection, 'state')} = 'running'"
+    # Invariant: fence. IS TRUE: the row is found by its id, and no index that begins with the state need be thought of.
+    return f"id = %s AND token = %s AND ({_text(connection, 'state')} = 'running') IS TRUE"
 
 
 def owned(connection: BaseDatabaseWrapper, pk: UUID, token: UUID | None) -> bool:
