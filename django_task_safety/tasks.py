@@ -54,17 +54,12 @@ class SafeTask(task_options.TaskOptions):
         if not cls.name:
             return
         from django_task_safety.checks import installation
-        from django_task_safety.conf import above, below, conf
 
         # Also from here, so that a project which forgot to install the app is told by Django's checks.
         installation.register()
         registry.note_bound(app)
         task_options.check(cls)
-        limits: Any = cls
-        if "time_limit" not in cls.given_limits and app.conf.task_time_limit is None:
-            limits.time_limit = above(cls.soft_time_limit, conf().TIME_LIMIT)
-        if "soft_time_limit" not in cls.given_limits and app.conf.task_soft_time_limit is None:
-            limits.soft_time_limit = below(cls.time_limit, conf().SOFT_TIME_LIMIT)
+        cls.fill_limits(app)
 
     def compensate(self, handler: Compensation) -> Compensation:
         """Register ``handler(operation, exc)``, called once, in the transaction that makes the operation FAILED."""

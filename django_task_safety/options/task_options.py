@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from celery import Task
+from celery import Celery, Task
+
+from django_task_safety.conf import above, below, conf
 
 if TYPE_CHECKING:
     from django_task_safety.record import AbstractOperation
@@ -98,6 +100,15 @@ class TaskOptions(Task):  # type: ignore[type-arg]
         cls.given_limits = cls.given_limits | (_LIMITS & cls.__dict__.keys())
         if cls.__dict__.get("match") is not None:
             cls.match = parameter_names(cls.match)
+
+    @classmethod
+    def fill_limits(cls, app: Celery) -> None:
+        """Take the time limits that neither the task nor the app names from the settings."""
+        limits: Any = cls
+        if "time_limit" not in cls.given_limits and app.conf.task_time_limit is None:
+            limits.time_limit = above(cls.soft_time_limit, conf().TIME_LIMIT)
+        if "soft_time_limit" not in cls.given_limits and app.conf.task_soft_time_limit is None:
+            limits.soft_time_limit = below(cls.time_limit, conf().SOFT_TIME_LIMIT)
 
 
 #: What the column for attempts can count to.
