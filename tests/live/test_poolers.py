@@ -107,7 +107,7 @@ def test_work_through_pgbouncer_is_done_and_leaves_its_sessions_as_they_were(sta
     slow.delay("same", 0.1)
     slow.delay("same", 0.1)
     with Vault.objects.create().lock("edit", wait=1):
-        until(lambda: Effect.objects.filter(name="recorded").count() == 4)
+        until(lambda: Effect.objects.filter(name="recorded").count() == 4, timeout=60)
     until_ended()
     for note in notes:
         note.delete()
