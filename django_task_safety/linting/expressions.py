@@ -13,8 +13,14 @@ _NOT_THE_SAME_TWICE = (
     "django.utils.crypto.get_random_string",
 )
 
+#: Methods that only querysets have.
+_OF_QUERYSETS = {"order_by", "select_related", "prefetch_related", "select_for_update"}
+_VALUES = ("values", "values_list", "dates", "datetimes")
+
 #: Methods of managers and querysets that write, once more each time.
 WRITES = {"create", "bulk_create", "bulk_update", "update", "delete"}
+#: Those that find what they made, once more.
+REPEATABLE = {"get_or_create", "update_or_create"}
 
 
 def names_in(node: ast.AST) -> set[str]:
@@ -25,6 +31,11 @@ def names_in(node: ast.AST) -> set[str]:
 def keyword(call: ast.Call, name: str) -> ast.expr | None:
     """Return what a call gives for a keyword."""
     return next((one.value for one in call.keywords if one.arg == name), None)
+
+
+def receiver(call: ast.Call) -> ast.AST:
+    """Return the ``x`` of a call ``x.name(…)``, and else what is called."""
+    return call.func.value if isinstance(call.func, ast.Attribute) else call.func
 
 
 def is_open(call: ast.Call) -> bool:
@@ -54,10 +65,25 @@ def is_of_manager(node: ast.AST | None) -> bool:
 
 
 def is_queryset(node: ast.AST | None) -> bool:
-    """Return whether an expression is a queryset for sure."""
+    """Return whether an expression is a queryset of rows for sure."""
     last = next(chain(node), ("", None))
     lazy = last[0] in ("all", "filter", "exclude", "order_by", "select_related", "prefetch_related", "only", "defer")
-    return lazy and last[1] is not None and is_of_manager(node)
+    return lazy and last[1] is not None and is_of_manager(node) and not _is_of_values(node)
+
+
+def _is_of_values(node: ast.AST | None) -> bool:
+    return any(name in _VALUES for name, _ in chain(node))
+
+
+def is_row(body: TaskBody, node: ast.AST) -> bool:
+    """Return whether an expression is a row, or a queryset of them, for sure."""
+    if isinstance(node, ast.Name) and node.id in body.annotations:
+        return ".models." in f".{body.dotted(body.annotations[node.id])}"
+    meant = body.meant(node)
+    names = [name for name, _ in chain(meant)]
+    of_rows = is_of_manager(meant) or bool(set(names) & _OF_QUERYSETS)
+    one = bool(names) and names[0] in ("get", "first", "last", "create") and of_rows and not _is_of_values(meant)
+    return is_queryset(meant) or one
 
 
 def changing(body: TaskBody, node: ast.AST) -> ast.Call | None:

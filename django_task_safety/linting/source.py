@@ -98,13 +98,16 @@ class SourceFile:
         if isinstance(node, ast.Call):
             made = self.dotted(node.func, scopes, above)
             return f"{made}()" if made else None
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            joined = self.dotted(node.left, scopes, above)
+            return joined if joined == "pathlib.Path()" else None
         return self._named(node.id, scopes, above) if isinstance(node, ast.Name) else None
 
     def _named(self, name: str, scopes: Scopes, above: frozenset[str]) -> str | None:
         for depth, scope in enumerate((*scopes, self.assigned)):
             if name in scope:
                 value = scope[name]
-                known = isinstance(value, ast.Call) and name not in above
+                known = isinstance(value, ast.Call | ast.BinOp) and name not in above
                 return self.dotted(value, scopes[depth:], above | {name}) if known and value is not None else None
         return None if name in self._defined else self.imports.get(name, name)
 

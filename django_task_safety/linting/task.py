@@ -120,6 +120,18 @@ class TaskBody:
         """Return the loop of this function that a part stands in."""
         return next((one for one in self.above(node) if isinstance(one, _LOOPS)), None)
 
+    def below(self, statement: ast.AST) -> list[ast.stmt]:
+        """Return the statements that follow one in its block."""
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(self.parents.get(statement), name, None)
+            if isinstance(block, list) and statement in block:
+                return block[block.index(statement) + 1 :]
+        return []
+
+    def meant(self, node: ast.AST | None) -> ast.AST | None:
+        """Return what it assigns to a name, and anything else as it is."""
+        return self.assigned.get(node.id) if isinstance(node, ast.Name) else node
+
     def dotted(self, node: ast.AST) -> str | None:
         """Return what an expression in it stands for."""
         return self.file.dotted(node, self._scopes)

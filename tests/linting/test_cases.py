@@ -9,21 +9,23 @@ from django_task_safety.linting import task
 from django_task_safety.linting.report import lint
 
 START = """
-import os, requests, time, uuid
+import os, requests, subprocess, time, urllib.request, uuid
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from celery import group
 from celery.result import AsyncResult
 from django.core.cache import cache, caches
 from django.core.files.base import ContentFile
-from django.core.mail import EmailMessage, send_mail
-from django.db import IntegrityError, transaction
+from django.core.mail import EmailMessage, get_connection, send_mail
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import F
 import django_task_safety as ts
 from django_task_safety import SafeTask, current_operation, idempotent_task, safe_task, track
 from orders.models import Order
 from orders.tasks import remind
 KEPT = {}
+REGIONS = ("eu", "us")
 session = requests.Session()
 
 """
@@ -56,6 +58,10 @@ FAULTS = {
     ),
     "a key in a variable": ("L107", "@safe_task\ndef f(p):\n    k = uuid.uuid4().hex\n    p.pay(idempotency_key=k)"),
     "a comprehension": ("L201", "@safe_task\ndef f(orders): [remind.delay(o) for o in orders]"),
+    "rows that are read in chunks": (
+        "L201",
+        "@safe_task\ndef f():\n    for o in Order.objects.iterator(chunk_size=9): remind.delay(o)",
+    ),
     "apply_async of arguments": ("L201", "@safe_task\ndef f(os):\n    for o in os: remind.apply_async(args=(o,))"),
     "a partial": ("L203", "@safe_task\ndef f(): transaction.on_commit(partial(send_mail, 'a'))"),
     "a function in the body": (
@@ -71,6 +77,56 @@ FAULTS = {
     "an attribute of the task": ("L604", "@safe_task(bind=True)\ndef f(self): self.o = Order.objects.get()"),
     "a row as the result": ("L607", "@safe_task\ndef f(order: Order): return order"),
     "a local queryset": ("L607", "@safe_task\ndef f():\n    rows = Order.objects.all()\n    return rows"),
+    "a change that is posted as a query": (
+        "L101",
+        "@safe_task\ndef f(): requests.post('x', json={'query': 'mutation { pay }'})",
+    ),
+    "data of a request": (
+        "L101",
+        "@safe_task\ndef f(u):\n    r = urllib.request.Request(u, data=b'')\n    urllib.request.urlopen(r)",
+    ),
+    "messages of a connection": ("L102", "@safe_task\ndef f(mails): get_connection().send_messages(mails)"),
+    "a joined path": ("L105", "@safe_task\ndef f(name):\n    p = Path('x') / name\n    p.write_text('a')"),
+    "a task that on_commit() enqueues": (
+        "L203",
+        "@safe_task\ndef f(pk): transaction.on_commit(lambda: remind.delay(pk))",
+    ),
+    "a task that on_commit() enqueues by a partial": (
+        "L203",
+        "@safe_task\ndef f(pk): transaction.on_commit(partial(remind.delay, pk))",
+    ),
+    "a break out of another loop": (
+        "L303",
+        "@safe_task(atomic=False)\ndef f(os):\n    while True:\n        for o in os:\n            break",
+    ),
+    "a program that is waited for": (
+        "L304",
+        "@safe_task\ndef f():\n    p = subprocess.Popen(['x'])\n    p.wait()",
+    ),
+    "a program that nobody waits for": ("L402", "@safe_task\ndef f(): subprocess.Popen(['x'])"),
+    "a lock that is not waited for": (
+        "L507",
+        "@safe_task\ndef f(pk):\n    try: Order.objects.select_for_update(nowait=True).get(pk=pk)\n"
+        "    except OperationalError: return",
+    ),
+    "a counter of what stays in the filter": (
+        "L601",
+        "@safe_task(atomic=False)\ndef f(): Order.objects.filter(n__gt=0).update(n=F('n') - 1)",
+    ),
+    "rows made in a loop": (
+        "L603",
+        "@safe_task(atomic=False)\ndef f(rows):\n    for row in rows: Order.objects.create(number=row)",
+    ),
+    "a row in a result": ("L607", "@safe_task\ndef f(order: Order): return {'order': order}"),
+    "a list of rows": ("L607", "@safe_task\ndef f(): return list(Order.objects.all())"),
+    "a row by way of a relation": ("L607", "@safe_task\ndef f(o): return o.lines.order_by('n').first()"),
+    "everything, suppressed": ("L701", "@safe_task\ndef f(order):\n    with suppress(BaseException): order.close()"),
+    "an error, suppressed": ("L704", "@safe_task\ndef f(order):\n    with suppress(Exception): order.close()"),
+    "an error that is passed over": (
+        "L704",
+        "@safe_task\ndef f(orders):\n    for order in orders:\n        try: order.close()\n"
+        "        except Exception: continue",
+    ),
     "code below a retry": ("L705", "@safe_task(bind=True)\ndef f(self):\n    self.retry()\n    time.time()"),
 }
 HARMLESS = {
@@ -89,9 +145,34 @@ HARMLESS = {
     "Order.objects.filter(done=False).update(done=True, n=F('n') + 1)",
     "a value, kept": "@safe_task\ndef f(order: Order): KEPT[order.pk] = order.amount",
     "a row as a result that is dropped": "@safe_task(ignore_result=True)\ndef f(): return Order.objects.get()",
-    "a list of a queryset": "@safe_task\ndef f(): return list(Order.objects.all())",
+    "a list of values": "@safe_task\ndef f(): return list(Order.objects.values_list('n', flat=True).order_by('n'))",
+    "the first of values": "@safe_task\ndef f(): return Order.objects.values_list('pk', flat=True).first()",
+    "a field in a result": "@safe_task\ndef f(order: Order): return {'order': order.pk}",
+    "a call that leaves its loop": "@safe_task\ndef f(os):\n    for o in os:\n        if o.due:\n"
+    "            remind.delay(o)\n            break",
+    "calls for a few names": "@safe_task\ndef f():\n    for region in REGIONS: remind.delay(region)",
+    "what on_commit() sends without a transaction of the task": "@safe_task(atomic=False)\ndef f(order: Order):\n"
+    "    with transaction.atomic():\n        transaction.on_commit(lambda: remind.delay(1))",
+    "an index that on_commit() saves": "@safe_task\ndef f(index): transaction.on_commit(lambda: index.save())",
+    "a break below another loop": "@safe_task(atomic=False)\ndef f(os):\n    while True:\n        for o in os: pass\n"
+    "        else: break",
+    "a program with a limit": "@safe_task\ndef f():\n    p = subprocess.Popen(['x'])\n    p.communicate(timeout=9)",
+    "a counter that is compared": "@safe_task(atomic=False)\ndef f(n): Order.objects.filter(n=n).update(n=F('n') + 1)",
+    "a counter beside a time": "@safe_task(atomic=False)\ndef f(at):\n"
+    "    Order.objects.filter(closed_at__isnull=True).update(closed_at=at, n=F('n') + 1)",
+    "a sum that begins anew": "@safe_task(atomic=False)\ndef f(order, lines):\n    order.n = 0\n"
+    "    for line in lines: order.n += line.n\n    order.save()",
+    "a new row that is filled": "@safe_task(atomic=False)\ndef f(lines):\n    order = Order(n=0)\n"
+    "    for line in lines: order.n += line.n\n    order.save()",
+    "an image that is saved to a file": "@safe_task(atomic=False)\ndef f(image, buffer):\n    image.width *= 2\n"
+    "    image.save(buffer)",
+    "a retry in a bare except": "@safe_task(bind=True)\ndef f(self, order):\n    try: order.close()\n"
+    "    except BaseException as exc: self.retry(exc=exc)",
+    "numbers of tokens": "@safe_task\ndef f(usage, page_token): print(usage.total_tokens, usage.tokens, page_token)",
     "a retry that ends the body": "@safe_task(bind=True)\ndef f(self):\n    self.retry(throw=False)\n    return 1",
     "a savepoint": "@safe_task\ndef f():\n    try:\n        with transaction.atomic(): Order.objects.create()\n"
+    "    except IntegrityError: pass",
+    "what has a savepoint of its own": "@safe_task\ndef f():\n    try: Order.objects.get_or_create(n=1)\n"
     "    except IntegrityError: pass",
     "a broad except that raises": "@safe_task\ndef f():\n    try:\n        for n in track([1]): n.save()\n"
     "    except Exception:\n        print(1)\n        raise",
@@ -125,6 +206,59 @@ UNSURE = {
     "a write elsewhere that may be repeated": (
         "L504",
         "@safe_task\ndef f(): Order.objects.using('other').update_or_create(number=1)",
+    ),
+    "a query that is posted": (
+        "L101",
+        "@safe_task\ndef f(): requests.post('x', json={'query': '{ rates { code } }'})",
+    ),
+    "a search that is posted": ("L101", "@safe_task\ndef f(): requests.post('https://x/orders/_search', json={})"),
+    "rows that are chosen": (
+        "L603",
+        "@safe_task(atomic=False)\ndef f(ns, known):\n"
+        "    Order.objects.bulk_create([Order(n=n) for n in ns if n not in known])",
+    ),
+    "rows that are chosen one by one": (
+        "L603",
+        "@safe_task(atomic=False)\ndef f(ns, known):\n    new = []\n    for n in ns:\n"
+        "        if n not in known: new.append(Order(n=n))\n    Order.objects.bulk_create(new)",
+    ),
+    "a cache in a body that writes nothing": (
+        "L106",
+        "@safe_task\ndef f(key): cache.set(key, True)",
+    ),
+    "a file that the body made": (
+        "L105",
+        "@safe_task\ndef f(order: Order):\n    path = order.download()\n    os.remove(path)",
+    ),
+    "a key that may be there already": (
+        "L107",
+        "@safe_task\ndef f(p, order: Order):\n    p.pay(idempotency_key=order.key or uuid.uuid4().hex)",
+    ),
+    "calls for chunks": (
+        "L201",
+        "@safe_task\ndef f(pks):\n    for at in range(0, len(pks), 500): remind.delay(pks[at : at + 500])",
+    ),
+    "a folder that is left again": (
+        "L404",
+        "@safe_task\ndef f(to, back):\n    os.chdir(to)\n    try: print(1)\n    finally: os.chdir(back)",
+    ),
+    "a lock in a block of another kind": (
+        "L505",
+        "@safe_task(atomic=False)\ndef f(order):\n    with order.locked(): Order.objects.select_for_update().get()",
+    ),
+    "a counter behind a marker": (
+        "L602",
+        "@safe_task(atomic=False)\ndef f(order):\n    if order.done: return\n    order.n += 1\n    order.done = True\n"
+        "    order.save()",
+    ),
+    "a counter of rows that are asked for by a marker": (
+        "L602",
+        "@safe_task(atomic=False)\ndef f():\n    for order in Order.objects.filter(done=False):\n        order.n += 1\n"
+        "        order.done = True\n        order.save()",
+    ),
+    "rows that are deleted first": (
+        "L603",
+        "@safe_task(atomic=False)\ndef f():\n    Order.objects.filter(n=1).delete()\n    Order.objects.bulk_create([])",
     ),
     "atomic from elsewhere": ("L301", "@safe_task(atomic=ATOMIC)\ndef f(): time.sleep(1)"),
     "options from elsewhere": ("L301", "@safe_task(**OPTIONS)\ndef f(): time.sleep(1)"),

@@ -6,6 +6,7 @@ from django_task_safety.linting.rules import (
     messages,
     outside,
     process,
+    repeated,
     rows,
     transactions,
     waiting,
@@ -14,6 +15,6 @@ from django_task_safety.linting.rules.rule import Rule
 
 RULES: dict[str, Rule] = {
     rule.id: rule
-    for module in (outside, messages, waiting, process, transactions, rows, exceptions, arguments)
+    for module in (outside, messages, waiting, process, transactions, repeated, rows, exceptions, arguments)
     for rule in module.RULES
 }

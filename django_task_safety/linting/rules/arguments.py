@@ -20,7 +20,8 @@ _MUTABLE = (
     "collections.OrderedDict",
 )
 _SECRET = re.compile(
-    r"(^|_)(password|passwd|passphrase|secret|token|api_key|private_key|credentials|card_number|cvv|cvc|iban)s?$",
+    r"(^|_)(passwords?|passwd|passphrase|secrets?|(?<!page_)(?<!next_)(?<!sync_)token|api_keys?|private_keys?|credentials"
+    r"|card_numbers?|cvv|cvc|ibans?)$",
     re.IGNORECASE,
 )
 _LEVELS = ("debug", "info", "warning", "error", "critical", "exception")

@@ -8,7 +8,6 @@ from django_task_safety.linting.expressions import keyword
 from django_task_safety.linting.rules.rule import Answer, Rule
 from django_task_safety.linting.task import TaskBody
 
-_BROAD = ("Exception", "BaseException")
 _ENDS = (
     *(f"django_task_safety.{name}" for name in ("OperationCancelled", "OperationSuperseded", "LockLost")),
     *(f"django_task_safety.errors.{name}" for name in ("OperationCancelled", "OperationSuperseded", "LockLost")),
@@ -22,8 +21,25 @@ def _handlers(body: TaskBody) -> Iterator[tuple[ast.Try, ast.ExceptHandler, set[
     for node in body.nodes:
         if isinstance(node, ast.Try):
             for handler in node.handlers:
-                if not any(isinstance(one, ast.Raise) for part in handler.body for one in ast.walk(part)):
+                if not any(_raises(body, one) for part in handler.body for one in ast.walk(part)):
                     yield node, handler, _kinds(body, handler.type)
+
+
+def _raises(body: TaskBody, node: ast.AST) -> bool:
+    return isinstance(node, ast.Raise) or _retries(body, node)
+
+
+def _retries(body: TaskBody, node: ast.AST) -> bool:
+    """Return whether it is a ``self.retry()``, which raises."""
+    retry = method(node, "retry")
+    mine = retry is not None and isinstance(retry.value, ast.Name) and retry.value.id == body.itself
+    return mine and isinstance(node, ast.Call) and not keyword(node, "throw")
+
+
+def _suppressing(body: TaskBody, kind: str) -> Iterator[Answer]:
+    for call in body.calling("contextlib.suppress"):
+        if any(body.dotted(one) == kind for one in call.args):
+            yield call
 
 
 def _kinds(body: TaskBody, kind: ast.expr | None) -> set[str | None]:
@@ -33,7 +49,8 @@ def _kinds(body: TaskBody, kind: ast.expr | None) -> set[str | None]:
 
 
 def _everything(body: TaskBody) -> Iterator[Answer]:
-    return (handler for _, handler, kinds in _handlers(body) if "BaseException" in kinds)
+    yield from _suppressing(body, "BaseException")
+    yield from (handler for _, handler, kinds in _handlers(body) if "BaseException" in kinds)
 
 
 def _ends(body: TaskBody) -> Iterator[Answer]:
@@ -63,31 +80,25 @@ def _tells(body: TaskBody, statements: list[ast.stmt]) -> bool:
 
 def _silent(body: TaskBody) -> Iterator[Answer]:
     for _, handler, kinds in _handlers(body):
-        if "Exception" in kinds and all(isinstance(one, ast.Pass) or _is_ellipsis(one) for one in handler.body):
+        if "Exception" in kinds and all(_does_nothing(one) for one in handler.body):
             yield handler
+    yield from _suppressing(body, "Exception")
 
 
-def _is_ellipsis(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
+def _does_nothing(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Return):
+        return node.value is None or (isinstance(node.value, ast.Constant) and node.value.value is None)
+    return isinstance(node, ast.Pass | ast.Continue) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    )
 
 
 def _unraised(body: TaskBody) -> Iterator[Answer]:
     for call in body.calls:
-        retry = method(call, "retry")
-        mine = retry is not None and isinstance(retry.value, ast.Name) and retry.value.id == body.itself
         statement = body.parents.get(call)
-        if mine and isinstance(statement, ast.Expr) and not keyword(call, "throw") and _is_followed(body, statement):
+        below = body.below(statement) if isinstance(statement, ast.Expr) and _retries(body, call) else []
+        if any(not isinstance(one, ast.Return | ast.Pass | ast.Raise) for one in below):
             yield call
-
-
-def _is_followed(body: TaskBody, statement: ast.stmt) -> bool:
-    """Return whether something that does anything stands below a statement in its block."""
-    for name in ("body", "orelse", "finalbody"):
-        block = getattr(body.parents[statement], name, None)
-        if isinstance(block, list) and statement in block:
-            below = block[block.index(statement) + 1 :]
-            return any(not isinstance(one, ast.Return | ast.Pass | ast.Raise) for one in below)
-    return False
 
 
 RULES = (

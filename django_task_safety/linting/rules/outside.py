@@ -4,7 +4,16 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from django_task_safety.checks.source import method
-from django_task_safety.linting.expressions import changing, is_open, keyword, text_of, writes
+from django_task_safety.linting.expressions import (
+    REPEATABLE,
+    WRITES,
+    changing,
+    is_open,
+    keyword,
+    receiver,
+    text_of,
+    writes,
+)
 from django_task_safety.linting.rules.rule import Answer, Rule, Unsure
 from django_task_safety.linting.task import TaskBody
 
@@ -14,13 +23,15 @@ _REQUESTS = tuple(f"{client}request" for client in _CLIENTS)
 MAIL = (
     *(f"django.core.mail.{name}" for name in ("send_mail", "send_mass_mail", "mail_admins", "mail_managers")),
     *(f"django.core.mail.{name}().send" for name in ("EmailMessage", "EmailMultiAlternatives")),
+    "django.core.mail.get_connection().send_messages",
     *(f"smtplib.{name}().{method}" for name in ("SMTP", "SMTP_SSL") for method in ("sendmail", "send_message")),
 )
 _STRIPE = ("create", "capture", "confirm", "cancel", "refund", "pay")
 _BOTO = ("send_message", "publish", "invoke", "send_email", "put_events", "put_record", "run_task", "send_raw_email")
 _BOTO_TOKENS = ("MessageDeduplicationId", "clientToken", "ClientToken", "ClientRequestToken")
+_REMOVES = ("os.remove", "os.unlink", "shutil.rmtree")
 _FILES = (
-    *("os.remove", "os.unlink", "os.rename", "os.replace", "shutil.rmtree", "shutil.move"),
+    *(*_REMOVES, "os.rename", "os.replace", "shutil.move"),
     *(f"pathlib.Path().{name}" for name in ("write_text", "write_bytes", "unlink", "rename", "replace")),
     *(f"django.core.files.storage.default_storage.{name}" for name in ("save", "delete")),
 )
@@ -38,8 +49,19 @@ def _keyless(body: TaskBody, call: ast.Call) -> Iterator[Answer]:
         headers = body.assigned.get(headers.id) or headers
     if _says_key(call) or (headers is not None and _says_key(headers)):
         return
-    hidden = is_open(call) or (headers is not None and not isinstance(headers, ast.Dict))
+    hidden = is_open(call) or _asks(call) or (headers is not None and not isinstance(headers, ast.Dict))
     yield Unsure(call) if hidden or any("idempotency" in word.lower() for word in body.words) else call
+
+
+def _asks(call: ast.Call) -> bool:
+    """Return whether what it sends looks like a question: a search, or a query of GraphQL."""
+    url = text_of(next(iter(call.args), None)) or ""
+    texts = [text_of(one.value) or "" for one in call.keywords] + [url]
+    sent = keyword(call, "json")
+    pairs = zip(sent.keys, sent.values, strict=True) if isinstance(sent, ast.Dict) else ()
+    query = next((text_of(value) for key, value in pairs if text_of(key) == "query"), None)
+    reads = query is not None and not query.lstrip().startswith("mutation")
+    return reads or any(one.rstrip("/").endswith("search") for one in texts)
 
 
 def _http(body: TaskBody) -> Iterator[Answer]:
@@ -52,8 +74,9 @@ def _posts(body: TaskBody, call: ast.Call) -> bool:
     called = body.dotted(call.func) or ""
     if called in _REQUESTS and call.args:
         return (text_of(call.args[0]) or "").upper() in ("POST", "PATCH")
-    sent = [call, *(one for one in call.args if isinstance(one, ast.Call))]
-    return called in POSTS or (called == "urllib.request.urlopen" and any(keyword(one, "data") for one in sent))
+    sent = [one for one in (call, *map(body.meant, call.args)) if isinstance(one, ast.Call)]
+    opens = called == "urllib.request.urlopen"
+    return called in POSTS or (opens and any(keyword(one, "data") or len(one.args) > 1 for one in sent))
 
 
 def _mail(body: TaskBody) -> Iterator[Answer]:
@@ -84,7 +107,14 @@ def _files(body: TaskBody) -> Iterator[Answer]:
             found.append(call)
     found += [call for call in body.calls if _saves_file(body, call)]
     temporary = any("tempfile" in word or "tmp" in word or word == "TemporaryDirectory" for word in body.words)
-    yield from (Unsure(call) if temporary else call for call in found)
+    yield from (Unsure(call) if temporary or _is_own(body, call) else call for call in found)
+
+
+def _is_own(body: TaskBody, call: ast.Call) -> bool:
+    """Return whether it takes away what the body itself may have made."""
+    path = next(iter(call.args), None) if body.dotted(call.func) in _REMOVES else None
+    made = body.meant(path) if isinstance(path, ast.Name) else None
+    return isinstance(made, ast.Call) and not (body.dotted(made.func) or "").startswith(("os.path.", "pathlib."))
 
 
 def _saves_file(body: TaskBody, call: ast.Call) -> bool:
@@ -92,7 +122,7 @@ def _saves_file(body: TaskBody, call: ast.Call) -> bool:
     save = method(call, "save") if len(call.args) > 1 else None
     fixed = save is not None and (isinstance(save.value, ast.Attribute) or text_of(call.args[0]) is not None)
     content = call.args[1] if fixed else None
-    meant = body.assigned.get(content.id) if isinstance(content, ast.Name) else content
+    meant = body.meant(content)
     return meant is not None and (body.dotted(meant) or "").startswith("django.core.files.")
 
 
@@ -100,7 +130,14 @@ def _cache(body: TaskBody) -> Iterator[Answer]:
     for call in body.calls:
         changed = method(call, *_CACHE)
         if changed is not None and _is_cache(body, changed.value):
-            yield Unsure(call) if _fills(body, call) else call
+            counts = changed.attr in ("incr", "decr")
+            yield Unsure(call) if _fills(body, call) or not (counts or _changes_rows(body)) else call
+
+
+def _changes_rows(body: TaskBody) -> bool:
+    """Return whether something in it may change rows, besides what it calls."""
+    changes = (one for one in body.calls if method(one, "save", *WRITES, *REPEATABLE) is not None)
+    return any(not _is_cache(body, receiver(one)) for one in changes)
 
 
 def _is_cache(body: TaskBody, node: ast.AST) -> bool:
@@ -128,9 +165,10 @@ def _random_key(body: TaskBody) -> Iterable[Answer]:
                 value for key, value in pairs if (text_of(key) or "").lower().replace("-", "_") == "idempotency_key"
             ]
         for value in values:
-            meant = body.assigned.get(value.id) if isinstance(value, ast.Name) else value
+            meant = body.meant(value)
             if meant is not None and changing(body, meant):
-                yield value
+                # Perhaps only where there is none yet.
+                yield Unsure(value) if isinstance(meant, ast.BoolOp | ast.IfExp) else value
 
 
 RULES = (

@@ -3,13 +3,13 @@
 import ast
 from collections.abc import Iterator
 
-from django_task_safety.linting.rules.rule import Answer, Rule, calls
+from django_task_safety.linting.rules.rule import Answer, Rule, Unsure, calls
 from django_task_safety.linting.task import TaskBody
 
 _EXITS = ("os._exit", "sys.exit", "exit", "quit", "os.abort")
 _STARTS = (
     *("threading.Thread", "threading.Timer", "multiprocessing.Process", "multiprocessing.Pool", "os.fork"),
-    *("concurrent.futures.ThreadPoolExecutor", "concurrent.futures.ProcessPoolExecutor", "subprocess.Popen"),
+    *("concurrent.futures.ThreadPoolExecutor", "concurrent.futures.ProcessPoolExecutor"),
 )
 _SIGNALS = ("signal.signal", "signal.alarm", "signal.setitimer", "signal.pthread_sigmask", "signal.set_wakeup_fd")
 _CHANGES = ("os.chdir", "os.umask", "os.putenv", "locale.setlocale", "socket.setdefaulttimeout", "random.seed")
@@ -30,8 +30,19 @@ def _exits(body: TaskBody) -> Iterator[Answer]:
             yield call
 
 
+def _starts(body: TaskBody) -> Iterator[Answer]:
+    yield from body.calling(*_STARTS)
+    if not body.words & {"wait", "communicate"}:
+        yield from body.calling("subprocess.Popen")
+
+
 def _changes(body: TaskBody) -> Iterator[Answer]:
-    yield from body.calling(*_CHANGES)
+    changed = list(body.calling(*_CHANGES))
+    ends = [last for one in body.nodes if isinstance(one, ast.Try) for part in one.finalbody for last in ast.walk(part)]
+    undone = {body.dotted(one.func) for one in changed if one in ends}
+    for call in changed:
+        if call not in ends:
+            yield Unsure(call) if body.dotted(call.func) in undone else call
     for name, undo in _UNDONE.items():
         if not body.words & set(undo):
             yield from body.calling(name)
@@ -56,7 +67,7 @@ RULES = (
         "Threads and processes of a task's own",
         "What they write is in other transactions, goes on after a cancel, a failure or a lost lease, and is not "
         "waited for by the commit. Enqueue tasks, or split() the work.",
-        calls(*_STARTS),
+        _starts,
     ),
     Rule(
         "L403",

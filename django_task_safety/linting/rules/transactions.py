@@ -9,7 +9,15 @@ from celery import current_app
 from django_task_safety.checks.bodies import DJANGOS_RESULTS
 from django_task_safety.checks.source import method
 from django_task_safety.conf import conf
-from django_task_safety.linting.expressions import WRITES, chain, keyword, text_of, writes
+from django_task_safety.linting.expressions import (
+    REPEATABLE,
+    WRITES,
+    chain,
+    is_of_manager,
+    keyword,
+    text_of,
+    writes,
+)
 from django_task_safety.linting.rules.rule import Answer, Rule, Unsure, calls
 from django_task_safety.linting.task import TaskBody
 
@@ -19,8 +27,6 @@ _COMMITS = tuple(
     for name in ("commit", "rollback", "set_autocommit")
 )
 _SQL = re.compile(r"\s*(commit|rollback(?!\s+to)|begin|start\s+transaction|set\s+autocommit)\b", re.IGNORECASE)
-#: Once more they find what they made.
-_REPEATABLE = {"get_or_create", "update_or_create"}
 _READS = ("get", "first", "last", "exists", "count", "aggregate", "values_list")
 
 
@@ -43,12 +49,12 @@ def _elsewhere(body: TaskBody) -> Iterator[Answer]:
         names = dict(chain(call))
         using = names.get("using")
         last = next(iter(names), "")
-        alias = next(iter(using.args), None) if using is not None and last in WRITES | _REPEATABLE else None
+        alias = next(iter(using.args), None) if using is not None and last in WRITES | REPEATABLE else None
         if method(call, "save", "delete") is not None or body.opens_transaction(call):
             alias = keyword(call, "using") or alias
         named = text_of(alias)
         if named and named != conf().DATABASE:
-            yield Unsure(call) if last in _REPEATABLE else call
+            yield Unsure(call) if last in REPEATABLE else call
 
 
 def _locks(body: TaskBody) -> Iterator[Answer]:
@@ -59,7 +65,8 @@ def _locks(body: TaskBody) -> Iterator[Answer]:
         looped = isinstance(parent := body.parents.get(call), ast.For) and parent.iter is call
         read = bool(names) and (names[0] in _READS or looped)
         if read and "select_for_update" in names and body.atomic_block(call) is None:
-            yield call
+            # Another block than atomic() may open a transaction too.
+            yield Unsure(call) if any(isinstance(one, ast.With) for one in body.above(call)) else call
 
 
 def _states(body: TaskBody) -> Iterator[Answer]:
@@ -77,12 +84,17 @@ def _caught(body: TaskBody) -> Iterator[Answer]:
             continue
         inside = [one for statement in node.body for one in ast.walk(statement)]
         guarded = any(isinstance(one, ast.With) for one in inside)
-        written = any(writes(one) for one in inside)
+        asked = any(writes(one) or _reads(one) for one in inside)
         for handler in node.handlers:
             known = _database_error(body, handler.type)
             ends = any(isinstance(one, ast.Raise) for statement in handler.body for one in ast.walk(statement))
-            if known and written and not guarded and not ends:
+            if known and asked and not guarded and not ends:
                 yield handler
+
+
+def _reads(node: ast.AST) -> bool:
+    """Return whether a call asks a manager, but for those that have a savepoint of their own."""
+    return isinstance(node, ast.Call) and is_of_manager(node) and not any(name in REPEATABLE for name, _ in chain(node))
 
 
 def _database_error(body: TaskBody, kind: ast.expr | None) -> bool:
@@ -90,7 +102,7 @@ def _database_error(body: TaskBody, kind: ast.expr | None) -> bool:
     names = {
         f"{module}.{name}"
         for module in ("django.db", "django.db.utils")
-        for name in ("IntegrityError", "DatabaseError")
+        for name in ("IntegrityError", "DatabaseError", "OperationalError", "DataError", "InternalError")
     }
     return any(body.dotted(one) in names for one in kinds)
 

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from django_task_safety.checks.source import method, within
+from django_task_safety.linting.expressions import is_open, keyword
 from django_task_safety.linting.rules.rule import Answer, Rule, calls
 from django_task_safety.linting.task import TaskBody
 
@@ -17,7 +18,7 @@ _ASKS = ("input", "breakpoint", "pdb.set_trace", "ipdb.set_trace", "getpass.getp
 
 
 def _is_result(body: TaskBody, node: ast.AST) -> bool:
-    meant = body.assigned.get(node.id) if isinstance(node, ast.Name) else node
+    meant = body.meant(node)
     if meant is None:
         return False
     return method(meant, *_SENDS) is not None or (body.dotted(meant) or "") in _RESULTS
@@ -34,9 +35,19 @@ def _endless(body: TaskBody) -> Iterator[Answer]:
     for loop in body.nodes:
         if isinstance(loop, ast.While) and isinstance(loop.test, ast.Constant) and loop.test.value:
             inside = list(within(loop))
-            left = any(isinstance(one, ast.Break | ast.Return | ast.Raise | ast.Yield) for one in inside)
+            left = any(
+                isinstance(one, ast.Return | ast.Raise | ast.Yield) or _breaks(body, one, loop) for one in inside
+            )
             if not left and not any(isinstance(one, ast.Attribute) and one.attr in _ENDS for one in inside):
                 yield loop
+
+
+def _breaks(body: TaskBody, node: ast.AST, loop: ast.While) -> bool:
+    """Return whether it is a break out of this loop, not of another one in it."""
+    if not isinstance(node, ast.Break):
+        return False
+    inner = next(one for one in body.above(node) if isinstance(one, ast.For | ast.While))
+    return inner is loop or any(node is one for last in inner.orelse for one in ast.walk(last))
 
 
 def _unlimited(body: TaskBody) -> Iterator[Answer]:
@@ -44,6 +55,10 @@ def _unlimited(body: TaskBody) -> Iterator[Answer]:
         if not any(one.arg in (None, "timeout") for one in call.keywords):
             yield call
     yield from body.calling("os.system", "os.popen")
+    for call in body.calling("subprocess.Popen().wait", "subprocess.Popen().communicate"):
+        limited = keyword(call, "timeout") or len(call.args) > (0 if method(call, "wait") else 1)
+        if not limited and not is_open(call):
+            yield call
 
 
 RULES = (
