@@ -209,7 +209,10 @@ class SafeTask(task_options.TaskOptions):
             MaxRetriesExceededError: Or ``exc``, when the attempts are spent.
             TaskSafetyError: One of its kinds for arguments, options or a time that cannot be.
         """
-        attempt = current_attempt()
+        attempt, request = current_attempt(), self.request
+        if attempt is None and not (request.called_directly or getattr(request, task_options.ENTERED, False)):
+            # A hook before the task: what it raises makes an attempt of it.
+            raise Retry(exc=exc, when=countdown if eta is None else eta)  # type: ignore[arg-type]
         if attempt is None or attempt.task.name != self.name:
             plain_retry: Any = super().retry
             return cast(Retry, plain_retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options))

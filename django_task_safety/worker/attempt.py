@@ -4,7 +4,7 @@
     _arguments          those to run with, as references to the objects
     _body_and_settle    the body and the recording of its end, in one transaction
     _settle             success, if the attempt still owns the operation and nothing newer waits
-    _settle_ignored     Ignore and replace(), which keep what the body wrote
+    settle_ignored      Ignore and replace(), which keep what the body wrote
 
 Where the body's transaction is rolled back, what was raised is recorded by the table in `endings`.
 """
@@ -83,7 +83,7 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any]) -> Any:
             if attempt.replaced and task.request.is_eager:
                 _settle(attempt, attempt.eager_value)
                 return attempt.eager_value
-            _settle_ignored(attempt, exc)
+            settle_ignored(attempt, exc)
             leave: Ignore | Retry = exc
         else:
             if attempt.retry is None:
@@ -115,7 +115,8 @@ def _settle(attempt: Attempt, value: Any) -> None:
     canvas.leave_to_newer(task)
 
 
-def _settle_ignored(attempt: Attempt, exc: Ignore) -> None:
+def settle_ignored(attempt: Attempt, exc: Ignore) -> None:
+    """Record that the attempt ends as cancelled, or goes on as its replacement, which keep what the body wrote."""
     operation = attempt.operation
     if attempt.replacement is not None:
         done, name = ledger.requeue(operation, 0.0, attempt.replacement, name="enqueued", newest=True), ""

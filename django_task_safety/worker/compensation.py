@@ -85,7 +85,7 @@ def _compensate(handlers: Sequence[Compensation], operation: AbstractOperation, 
                 handler(operation, exc)
         except Exception as caught:
             problem = caught
-        except SystemExit as caught:
+        except BaseException as caught:
             # Its own, or the process is told to go in the middle of it.
             raise TransactionBroken("It exited.") from caught
         if table.connection().needs_rollback:

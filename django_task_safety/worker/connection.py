@@ -94,7 +94,7 @@ def briefly(what: str) -> Iterator[None]:
     try:
         with own_connections():
             yield
-    except (Exception, SystemExit):  # a signal's receiver may do anything
+    except BaseException:  # a signal's receiver may do anything
         logger.exception("an operation's row could not be told that %s; its lease will run out", what)
 
 

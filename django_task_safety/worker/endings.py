@@ -58,6 +58,12 @@ def conclude(attempt: Attempt, exc: BaseException) -> Any:
         )
         connection.abandon()
         raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
+    except BaseException as other:
+        if other is not exc and not isinstance(other, Exception):
+            # A receiver of a signal exits, and Celery tells nobody.
+            with contextlib.suppress(DatabaseError):
+                schedule.leave_telling(attempt.operation)
+        raise
 
 
 def _owned_by_another(attempt: Attempt, exc: BaseException) -> Any:

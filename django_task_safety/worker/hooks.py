@@ -1,9 +1,10 @@
 """Where Celery's workers are hooked: identity and keeper at the start; clock, canvas and connection at each task."""
 
 import logging
+import sys
 from typing import Any
 
-from celery import signals
+from celery import signals, states
 from celery.exceptions import Reject
 
 from django_task_safety import registry
@@ -76,7 +77,11 @@ def _on_prerun(task: Any = None, args: Any = None, **received: Any) -> None:
         vars(task.request)[_AWAITED] = canvas.has_canvas(task.request)
 
 
-def _on_postrun(task: Any = None, **kwargs: Any) -> None:
+def _on_postrun(task: Any = None, state: str | None = None, retval: Any = None, **kwargs: Any) -> None:
+    if isinstance(task, TaskOptions) and state not in (states.SUCCESS, states.FAILURE) and _is_unbegun(task):
+        with connection.briefly("it could not begin"):
+            raised = retval if state else sys.exception()
+            delivery.end_unbegun(task, message_id(str(task.request.id)), raised)
     # Celery has logged how it ended.
     if isinstance(task, TaskOptions) and (token := vars(task.request).pop(_MASKED, None)):
         masking.show(token)
@@ -96,10 +101,15 @@ def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **
         with connection.briefly("who waits for it was told that it was rejected"):
             schedule.mark_delivered(message_id(task_id), state="failed")
         return
-    if isinstance(sender, TaskOptions) and sender.request.id and not vars(sender.request).get(ENTERED):
+    if isinstance(sender, TaskOptions) and _is_unbegun(sender):
         with connection.briefly("it could not begin"):
             delivery.fail_unbegun(sender, message_id(str(sender.request.id)), exception)
     _note_delivery(sender, "failed")
+
+
+def _is_unbegun(task: TaskOptions) -> bool:
+    """Return whether a hook before the task raised."""
+    return bool(task.request.id) and not vars(task.request).get(ENTERED)
 
 
 def _note_delivery(task: Any, state: str) -> None:

@@ -54,7 +54,7 @@ class _Loop:
                     with own_connections():
                         self._tick()
                     self._failure = ""
-                except (Exception, SystemExit) as exc:  # a signal's receiver may do anything
+                except BaseException as exc:  # a signal's receiver may do anything
                     self._log(codec.describe(exc))
 
     def _log(self, failure: str) -> None:

@@ -1,7 +1,9 @@
 """What exits, or is rejected: Celery tells nobody how such an operation ended, so the next sweep does."""
 
 import sys
+from asyncio import CancelledError
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from celery import chain
@@ -10,6 +12,7 @@ from django.db import transaction
 
 from django_task_safety import ledger, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.signals import operation_failed
 from django_task_safety.worker import sweeper
 from tests.support.operations import only
 from tests.testapp.models import Effect
@@ -32,15 +35,26 @@ def compensated() -> None:
     raise ValueError("the task's own")
 
 
+#: What ends its process, or its greenlet: whatever no ``except Exception`` catches.
+EXITS: list[BaseException] = [SystemExit("no"), KeyboardInterrupt("no"), GeneratorExit("no"), CancelledError("no")]
+every_exit = pytest.mark.parametrize("raised", EXITS, ids=lambda exc: type(exc).__name__)
+RAISED: list[BaseException] = []
+
+
 @compensated.compensate
 def exits_too(operation: Operation, exc: BaseException) -> None:
     effect("half done")
-    sys.exit("not possible")
+    raise RAISED[-1]
 
 
 @safe_task
 def rejects(requeue: bool) -> None:
     raise Reject("cannot", requeue=requeue)
+
+
+@safe_task(max_retries=0)
+def raises() -> None:
+    raise ValueError("no")
 
 
 @pytest.fixture
@@ -49,7 +63,7 @@ def deliver(worker) -> Callable[..., None]:
 
     def deliver() -> None:
         # Celery's pool for one process makes of it what it does not understand itself; others end their process.
-        with pytest.raises((SystemExit, TypeError)):
+        with pytest.raises((TypeError, *map(type, EXITS))):
             worker.deliver_one()
 
     return deliver
@@ -127,19 +141,39 @@ def test_errbacks_of_what_is_rejected_are_called_once(worker, requeue):
     assert list(Effect.objects.values_list("name", flat=True)) == ["failed"]
 
 
-def test_a_compensation_that_exits_leaves_the_operation_failed(worker):
+@every_exit
+def test_a_compensation_that_exits_leaves_the_operation_failed(worker, raised):
+    RAISED.append(raised)
     compensated.delay()
     worker.deliver_one()
     assert only().state == State.FAILED
     assert "ValueError: the task's own" in only().error
-    assert "its compensation failed: SystemExit: not possible" in only().error
+    assert f"its compensation failed: {type(raised).__name__}: no" in only().error
     assert not Effect.objects.exists()
 
 
-def test_a_compensation_that_exits_does_not_end_the_sweeper(worker):
+@every_exit
+def test_a_compensation_that_exits_does_not_end_the_sweeper(worker, raised):
+    RAISED.append(raised)
     operation = compensated.enqueue()
     ledger.claim(operation.pk, "dies", 30, None)
     worker.pass_time(31)
     sweeper.sweep()
     assert only().state == State.FAILED
-    assert "SystemExit: not possible" in only().error
+    assert f"{type(raised).__name__}: no" in only().error
+
+
+@every_exit
+def test_who_waits_hears_of_a_failure_whose_receiver_exits(deliver, raised):
+    def leave(**kwargs: Any) -> None:
+        raise raised
+
+    result = raises.delay()
+    operation_failed.connect(leave)
+    try:
+        deliver()
+    finally:
+        operation_failed.disconnect(leave)
+    assert only().state == State.FAILED
+    sweeper.sweep()
+    assert result.state == "FAILURE"
