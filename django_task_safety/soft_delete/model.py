@@ -134,10 +134,11 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
             ObjectGone: If the row was deleted or removed since it was loaded. Nothing was written.
             ObjectLocked: If a pending operation or a held lock protects what it is to remove. Nothing was written.
             ProtectedError: If a foreign key does. Also Django's ``RestrictedError``.
+            ValidationError: If ``is_removed`` is neither true nor false: an expression, say.
         """
         options = save_options(args, kwargs)
         using = options.get("using") or router.db_for_write(type(self), instance=self)
-        revives = _is_known_as_removed(self) and (resurrect or not self.is_removed)
+        revives = _is_known_as_removed(self) and (resurrect or not self._is_marked())
         if resurrect or revives:
             vars(self).update(LIVE)
             if kwargs.get("update_fields") is not None:
@@ -163,7 +164,7 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
             unique_conflicts.validate(self, exclude or ())
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any, **named: Any) -> Any:
-        if self._call() is not None and vars(self).get("is_removed"):
+        if self._call() is not None and self._is_marked():
             # Only what follows the rules removes a row, and this one may be removed already.
             values = [one for one in values if one[0].name != "is_removed"]
         return super()._do_update(base_qs, using, pk_val, values, *rest, **named)
@@ -171,7 +172,7 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
     def _save_condition(self, model: type[models.Model], loaded: Snapshot | None) -> dict[str, Any]:
         here = any(field.name == "is_removed" for field in model._meta.local_concrete_fields)
         if loaded is None or "is_removed" not in loaded.values:
-            removed = vars(self).get("is_removed", False)
+            removed = self._is_marked()
         else:
             removed = _is_known_as_removed(self)
         return {"is_removed": False} if here and not removed else {}
@@ -179,9 +180,14 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
     def _is_to_be_removed(self, options: Mapping[str, Any]) -> bool:
         """Return whether `save` is told to remove a row that it does not insert."""
         names = options.get("update_fields")
-        asked = vars(self).get("is_removed", False) and (names is None or "is_removed" in names)
+        asked = self._is_marked() and (names is None or "is_removed" in names)
         inserts = self.pk is None or bool(options.get("force_insert"))
         return asked and not inserts and not _is_known_as_removed(self)
+
+    def _is_marked(self) -> bool:
+        """Return whether ``is_removed`` is set, as Django would write it. Raises ``ValidationError`` where nobody can tell,
+        as of an expression."""
+        return bool(self._meta.get_field("is_removed").get_prep_value(vars(self).get("is_removed", False)))
 
     def _require_pk(self, what: str) -> None:
         if self.pk is None:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, Value
 from django.db.models.signals import pre_save
 from django.forms import modelform_factory
 
@@ -132,6 +133,23 @@ def test_other_columns_are_saved_with_a_mark():
     mark(given)
     assert (fresh(given).title, is_removed(given)) == ("b", True)
     assert Note.removed_objects.get() == given
+
+
+@pytest.mark.parametrize(("written", "removes"), [("False", False), ("0", False), (0, False), ("True", True), (1, True)])
+def test_a_mark_is_taken_as_django_writes_it(written: Any, removes: bool):
+    given, new = note(), Note(pk=100, title="new", is_removed=written)
+    given.is_removed = written
+    given.save()
+    new.save()
+    assert (is_removed(given), is_removed(new)) == (removes, removes)
+
+
+def test_a_mark_of_which_nobody_can_tell_is_refused():
+    given = note()
+    given.is_removed = Value(True)
+    with pytest.raises(ValidationError):
+        given.save()
+    assert not is_removed(given)
 
 
 def test_a_mark_of_a_child_by_inheritance_removes_it():
