@@ -2,17 +2,20 @@
 
 import contextlib
 import dataclasses
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from django.db import DataError, OperationalError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 from django.db.models.functions import Coalesce
 
-from django_task_safety.conf import conf
 from django_task_safety.ledger import notifications, table
 from django_task_safety.record import AbstractOperation, OperationRows
 from django_task_safety.values import codec
 from django_task_safety.values.clock import After, Now
+
+T = TypeVar("T")
 
 #: What a row looks like when no attempt owns it.
 UNOWNED: dict[str, Any] = {"token": None, "deadline_at": None}
@@ -32,7 +35,9 @@ QUEUED_AGAIN: dict[str, Any] = {
 #: And what a row looks like that has ended: its lock is free, and nothing waits.
 ENDED: dict[str, Any] = {**UNOWNED, **_NO_NEWER, "lock_slot": None}
 #: What may hold letters that the database's character set does not have: other people's texts.
-_TEXTS = ("error", "traceback")
+_TEXTS = ("error", "traceback", "title")
+#: How long the shorter ones may be: titles, and what says how far a task is.
+SHORT_TEXT = 255
 #: MariaDB's and MySQL's numbers of that; PostgreSQL has a class for it.
 _NO_SUCH_LETTER = frozenset({1366, 3988})
 #: What ties a row to its object.
@@ -72,22 +77,39 @@ def update(found: OperationRows, values: dict[str, Any]) -> int:
     """Update rows, return how many. Texts whose letters the database's character set does not have are escaped: what
     is to be recorded never prevents that it is."""
     texts = {name: values[name] for name in _TEXTS if isinstance(values.get(name), str)}
-    if all(text.isascii() for text in texts.values()):
-        return table.retry_on_deadlock(lambda: found.update(**values))
+
+    def write_as(spell: Callable[[str], str]) -> int:
+        spelt = {name: spell(text) for name, text in texts.items()}
+        if "title" in spelt:
+            spelt["title"] = spelt["title"][:SHORT_TEXT]
+        return table.retry_on_deadlock(lambda: found.update(**{**values, **spelt}))
+
+    return write_spelt(table.connection(), texts.values(), write_as)
+
+
+def write_spelt(
+    db: BaseDatabaseWrapper,
+    texts: Iterable[str],
+    write_as: Callable[[Callable[[str], str]], T],
+    *,
+    undoable: bool = True,
+) -> T:
+    """Write texts as they are, or escaped where the database's character set does not have their letters.
+
+    Args:
+        write_as: Writes them, spelt by what it is given.
+        undoable: Whether that is tried in a savepoint where a refused statement may spoil the caller's transaction.
+    """
+    if all(text.isascii() for text in texts):
+        return write_as(str)
+    inside = undoable and db.in_atomic_block
     try:
-        with _undoable():
-            return table.retry_on_deadlock(lambda: found.update(**values))
+        with transaction.atomic(using=db.alias) if inside else contextlib.nullcontext():
+            return write_as(str)
     except (DataError, OperationalError, UnicodeError) as exc:
         if isinstance(exc, OperationalError) and table.code(exc) not in _NO_SUCH_LETTER:
             raise
-    escaped = {name: codec.in_ascii(text) for name, text in texts.items()}
-    return table.retry_on_deadlock(lambda: found.update(**{**values, **escaped}))
-
-
-def _undoable() -> contextlib.AbstractContextManager[Any]:
-    """In a transaction a refused statement would spoil what the caller wrote."""
-    inside = table.connection().in_atomic_block
-    return transaction.atomic(using=conf().DATABASE) if inside else contextlib.nullcontext()
+    return write_as(codec.in_ascii)
 
 
 def forget_expressions(operation: AbstractOperation) -> None:

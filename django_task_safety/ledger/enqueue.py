@@ -1,7 +1,7 @@
 """Work is asked for: a new row, an ended one that is opened again, newer arguments for a pending one."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,7 +11,15 @@ from django.db.models import F
 from django_task_safety.conf import conf
 from django_task_safety.ledger import history, notifications, parents, subject_lock, table
 from django_task_safety.ledger import insert as inserting
-from django_task_safety.ledger.columns import FRESH, NEWER, SUBJECT_COLUMNS, forget_expressions, write
+from django_task_safety.ledger.columns import (
+    FRESH,
+    NEWER,
+    SHORT_TEXT,
+    SUBJECT_COLUMNS,
+    forget_expressions,
+    write,
+    write_spelt,
+)
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values.clock import After, Now
 
@@ -26,7 +34,15 @@ def enqueue(operations: Sequence[AbstractOperation]) -> list[AbstractOperation]:
     if subject_row is None or not subject_row.here:
         subject_lock.lock_rows(operation.subject_row for operation in operations if operation.subject_row)
     here = subject_row if subject_row and subject_row.here else None
-    inserted = table.retry_on_deadlock(lambda: inserting.insert(table.connection(), operations, here))
+    db, titles = table.connection(), [operation.title for operation in operations]
+
+    def insert(spell: Callable[[str], str]) -> int | None:
+        for operation, title in zip(operations, titles, strict=True):
+            operation.title = spell(title)[:SHORT_TEXT]
+        return table.retry_on_deadlock(lambda: inserting.insert(db, operations, here))
+
+    # A savepoint for each title with an umlaut would cost more than it is worth.
+    inserted = write_spelt(db, titles, insert, undoable=False)
     new = list(operations) if inserted == len(operations) else []
     if inserted != len(operations) and len(operations) > 1:
         present = set(table.by_id(*(operation.pk for operation in operations)).values_list("pk", flat=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from django.db import OperationalError
@@ -94,15 +94,20 @@ def _tell_result_backend(operation: AbstractOperation, current: float, total: fl
 
 
 def _record(operation: AbstractOperation, fraction: float | None, message: str) -> None:
-    from django_task_safety.ledger import statements
+    from django_task_safety.ledger import columns, statements
     from django_task_safety.values import codec
 
-    text = codec.printable(message, 255)
+    text = codec.printable(message, columns.SHORT_TEXT)
     operation.progress, operation.progress_message = fraction, text
     connection, attempt = _connection(), current_attempt()
     side = None if attempt is None else attempt.side
+
+    def write_as(spell: Callable[[str], str]) -> bool:
+        said = spell(text)[: columns.SHORT_TEXT]
+        return statements.report(connection, operation.pk, operation.token, fraction, said, wait=side is None)
+
     try:
-        written = statements.report(connection, operation.pk, operation.token, fraction, text, wait=side is None)
+        written = columns.write_spelt(connection, [text], write_as)
     except OperationalError:
         if side is None:
             raise

@@ -8,7 +8,7 @@ import pytest
 from celery.exceptions import Ignore
 from django.db import DataError, OperationalError, connection
 
-from django_task_safety import ObjectGone, ledger, safe_task
+from django_task_safety import ObjectGone, current_operation, idempotent_task, ledger, safe_task
 from django_task_safety.models import Operation
 from django_task_safety.values import codec
 from django_task_safety.worker import sweeper
@@ -52,6 +52,20 @@ def raises(self: Any, retried: bool = False) -> None:
     raise exc
 
 
+@safe_task
+def tells(message: str) -> None:
+    effect("tells")
+    current_operation().report(1, 2, message)
+
+
+@safe_task(title="{name}")
+def titled(name: str) -> None: ...
+
+
+@idempotent_task(key="number", title="{name}", on_duplicate="replace")
+def titled_once(number: int, name: str) -> None: ...
+
+
 @pytest.fixture
 def raise_this(monkeypatch) -> Callable[[Callable[[], BaseException]], None]:
     return lambda make: monkeypatch.setattr("tests.worker.test_recorded_texts.RAISE", [make])
@@ -81,7 +95,8 @@ def latin1() -> Iterator[None]:
 
 def _modified(charset: str) -> str:
     table = connection.ops.quote_name(Operation._meta.db_table)
-    changes = ", ".join(f"MODIFY {name} LONGTEXT {charset} NOT NULL" for name in ("error", "traceback"))
+    types = {"error": "LONGTEXT", "traceback": "LONGTEXT", "title": "VARCHAR(255)", "progress_message": "VARCHAR(255)"}
+    changes = ", ".join(f"MODIFY {name} {kind} {charset} NOT NULL" for name, kind in types.items())
     return f"ALTER TABLE {table} {changes}"
 
 
@@ -177,3 +192,36 @@ def test_of_a_text_that_is_too_long_the_beginning_is_recorded(worker, raise_this
     assert len(only().error) <= codec.LONGEST_TEXT + len("ValueError: ")
     assert len(only().traceback) <= codec.LONGEST_TEXT
     assert result.state == "FAILURE"
+
+
+def _skip_where_all_letters_are_there() -> None:
+    """Of texts that are written on a connection of their own, or for which no savepoint is spent."""
+    if connection.vendor == "postgresql":
+        pytest.skip("Django takes a database of PostgreSQL's to be in UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [(f"a {EMOJI}", r"a \U0001f389"), ("x" * 300, "x" * 254)],
+    ids=["letter", "long"],
+)
+def test_progress_that_the_character_set_refuses_is_escaped(worker, latin1, message, kept):
+    _skip_where_all_letters_are_there()
+    tells.delay(message)
+    worker.drain()
+    # MariaDB's Latin-1 has the ellipsis at the end of what is cut off.
+    assert (only().state, only().error, only().progress_message[:254]) == (State.SUCCEEDED, "", kept)
+    assert Effect.objects.count() == 1
+
+
+def test_a_title_that_the_character_set_refuses_is_escaped(worker, latin1):
+    _skip_where_all_letters_are_there()
+    operations = [titled.enqueue(f"a {EMOJI}"), *titled.enqueue_many([(f"b {EMOJI}",), ("c",)])]
+    assert [operation.title for operation in operations] == [r"a \U0001f389", r"b \U0001f389", "c"]
+    assert set(Operation.objects.values_list("title", flat=True)) == {operation.title for operation in operations}
+
+
+def test_a_newer_title_that_the_character_set_refuses_is_escaped(worker, latin1):
+    titled_once.enqueue(1, "a")
+    titled_once.enqueue(1, EMOJI * 100)
+    assert only().title == (r"\U0001f389" * 100)[:255]
