@@ -1,5 +1,6 @@
 """Which arguments nobody is to read: what ``TASK_SAFETY["REDACT"]`` and the option ``redact`` name."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ from celery.utils.saferepr import saferepr
 from django.views.debug import SafeExceptionReporterFilter
 
 from django_task_safety.conf import conf
+from django_task_safety.errors import InvalidPayload
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer.signature import signature_of
 from django_task_safety.record import AbstractOperation
@@ -73,6 +75,17 @@ def arguments_of(operation: AbstractOperation) -> dict[str, str] | None:
 def hidden(task: TaskOptions, args: Any, kwargs: Any) -> masking.Source:
     """Return the source of those among a call's arguments that nobody is to read."""
     return partial(_hidden, task, args, kwargs)
+
+
+def hidden_of(task: TaskOptions | None, operation: AbstractOperation) -> masking.Source:
+    """Return that of an operation's arguments; none where these cannot be read."""
+
+    def source() -> Iterator[Any]:
+        with contextlib.suppress(InvalidPayload):
+            if task is not None and operation.payload:
+                yield from _hidden(task, *references.parse(codec.loads(operation.payload, task.app)))
+
+    return source
 
 
 def _hidden(task: TaskOptions, args: Any, kwargs: Any) -> Iterator[Any]:

@@ -11,10 +11,10 @@ from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.errors import OperationError, TimeLimitPassed, WorkerLost
 from django_task_safety.ledger import cancellation, notifications, table, worker_id
-from django_task_safety.producer import outbox
+from django_task_safety.producer import outbox, redaction
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import safe_task_named, task_of
-from django_task_safety.values import codec
+from django_task_safety.values import codec, masking
 from django_task_safety.worker import result_backend, retry_policy
 from django_task_safety.worker.compensation import compensated
 
@@ -120,7 +120,9 @@ def discard_one(
         failed = _fail([operation], error, reason, notified=notified, wait=wait)
         return failed[0] if failed else None
 
-    return compensated(task_of(operation) or safe_task_named(operation.task), error(reason, operation), finish)
+    task = task_of(operation) or safe_task_named(operation.task)
+    with masking.hiding(redaction.hidden_of(task, operation)):
+        return compensated(task, error(reason, operation), finish)
 
 
 def _fail(

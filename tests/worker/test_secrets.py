@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from django_task_safety import InvalidArguments, InvalidOption, KeyReused, idempotent_task, safe_task
+from django_task_safety import InvalidArguments, InvalidOption, KeyReused, idempotent_task, ledger, safe_task
 from django_task_safety.conf import InvalidSetting, load
 from django_task_safety.models import Operation
 from django_task_safety.producer.redaction import hides
@@ -282,3 +282,23 @@ def test_a_task_with_secrets_costs_no_statement_more(worker):
             worker.drain()
         counts.append(len(found))
     assert counts == [3, 3]
+
+
+@safe_task(max_retries=0)
+def undone_later(user: str, password: str) -> None: ...
+
+
+@undone_later.compensate
+def cannot_undo(operation: Operation, exc: BaseException) -> None:
+    (user, password), _ = json.loads(operation.payload)
+    spill(user, password)
+
+
+def test_a_compensation_in_the_sweeper_says_nothing_of_a_secret(worker, log):
+    operation = undone_later.enqueue("bob", SECRET)
+    ledger.claim(operation.pk, "dies", 30, None)
+    worker.pass_time(31)
+    sweeper.sweep()
+    for text in (kept(operation), log.text):
+        assert "login of bob with •••" in text
+        assert "hunter2" not in text
