@@ -185,9 +185,10 @@ class SoftDeleteModel(PendingOperationsModel, SoftDeletableModel):
         return asked and not inserts and not _is_known_as_removed(self)
 
     def _is_marked(self) -> bool:
-        """Return whether ``is_removed`` is set, as Django would write it. Raises ``ValidationError`` where nobody can tell,
-        as of an expression."""
-        return bool(self._meta.get_field("is_removed").get_prep_value(vars(self).get("is_removed", False)))
+        """Return whether ``is_removed`` is set, as Django would write it. Raises ``ValidationError`` where nobody can
+        tell, as of an expression."""
+        field: Any = self._meta.get_field("is_removed")
+        return bool(field.get_prep_value(vars(self).get("is_removed", False)))
 
     def _require_pk(self, what: str) -> None:
         if self.pk is None:

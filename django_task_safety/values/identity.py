@@ -150,7 +150,7 @@ def key_text(model: type[models.Model], key: Any) -> str:
         raise InvalidArguments(f"{codec.quoted(key)} does not say which {model._meta.label} is meant; pass the object.")
     try:
         return _key_text(pk_field(root_model(model)), key, router.db_for_write(model))
-    except (TypeError, ValueError, ValidationError) as exc:
+    except (TypeError, ValueError, ValidationError) as exc:  # a lone surrogate is a ValueError, too
         raise InvalidArguments(f"{codec.quoted(key)} cannot be the primary key of a {model._meta.label}.") from exc
 
 
@@ -169,6 +169,7 @@ def _key_text(field: models.Field[Any, Any], key: Any, using: str) -> str:
     if isinstance(field, models.CharField | models.TextField):
         if not isinstance(key, str) or "\x00" in key or len(key) > (field.max_length or len(key)):
             raise ValueError("The column does not hold it.")
+        key.encode()
         return str(key)
     value = field.to_python(key)
     if value is None:

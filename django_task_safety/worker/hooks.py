@@ -80,7 +80,7 @@ def _on_prerun(task: Any = None, args: Any = None, **received: Any) -> None:
 def _on_postrun(task: Any = None, state: str | None = None, retval: Any = None, **kwargs: Any) -> None:
     if isinstance(task, TaskOptions) and state not in (states.SUCCESS, states.FAILURE) and _is_unbegun(task):
         with connection.briefly("it could not begin"):
-            raised = retval if state else sys.exception()
+            raised: Any = retval if state else sys.exception()
             delivery.end_unbegun(task, message_id(str(task.request.id)), raised)
     # Celery has logged how it ended.
     if isinstance(task, TaskOptions) and (token := vars(task.request).pop(_MASKED, None)):

@@ -261,7 +261,7 @@ def test_what_can_be_no_object_is_refused_at_the_call(worker, task, value, how):
             (None, "nl", 1),
             (uuid.UUID(int=1), "x" * 21, 1),
         ],
-        *[(uuid.UUID(int=1), "n\x00", 1), (uuid.UUID(int=1), "nl", "first")],
+        *[(uuid.UUID(int=1), "n\x00", 1), (uuid.UUID(int=1), "n\ud800", 1), (uuid.UUID(int=1), "nl", "first")],
     ],
 )
 def test_a_key_of_another_type_or_too_long_is_refused(worker, args):

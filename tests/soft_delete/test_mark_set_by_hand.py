@@ -135,7 +135,9 @@ def test_other_columns_are_saved_with_a_mark():
     assert Note.removed_objects.get() == given
 
 
-@pytest.mark.parametrize(("written", "removes"), [("False", False), ("0", False), (0, False), ("True", True), (1, True)])
+@pytest.mark.parametrize(
+    ("written", "removes"), [("False", False), ("0", False), (0, False), ("True", True), (1, True)]
+)
 def test_a_mark_is_taken_as_django_writes_it(written: Any, removes: bool):
     given, new = note(), Note(pk=100, title="new", is_removed=written)
     given.is_removed = written
