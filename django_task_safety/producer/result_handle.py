@@ -16,9 +16,7 @@ class OperationResult(AsyncResult):  # type: ignore[type-arg]
     def get(self, *args: Any, **kwargs: Any) -> Any:
         """Wait for the outcome, as Celery's handles do. Raises `NotCommitted` inside the transaction that enqueued the
         operation, or the first one of its chain or chord, and has not committed yet."""
-        from django_task_safety.producer.uncommitted import uncommitted
-
-        if uncommitted(set(_operations(self))) and not self.ready():
+        if self._is_uncommitted() and not self.ready():
             raise NotCommitted(
                 f"The operation {self.id} is enqueued in a transaction that is still open, so that no worker sees it, "
                 "and waiting for its result would never end. Leave transaction.atomic() before you call get()."
@@ -26,6 +24,16 @@ class OperationResult(AsyncResult):  # type: ignore[type-arg]
         return super().get(*args, **kwargs)
 
     wait = get
+
+    @property
+    def supports_native_join(self) -> bool:
+        """Whether a group waits for all its members at once, as Celery's handles say it: not where `get` refuses to."""
+        return bool(super().supports_native_join) and not self._is_uncommitted()
+
+    def _is_uncommitted(self) -> bool:
+        from django_task_safety.producer.uncommitted import uncommitted
+
+        return uncommitted(set(_operations(self)))
 
 
 def _operations(result: Any) -> Iterator[uuid.UUID]:

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import pytest
-from celery import chain, chord, shared_task
+from celery import chain, chord, group, shared_task
 from django.db import transaction
 
 from django_task_safety import NotCommitted, idempotent_task, safe_task
@@ -54,6 +54,17 @@ def test_waiting_inside_the_transaction_that_enqueued_is_refused(worker, name, m
             getattr(result, method)(timeout=1)
     worker.drain()
     assert result.get(timeout=1) is not None
+
+
+@pytest.mark.parametrize("method", ["get", "join"])
+def test_waiting_for_a_group_inside_the_transaction_that_enqueued_it_is_refused(worker, method):
+    with transaction.atomic():
+        result = group(increment.s(1), increment.s(2))()
+        with pytest.raises(NotCommitted, match=rf"{result[0].id}.*Leave transaction.atomic"):
+            getattr(result, method)(timeout=1)
+    worker.drain()
+    assert getattr(result, method)(timeout=1) == [2, 3]
+    assert result.supports_native_join
 
 
 def test_it_is_refused_in_a_savepoint_of_that_transaction(worker):
