@@ -73,10 +73,21 @@ def reschedule(found: OperationRows, seconds: float | None = None, **values: Any
     return found.update(due_at=due, **values)
 
 
-def set_back(pk: uuid.UUID, seconds: float | None) -> int:
-    """Note that a sweep failed over the row, at which the next looks in ``seconds``; None: nobody does any more."""
-    due = None if seconds is None else After(seconds)
-    return table.by_id(pk).update(due_at=due, failed_sweeps=F("failed_sweeps") + 1)
+def reschedule_free(found: OperationRows, seconds: float, **values: Any) -> int:
+    """`reschedule` those of the rows that nobody else has locked: their end is not waited for."""
+    with transaction.atomic(using=table.connection().alias):
+        free = table.locked(found.only("pk"))
+        return reschedule(table.by_id(*(row.pk for row in free)), seconds, **values)
+
+
+def set_back(pk: uuid.UUID, seconds: float) -> int:
+    """Note that a sweep failed over the row, at which the next looks in ``seconds``, unless somebody has locked it."""
+    return reschedule_free(table.by_id(pk), seconds, failed_sweeps=F("failed_sweeps") + 1)
+
+
+def forget(pk: uuid.UUID) -> None:
+    """Have no sweep look at the row any more."""
+    table.by_id(pk).update(due_at=None)
 
 
 def mark_delivered(pk: uuid.UUID, **seen: Any) -> int:

@@ -206,6 +206,6 @@ def _leave_to_sweeper(operations: Collection[AbstractOperation], why: str, level
     try:
         queued = table.by_id(*ids).filter(state=State.QUEUED)
         # Only what is to run now comes forward; the rest is looked at in its own time.
-        schedule.reschedule(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
+        schedule.reschedule_free(queued.filter(available_at__lte=Now()), conf().SWEEP_INTERVAL)
     except Exception:
         logger.warning("they will be published after REPUBLISH_AFTER", exc_info=True)

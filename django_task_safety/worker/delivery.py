@@ -20,6 +20,7 @@ from typing import Any
 
 from celery.exceptions import Ignore, Reject
 from django.db import Error as DatabaseError
+from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
@@ -156,7 +157,12 @@ def _wait_or_expire(task: TaskOptions, message: Message, seen: table.Seen) -> No
     if wait > 0:
         raise _redeliver_later(task, message, wait)
     if operation.has_expired(seen.now):
-        cancellation.expire(operation)
+        with transaction.atomic(using=conf().DATABASE):
+            held = not table.locked(table.by_id(operation.pk))
+            if not held:
+                cancellation.expire(operation)
+        if held:
+            raise _redeliver_later(task, message, HELD_PAUSE)
 
 
 def _answer_ended(task: TaskOptions, message: Message, seen: table.Seen) -> StoredOutcome:

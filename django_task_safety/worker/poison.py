@@ -4,7 +4,7 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
@@ -43,7 +43,7 @@ def set_back(pk: uuid.UUID, exc: Exception) -> int:
     """Leave a row alone for a growing time, since a sweep failed over it; after some tries end its operation.
 
     Returns:
-        1, or 0 where the row is gone.
+        1, or 0 where the row is gone, or somebody else has locked it.
     """
     failed = table.by_id(pk).values_list("failed_sweeps", flat=True).first()
     if failed is None:
@@ -51,17 +51,23 @@ def set_back(pk: uuid.UUID, exc: Exception) -> int:
     logger.error("operation %s: a sweep failed over it (%d of %d times)", pk, failed + 1, _TRIES, exc_info=exc)
     if failed + 1 < _TRIES:
         return schedule.set_back(pk, conf().REPUBLISH_AFTER * min(2**failed, _FACTOR_MAX))
-    _finish(pk, f"It could not be swept: {codec.describe(exc)}")
-    return 1
+    return int(_finish(pk, f"It could not be swept: {codec.describe(exc)}"))
 
 
-def _finish(pk: uuid.UUID, reason: str) -> None:
-    """End an operation as one that cannot be published, with its compensations, if that can be done; or by itself."""
+def _finish(pk: uuid.UUID, reason: str) -> bool:
+    """End an operation as one that cannot be published, with its compensations, if that can be done; or by itself.
+    False where somebody else has locked the row: the next sweep comes back to it."""
     try:
         row = table.find(pk=pk)
         if row is not None and row.is_pending and recovery.discard_one(row, Unpublishable, reason, notified=False):
-            return
+            return True
     except Exception:
         logger.exception("operation %s: nothing compensates for it", pk)
-    if not ledger.discard_unsweepable(table.by_id(pk), ledger.Failure(codec.printable(f"Unpublishable: {reason}"))):
-        schedule.set_back(pk, None)
+    with transaction.atomic(using=conf().DATABASE):
+        # No other column: any may be what nobody can cope with.
+        if not table.locked(table.by_id(pk).only("pk")):
+            return False
+        failure = ledger.Failure(codec.printable(f"Unpublishable: {reason}"))
+        if not ledger.discard_unsweepable(table.by_id(pk), failure):
+            schedule.forget(pk)
+    return True

@@ -101,10 +101,12 @@ def _record(operation: AbstractOperation, fraction: float | None, message: str) 
     operation.progress, operation.progress_message = fraction, text
     connection, attempt = _connection(), current_attempt()
     side = None if attempt is None else attempt.side
+    # In the caller's or the body's own transaction the row is its own. SQLite knows no other lock than a writer's.
+    wait = side is None and not connection.features.has_select_for_update_skip_locked
 
     def write_as(spell: Callable[[str], str]) -> bool:
         said = spell(text)[: columns.SHORT_TEXT]
-        return statements.report(connection, operation.pk, operation.token, fraction, said, wait=side is None)
+        return statements.report(connection, operation.pk, operation.token, fraction, said, wait=wait)
 
     try:
         written = columns.write_spelt(connection, [text], write_as)

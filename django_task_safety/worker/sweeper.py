@@ -214,9 +214,7 @@ def _publish(found: Sequence[AbstractOperation], total: Swept) -> None:
     unsent = [row for row in found if row.pk not in settled and task_of(row) is not None]
     if unsent:
         # Not their fault: they come first when the broker is back, and no backoff is counted against them.
-        with transaction.atomic(using=conf().DATABASE):
-            free = table.locked(_rows_of(unsent))
-            schedule.reschedule(_rows_of(free), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
+        schedule.reschedule_free(_rows_of(unsent), conf().SWEEP_INTERVAL, republished=F("republished") - 1)
 
 
 def _is_old(row: AbstractOperation) -> bool:

@@ -3,15 +3,19 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
+from kombu import Producer
 
 from django_task_safety import idempotent_task, ledger, safe_task
 from django_task_safety.ledger import heartbeat, schedule, table, worker_id
 from django_task_safety.models import Operation
-from django_task_safety.worker import recovery, sweeper
+from django_task_safety.producer import outbox
+from django_task_safety.worker import poison, recovery, sweeper
 from django_task_safety.worker.recovery import LossOutcome
 from django_task_safety.worker.request import SafeRequest, _settle_time_limit
 from tests.support.operations import state
@@ -176,3 +180,43 @@ def test_a_sweep_does_not_wait_for_an_ended_row_that_somebody_holds(worker):
     with open_transaction(partial(by_lock, held)):
         assert sweeper.sweep().notified == 1
     assert sweeper.sweep().notified == 1
+
+
+def test_an_expired_message_whose_row_is_held_comes_back_and_frees_its_slot(worker, in_thread):
+    operation = record.enqueue("a")
+    Operation.objects.filter(pk=operation.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    message = worker.take_one()
+    with open_transaction(partial(by_lock, operation)):
+        assert in_thread(partial(worker.deliver, message)).result(10).state == "IGNORED"
+        comes_back = worker.take_one()
+    worker.deliver(comes_back)
+    assert state(operation) == State.CANCELLED
+
+
+def test_a_broker_that_refuses_keeps_nobody_waiting_for_a_held_row(worker, in_thread, monkeypatch):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("down")
+
+    held, free = record.enqueue("a"), record.enqueue("b")
+    monkeypatch.setattr(Producer, "publish", refuse)
+    monkeypatch.setattr(outbox, "PAUSE", 0.0)
+    looked_at = Operation.objects.in_bulk([held.pk, free.pk])
+    with open_transaction(partial(by_lock, held)):
+        publish = partial(outbox.publish_rows, looked_at.values())
+        assert in_thread(publish).result(10).sent == []
+        # It comes forward, as the held one would.
+        assert Operation.objects.get(pk=free.pk).due_at < looked_at[free.pk].due_at
+    assert Operation.objects.get(pk=held.pk).due_at == looked_at[held.pk].due_at
+
+
+def test_a_row_that_cannot_be_swept_and_is_held_keeps_no_sweep_waiting(worker, in_thread):
+    held = record.enqueue("a")
+    with open_transaction(partial(by_lock, held)):
+        assert in_thread(lambda: poison.set_back(held.pk, ValueError("no"))).result(10) == 0
+    assert poison.set_back(held.pk, ValueError("no")) == 1
+    Operation.objects.filter(pk=held.pk).update(failed_sweeps=100)
+    with open_transaction(partial(by_lock, held)):
+        assert in_thread(lambda: poison.set_back(held.pk, ValueError("no"))).result(10) == 0
+        assert state(held) == State.QUEUED
+    assert poison.set_back(held.pk, ValueError("no")) == 1
+    assert state(held) == State.FAILED

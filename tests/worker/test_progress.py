@@ -90,7 +90,7 @@ def test_a_report_of_progress_is_one_statement(run):
 
 
 @pytest.mark.skipif("config.getoption('db') == 'sqlite'", reason="one connection writes at a time")
-def test_who_holds_the_row_keeps_no_body_waiting_and_hides_its_progress(worker, in_thread, monkeypatch):
+def test_who_holds_the_row_keeps_no_body_waiting_and_hides_its_progress(run, in_thread):
     held, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -110,10 +110,7 @@ def test_who_holds_the_row_keeps_no_body_waiting_and_hides_its_progress(worker, 
         current_operation().report(2, 2, "shown")
         return [hidden, seen()[1]]
 
-    monkeypatch.setattr("tests.worker.test_progress.DO", [body])
-    does.delay()
-    worker.deliver_one()
-    operation = Operation.objects.get()
+    operation = run(body)
     assert (operation.state, operation.result) == (State.SUCCEEDED, ["", "shown"])
 
 
