@@ -87,7 +87,10 @@ def _newest_started(tasks: Collection[TaskOptions]) -> dict[str, datetime]:
 
 def _patience(task: TaskOptions) -> float:
     """Return the seconds without a start of the task after which its queue has stopped."""
-    allowed = rate(task.rate_limit or "")
+    try:
+        allowed = rate(task.rate_limit or "")
+    except (LookupError, ValueError):
+        allowed = 0  # no worker of Celery's takes it, but others of its queue go on
     return max(conf().REPUBLISH_AFTER, _MISSED / allowed if allowed else 0.0)
 
 

@@ -21,9 +21,14 @@ _FACTOR_MAX = 16
 _TRIES = 10
 
 
-def is_outage(exc: Exception) -> bool:
+def is_outage(exc: BaseException) -> bool:
     """Return whether the database does not answer, so that nothing is said of any row."""
     return isinstance(exc, OperationalError | InterfaceError) and not table.connection().is_usable()
+
+
+def ends_the_sweep(exc: BaseException) -> bool:
+    """Return whether it ends the sweep: nothing answers, or whoever sits at the command interrupts it."""
+    return isinstance(exc, KeyboardInterrupt) or is_outage(exc)
 
 
 def each_apart(pks: Sequence[uuid.UUID], handle: Callable[[uuid.UUID], object]) -> int:
@@ -32,14 +37,14 @@ def each_apart(pks: Sequence[uuid.UUID], handle: Callable[[uuid.UUID], object]) 
     for pk in pks:
         try:
             handle(pk)
-        except Exception as exc:
-            if is_outage(exc):
+        except BaseException as exc:  # a project's hooks may raise anything
+            if ends_the_sweep(exc):
                 raise
             failed += set_back(pk, exc)
     return failed
 
 
-def set_back(pk: uuid.UUID, exc: Exception) -> int:
+def set_back(pk: uuid.UUID, exc: BaseException) -> int:
     """Leave a row alone for a growing time, since a sweep failed over it; after some tries end its operation.
 
     Returns:

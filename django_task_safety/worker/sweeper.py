@@ -79,8 +79,8 @@ def _sweep_batch(pks: Sequence[uuid.UUID], notifier: result_backend.Notifier) ->
     done, works = Swept(), list[_Work]()
     try:
         works.append(_sweep_together(pks))
-    except Exception as exc:
-        if poison.is_outage(exc):
+    except BaseException as exc:
+        if poison.ends_the_sweep(exc):
             raise
         done.set_back += poison.each_apart(pks, lambda pk: works.append(_sweep_together([pk])))
     for work in works:

@@ -1,14 +1,16 @@
 """One row, task or exception holds up no other: whatever is wrong with it, the next sweep does the others' work."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from celery import chain
 from django.db import OperationalError, connections
 from kombu import Producer
 
-from django_task_safety import SafeTask, errors, idempotent_task, ledger, safe_task
+from django_task_safety import SafeTask, errors, idempotent_task, ledger, safe_task, split
 from django_task_safety.models import Operation
 from django_task_safety.worker import keeper, poison, result_backend, sweeper
 from tests.support.factories import PageFactory
@@ -38,6 +40,26 @@ def poorly_compensated() -> None:
 @poorly_compensated.compensate
 def raise_at_once(operation: Operation, exc: BaseException) -> None:
     raise RuntimeError("this undoes nothing")
+
+
+@safe_task(max_retries=0)
+def compensated_by_a_greenlet() -> None:
+    pass
+
+
+@compensated_by_a_greenlet.compensate
+def run_out_of_time(operation: Operation, exc: BaseException) -> None:
+    raise asyncio.CancelledError("no Exception, as gevent's and eventlet's timeouts are none")
+
+
+@safe_task(rate_limit="10/x")
+def oddly_limited() -> None:
+    pass
+
+
+@safe_task
+def chunk(pks: list[int]) -> None:
+    pass
 
 
 class Shy(SafeTask):
@@ -81,9 +103,29 @@ def ended(**changes: object) -> Operation:
     return operation
 
 
-def too_long_kept() -> Operation:
-    """Its retention ends after the end of all times."""
-    return lost(poorly_compensated.enqueue(), retention=timedelta(days=3_500_000), attempt=1, max_attempts=1)
+#: A retention of so long ends after the end of all times.
+FOR_EVER = timedelta(days=3_500_000)
+
+
+def split_up(**changes: object) -> Operation:
+    PageFactory.create_batch(3)
+    parent = split(Page.objects.all(), 2, chunk)
+    Operation.objects.filter(pk=parent.pk).update(**changes)
+    return parent
+
+
+def first_chunk(**changes: object) -> Operation:
+    one = split_up().children.earliest("pk")
+    Operation.objects.filter(pk=one.pk).update(**changes)
+    return one
+
+
+def waiter_of_what_is_gone() -> Operation:
+    awaited = queued()
+    chain(newest.s(awaited.key), good.si(0)).delay()
+    waiter = Operation.all_rows.get(waits_for=awaited.pk)
+    awaited.delete()
+    return waiter
 
 
 #: What is wrong with a row, and the state in which it ends.
@@ -110,7 +152,22 @@ POISON: dict[str, tuple[Callable[[], Operation], str]] = {
         lambda: lost(poorly_compensated.enqueue(), attempt=1, max_attempts=1),
         State.FAILED,
     ),
-    "a retention without end": (too_long_kept, State.FAILED),
+    "a compensation that raises what is no Exception": (
+        lambda: lost(compensated_by_a_greenlet.enqueue(), attempt=1, max_attempts=1),
+        State.FAILED,
+    ),
+    "a rate limit that cannot be read": (oddly_limited.enqueue, State.SUCCEEDED),
+    "a retention without end": (
+        lambda: lost(poorly_compensated.enqueue(), retention=FOR_EVER, attempt=1, max_attempts=1),
+        State.FAILED,
+    ),
+    "a parent with a retention without end": (lambda: split_up(retention=FOR_EVER), State.FAILED),
+    "a parent whose chunks are of a task that is gone": (
+        lambda: first_chunk(task="gone.task").parent,
+        State.RUNNING,
+    ),
+    "a chunk whose arguments cannot be read": (lambda: first_chunk(payload="{"), State.FAILED),
+    "a duplicate that waits for what is gone": (waiter_of_what_is_gone, State.CANCELLED),
     "a task that has no name for its message": (shy.enqueue, State.FAILED),
 }
 
@@ -134,7 +191,7 @@ def test_every_kind_of_poison_among_a_thousand_good_rows_holds_up_none_of_them_a
         pass_and_sweep(worker, 1_000)
         worker.drain(limit=30_000)
     # Not whole rows, which the driver may be unable to read.
-    seen = {pk: (end, error) for pk, end, error in Operation.objects.values_list("pk", "state", "error")}
+    seen = {pk: (end, error) for pk, end, error in Operation.all_rows.values_list("pk", "state", "error")}
     assert {name: seen[one.pk][0] for name, one in poisoned.items()} == {name: end for name, (_, end) in POISON.items()}
     silent = [name for name, one in poisoned.items() if seen[one.pk][0] == State.FAILED and not seen[one.pk][1]]
     assert silent == ["options of an ended one that cannot be read"]
