@@ -103,11 +103,15 @@ def locks_on(model: type[models.Model], pks: Sequence[Any], database: str, name:
 @contextmanager
 def unlocked(model: type[models.Model], pks: Sequence[Any], using: str) -> Iterator[None]:
     """Run the block in a transaction in which nobody else holds a lock on one of the rows, nor takes one. Raises
-    `ObjectLocked` if somebody does; without waiting for whoever writes a row."""
+    `ObjectLocked` if somebody does; without waiting for whoever writes a row.
+
+    Args:
+        pks: The rows' keys in the table of the model's root model.
+    """
     _refuse(model, pks, using)
     with transaction.atomic(using=using):
         for chunk in chunks(pks, chunk_size(using)):
-            rows = model._base_manager.using(using).filter(pk__in=chunk)
+            rows = root_model(model)._base_manager.using(using).filter(pk__in=chunk)
             list(rows.order_by("pk").select_for_update().values_list("pk"))
         _refuse(model, pks, using)
         yield

@@ -9,7 +9,7 @@ from django.db import models, router
 from django_task_safety.locking import lock_rows
 from django_task_safety.locking.locks import Lock
 from django_task_safety.objects.pending import PendingOperationsModel
-from django_task_safety.values.identity import Identity
+from django_task_safety.values.identity import Identity, pk_of, root_key, root_model
 
 M = TypeVar("M", bound=models.Model)
 
@@ -27,7 +27,7 @@ class LockableQuerySet(models.QuerySet[M]):
             return super().update(**kwargs)
         chosen: Any = self._chain()  # type: ignore[attr-defined]
         chosen._for_write = True
-        pks = list(chosen.order_by("pk").values_list("pk", flat=True))
+        pks = list(chosen.order_by("pk").values_list(pk_of(root_model(self.model)).attname, flat=True))
         with lock_rows.unlocked(self.model, pks, chosen.db):
             return super().update(**kwargs)
 
@@ -81,7 +81,7 @@ class LockableModel(PendingOperationsModel):
             super().save(*args, **kwargs)
             return
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
-        with lock_rows.unlocked(type(self), [self.pk], using):
+        with lock_rows.unlocked(type(self), [root_key(self)], using):
             super().save(*args, **kwargs)
 
     save.alters_data = True  # type: ignore[attr-defined]

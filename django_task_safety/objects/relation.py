@@ -18,7 +18,7 @@ from django_task_safety.errors import InvalidArguments
 from django_task_safety.ledger.querysets import OperationManager, OperationQuerySet
 from django_task_safety.objects import delete_guard
 from django_task_safety.record import operation_model
-from django_task_safety.values.identity import Identity, pk_field, pk_of, root_model
+from django_task_safety.values.identity import Identity, has_key_of_root, pk_field, pk_of, root_model
 
 NAME = "operations"
 
@@ -72,6 +72,14 @@ class OperationsRelation(ForeignObject):  # type: ignore[type-arg]
         return ()
 
     def get_path_info(self, filtered_relation: Any = None) -> list[PathInfo]:
+        """Tell a query how to join. Raises `InvalidArguments` where the model's table does not have the key by which
+        operations know the object."""
+        if not has_key_of_root(self.model):
+            link = self.model._meta.get_ancestor_link(root_model(self.model))
+            label, via = self.model._meta.label, f"{link.name if link else ''}__{NAME}"
+            raise InvalidArguments(
+                f"{label} has a primary key beside its parent's, by which operations know it: filter by {via!r}."
+            )
         opts, rel = self.remote_field.model._meta, cast(Any, self.remote_field)
         return [PathInfo(self.model._meta, opts, (opts.pk,), rel, True, False, filtered_relation)]
 

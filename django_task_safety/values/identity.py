@@ -117,6 +117,20 @@ def root_model(model: type[models.Model]) -> type[models.Model]:
     return root_model(next(iter(parents))) if parents else concrete
 
 
+def root_key(instance: models.Model) -> Any:
+    """Return the value of the root model's primary key."""
+    return getattr(instance, pk_of(root_model(type(instance))).attname)
+
+
+def has_key_of_root(model: type[models.Model]) -> bool:
+    """Return whether the model's own primary key is the root model's: not where a child has one beside its parent's."""
+    field: Any = pk_of(model)
+    root = root_model(model)
+    while field.model is not root and field.remote_field is not None and field.remote_field.parent_link:
+        field = field.target_field
+    return field is pk_of(root)
+
+
 def roots(model: type[models.Model]) -> list[type[models.Model]]:
     """Return the models whose tables hold the object's identities: the root, and those of further parents."""
     concrete = model._meta.concrete_model or model
