@@ -21,10 +21,14 @@ class ExactCharField(models.CharField):  # type: ignore[type-arg]
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
         """Return type, check and collation of the column."""
-        exact: str | None = None
-        if connection.vendor == "mysql":
-            exact = "utf8mb4_nopad_bin" if connection.mysql_is_mariadb else "utf8mb4_0900_bin"  # type: ignore[attr-defined]
-        return {**super().db_parameters(connection), "collation": exact}
+        return {**super().db_parameters(connection), "collation": exact_collation(connection)}
+
+
+def exact_collation(connection: BaseDatabaseWrapper) -> str | None:
+    """Return the collation by which only equal bytes are equal; None where texts are compared like that anyway."""
+    if connection.vendor != "mysql":
+        return None
+    return "utf8mb4_nopad_bin" if connection.mysql_is_mariadb else "utf8mb4_0900_bin"  # type: ignore[attr-defined]
 
 
 class UniqueWhereSet(models.UniqueConstraint):

@@ -67,19 +67,19 @@ class AbstractOperation(models.Model):
     PENDING = (State.QUEUED, State.RUNNING)
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    task = models.CharField(max_length=255)
+    task = ExactCharField(max_length=255)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
 
     #: What people see of it, and who asked for it: a user's primary key as text, "" where nobody is known.
     title = models.CharField(max_length=255, blank=True)
-    requested_by = models.CharField(max_length=255, blank=True)
+    requested_by = ExactCharField(max_length=255, blank=True)
     #: The queue by which it was published last.
-    queue = models.CharField(max_length=255, blank=True)
+    queue = ExactCharField(max_length=255, blank=True)
     #: Lines of JSON, see `django_task_safety.ledger.history`.
     history = models.TextField(blank=True)
 
     #: The key as people read it; `key_digest` is what decides.
-    key = models.CharField(max_length=255, blank=True)
+    key = ExactCharField(max_length=255, blank=True)
     key_digest = models.CharField(max_length=64, null=True)  # noqa: DJ001
     match_digest = models.CharField(max_length=64, blank=True)
     version = models.BigIntegerField(null=True)
@@ -123,7 +123,7 @@ class AbstractOperation(models.Model):
     #: The fencing token that only the current attempt knows.
     token = models.UUIDField(null=True)
     #: The process that runs the current attempt, or ran the last one.
-    worker = models.CharField(max_length=255, blank=True)
+    worker = ExactCharField(max_length=255, blank=True)
 
     progress = models.FloatField(null=True)
     progress_message = models.CharField(max_length=255, blank=True)

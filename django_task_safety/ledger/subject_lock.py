@@ -16,9 +16,10 @@ from model_utils.models import SoftDeletableModel
 
 from django_task_safety.conf import conf
 from django_task_safety.errors import ObjectGone
+from django_task_safety.fields import exact_collation
 from django_task_safety.ledger.statements import first_row
 from django_task_safety.record import AbstractOperation
-from django_task_safety.values.identity import Identity, pk_of, pk_text
+from django_task_safety.values.identity import Identity, pk_field, pk_of, pk_text
 
 #: Invariant: the object is held.
 #: The weakest lock that a delete of the row conflicts with. SQLite has one writer at a time.
@@ -40,9 +41,8 @@ class SubjectRow:
 
     def sql(self, connection: BaseDatabaseWrapper, condition: str = "") -> tuple[str, list[Any]]:
         """Return ``FROM … WHERE … FOR KEY SHARE`` and its parameters: one row, or none where the object is gone."""
-        sql, params = _where(connection, self.model)
-        sql = f"{sql} = %s{condition}{_STRENGTH.get(connection.vendor, '')}"
-        return sql, [*params, _param(connection, self.model, self.pk)]
+        sql, params = self._found(connection)
+        return f"{sql}{condition}{_STRENGTH.get(connection.vendor, '')}", params
 
     def gone(self) -> ObjectGone:
         """Return the error that says so."""
@@ -52,9 +52,18 @@ class SubjectRow:
     def exists(self) -> bool:
         """Return whether the object is there, looking without a lock."""
         connection = connections[self.using]
+        sql, params = self._found(connection)
+        return first_row(connection, f"SELECT 1 {sql}", params) is not None
+
+    def _found(self, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
         sql, params = _where(connection, self.model)
-        params.append(_param(connection, self.model, self.pk))
-        return first_row(connection, f"SELECT 1 {sql} = %s", params) is not None
+        sql, params = f"{sql} = %s", [*params, _param(connection, self.model, self.pk)]
+        exact = exact_collation(connection)
+        if exact is None or not isinstance(pk_field(self.model), models.CharField | models.TextField):
+            return sql, params
+        # The index finds what the column's own collation takes for equal.
+        column = connection.ops.quote_name(_pk_column(self.model))
+        return f"{sql} AND CONVERT({column} USING utf8mb4) COLLATE {exact} = %s", [*params, self.pk]
 
 
 def subject_row_of(operation: AbstractOperation, model: type[models.Model]) -> SubjectRow:

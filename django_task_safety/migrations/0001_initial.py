@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                         default=django_task_safety.ids.new, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("task", models.CharField(max_length=255)),
+                ("task", django_task_safety.fields.ExactCharField(max_length=255)),
                 (
                     "state",
                     models.CharField(
@@ -52,10 +52,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("title", models.CharField(blank=True, max_length=255)),
-                ("requested_by", models.CharField(blank=True, max_length=255)),
-                ("queue", models.CharField(blank=True, max_length=255)),
+                ("requested_by", django_task_safety.fields.ExactCharField(blank=True, max_length=255)),
+                ("queue", django_task_safety.fields.ExactCharField(blank=True, max_length=255)),
                 ("history", models.TextField(blank=True)),
-                ("key", models.CharField(blank=True, max_length=255)),
+                ("key", django_task_safety.fields.ExactCharField(blank=True, max_length=255)),
                 ("key_digest", models.CharField(max_length=64, null=True)),
                 ("match_digest", models.CharField(blank=True, max_length=64)),
                 ("version", models.BigIntegerField(null=True)),
@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
                 ("attempt", models.IntegerField(default=0)),
                 ("max_attempts", models.IntegerField(null=True)),
                 ("token", models.UUIDField(null=True)),
-                ("worker", models.CharField(blank=True, max_length=255)),
+                ("worker", django_task_safety.fields.ExactCharField(blank=True, max_length=255)),
                 ("progress", models.FloatField(null=True)),
                 ("progress_message", models.CharField(blank=True, max_length=255)),
                 ("result_payload", models.TextField(blank=True)),

@@ -86,10 +86,15 @@ class Reference:
         except LookupError as exc:
             raise ObjectGone(f"The model {self.label} of an argument does not exist any more.") from exc
         manager, said = model._base_manager.using(self.using), Identity(self.label, self.pk, self.using)
+        root = root_model(model)
+        name = pk_of(root).attname
         try:
-            loaded: models.Model = manager.get(**{pk_of(root_model(model)).attname: self.pk})
+            loaded: models.Model = manager.get(**{name: self.pk})
         except ObjectDoesNotExist as exc:
             raise ObjectGone(f"{said} does not exist any more.") from exc
+        if pk_text(root, getattr(loaded, name)) != pk_text(root, self.pk):
+            # The column's collation takes the two for equal.
+            raise ObjectGone(f"{said} does not exist; {Identity.of(loaded)} does.")
         from model_utils.models import SoftDeletableModel  # it has models, which need the apps
 
         if not removed and isinstance(loaded, SoftDeletableModel) and loaded.is_removed:

@@ -48,7 +48,7 @@ def may_cancel(request: HttpRequest, operation: Operation) -> bool:
 
 def is_own(request: HttpRequest, operation: Operation) -> bool:
     """Return whether who asks is who asked for the operation."""
-    return asker(request) == operation.requested_by != ""
+    return bool(asker(request) == operation.requested_by != "")
 
 
 def asker(request: HttpRequest) -> str:
