@@ -37,7 +37,7 @@ def tone(operation: AbstractOperation) -> str:
 def state_word(operation: AbstractOperation) -> str:
     """Return the state as people say it, in the language that is active."""
     state = State(operation.state)
-    if state == State.QUEUED and as_aware(operation.available_at) > timezone.now():
+    if state == State.QUEUED and as_aware(operation.available_at) > as_aware(timezone.now()):
         return pgettext("state of an operation", "scheduled")
     return {
         State.QUEUED: pgettext("state of an operation", "waiting"),
@@ -98,4 +98,4 @@ def in_words(time: timedelta | None) -> str:
 
 def _since(start: datetime, end: datetime | None) -> timedelta:
     # The host's clock may be behind the database's.
-    return max((as_aware(end) if end else timezone.now()) - as_aware(start), timedelta(0))
+    return max((as_aware(end) if end else as_aware(timezone.now())) - as_aware(start), timedelta(0))

@@ -10,15 +10,15 @@ import dataclasses
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Case, F, TextField, Value, When
 from django.db.models.functions import Concat, Right
-from django.utils import timezone
 
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
+from django_task_safety.values.clock import as_aware, as_stored
 from django_task_safety.values.people import text_of_user
 
 #: How many attempts, and how many events, are shown.
@@ -57,14 +57,14 @@ class EventRecord:
 
 def attempt(operation: AbstractOperation, outcome: str, error: str) -> str:
     """Return the line of the attempt that the row tells of, which ends now."""
-    began, now = operation.started_at, timezone.now()
-    moments = [None if moment is None else moment.isoformat() for moment in (began, now)]
+    began = None if operation.started_at is None else as_aware(operation.started_at).isoformat()
+    moments = (began, datetime.now(UTC).isoformat())
     return _line(["a", operation.attempt, operation.worker, *moments, outcome, codec.printable(error, _TEXT)])
 
 
 def event(what: str, by: Any = None, why: str = "") -> str:
     """Return the line of what somebody does now."""
-    return _line(["e", timezone.now().isoformat(), what, text_of_user(by), codec.printable(why, _TEXT)])
+    return _line(["e", datetime.now(UTC).isoformat(), what, text_of_user(by), codec.printable(why, _TEXT)])
 
 
 def _line(parts: list[Any]) -> str:
@@ -95,7 +95,7 @@ def attempts(operation: AbstractOperation) -> list[AttemptRecord]:
             continue
         number, worker, began, ended, outcome, error = told
         found += _lost(last, number)
-        found.append(AttemptRecord(number, worker, _moment(began), _moment(ended), outcome, error))
+        found.append(AttemptRecord(number, worker, began and _moment(began), _moment(ended), outcome, error))
         last = number
     if operation.state in (State.RUNNING, State.SUCCEEDED):
         found += _lost(last, operation.attempt)
@@ -115,7 +115,7 @@ def _lost(last: int, number: int) -> list[AttemptRecord]:
 def events(operation: AbstractOperation) -> list[EventRecord]:
     """Return what was done with the operation, oldest first, the last 20."""
     told = [line for line in _lines(operation) if line[0] == "e"]
-    return [EventRecord(datetime.fromisoformat(at), what, by, why) for _, at, what, by, why in told][-SHOWN:]
+    return [EventRecord(_moment(at), what, by, why) for _, at, what, by, why in told][-SHOWN:]
 
 
 def _lines(operation: AbstractOperation) -> Iterator[list[Any]]:
@@ -128,5 +128,6 @@ def _lines(operation: AbstractOperation) -> Iterator[list[Any]]:
             yield line
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _moment(text: str) -> datetime:
+    """Return a moment as Django gives those of the row."""
+    return as_stored(as_aware(datetime.fromisoformat(text)))

@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import BooleanField, DateTimeField, F, Func, Q, UUIDField, Value
 
 from django_task_safety.record import AbstractOperation
+from django_task_safety.values.clock import as_aware, as_stored
 
 NEWEST_FIRST = ("-created_at", "-id")
 OLDEST_FIRST = ("created_at", "id")
@@ -34,7 +35,10 @@ class Cursor:
     def parse(cls, text: str) -> Cursor:
         """Return the place that ``str()`` made a text of. Raises `ValueError` for any other text."""
         moment, _, pk = text.rpartition("_")
-        return cls(datetime.fromisoformat(moment), uuid.UUID(pk))
+        try:
+            return cls(as_stored(as_aware(datetime.fromisoformat(moment))), uuid.UUID(pk))
+        except OverflowError as exc:
+            raise ValueError(f"{moment!r} is at no time of any row.") from exc
 
     def __str__(self) -> str:
         return f"{self.created_at.isoformat()}_{self.pk.hex}"

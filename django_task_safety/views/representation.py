@@ -1,6 +1,7 @@
 """What somebody who may see an operation is told of it: as JSON, and as the values that templates show."""
 
 import json
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -13,6 +14,7 @@ from django_task_safety.errors import InvalidPayload, UrlsNotIncluded
 from django_task_safety.models import Operation
 from django_task_safety.registry import task_of
 from django_task_safety.values import codec, status_links
+from django_task_safety.values.clock import as_aware
 from django_task_safety.views import access
 
 #: Characters of a stored result that are read and shown; of a longer one is said that it is too large.
@@ -38,6 +40,11 @@ def with_results(operations: Any) -> Any:
     return shown(operations).annotate(shown_result=Left("result_payload", LONGEST_RESULT + 1))
 
 
+def _aware(moment: datetime | None) -> datetime | None:
+    """Return a moment with its time zone, which whoever is elsewhere has to know."""
+    return None if moment is None else as_aware(moment)
+
+
 def as_json(request: HttpRequest | None, operation: Operation) -> dict[str, Any]:
     """Return what JSON says of an operation to who asks; its result only where that was read."""
     can_cancel = _can_cancel(request, operation)
@@ -47,9 +54,9 @@ def as_json(request: HttpRequest | None, operation: Operation) -> dict[str, Any]
         "state": str(operation.state),
         "progress": operation.progress,
         "message": codec.one_line(operation.progress_message),
-        "created_at": operation.created_at,
-        "started_at": operation.started_at,
-        "ended_at": operation.ended_at,
+        "created_at": _aware(operation.created_at),
+        "started_at": _aware(operation.started_at),
+        "ended_at": _aware(operation.ended_at),
         "error": presentation.public_error(operation) or None,
         "can_cancel": can_cancel,
         "next_poll": presentation.next_poll(operation),

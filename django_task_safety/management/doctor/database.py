@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import Error as DatabaseError
 from django.db.migrations.executor import MigrationExecutor
-from django.utils import timezone
 
 from django_task_safety.conf import conf
 from django_task_safety.ledger import table
@@ -57,7 +56,7 @@ def _unapplied() -> list[str]:
 
 def clocks() -> Finding:
     """Compare this host's clock with the database's."""
-    before, there, after = timezone.now(), as_aware(table.now()), timezone.now()
+    before, there, after = datetime.now(UTC), as_aware(table.now()), datetime.now(UTC)
     gap = before + (after - before) / 2 - there
     text = f"this host is {ahead(gap)} the database"
     if abs(gap) <= TOLERANCE:

@@ -2,9 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-
-from django.utils import timezone
+from datetime import UTC, datetime, timedelta
 
 from django_task_safety import presentation
 from django_task_safety.fleet.this_side import Side
@@ -125,4 +123,4 @@ def clocks(fleet: Fleet) -> Iterator[Finding]:
 
 
 def _since(moment: datetime) -> timedelta:
-    return timezone.now() - as_aware(moment)
+    return datetime.now(UTC) - as_aware(moment)
