@@ -1,8 +1,10 @@
-"""Notice on MariaDB and MySQL that a body's transaction is gone, before it is settled as if it were there.
+"""Notice that a body's transaction is gone, before it is settled as if it were there.
 
-There TRUNCATE and every DDL statement commit what was written before, and a deadlock rolls all of it back. What comes
-after that runs in another transaction, and Django does not hear of it. A savepoint does not outlive its transaction:
-one is made before each statement that may commit, and asked for after it. Others cost nothing.
+On MariaDB and MySQL TRUNCATE and every DDL statement commit what was written before, and a deadlock rolls all of it
+back. What comes after that runs in another transaction, and Django does not hear of it. A savepoint does not outlive
+its transaction: one is made before each statement that may commit, and asked for after it. Others cost nothing.
+
+On SQLite a cursor's executescript() commits. There the driver knows whether a transaction is open.
 """
 
 import re
@@ -34,7 +36,8 @@ def watched(attempt: Attempt) -> Iterator[None]:
     and `TransactionRolledBack` if the database did, and the body went on."""
     connection = table.connection()
     if connection.vendor != "mysql" or not attempt.task.atomic:
-        yield
+        with _open_to_the_end(connection, attempt):
+            yield
         return
     watch = _Watch(connection, attempt)
     try:
@@ -48,6 +51,40 @@ def watched(attempt: Attempt) -> Iterator[None]:
         raise watch.gone from exc
     if watch.gone is not None:
         raise watch.gone
+
+
+@contextmanager
+def _open_to_the_end(connection: BaseDatabaseWrapper, attempt: Attempt) -> Iterator[None]:
+    driver = connection.connection if connection.vendor == "sqlite" and attempt.task.atomic else None
+    try:
+        yield
+    except DatabaseError:
+        raise  # SQLite itself rolls back where its disk is full
+    except Exception as exc:
+        if driver is not None and _has_committed(driver):
+            raise _committed(attempt, "executescript") from exc
+        raise
+    if driver is not None and _has_committed(driver):
+        raise _committed(attempt, "executescript")
+
+
+def _has_committed(driver: Any) -> bool:
+    try:
+        return not driver.in_transaction
+    except Exception:
+        return False  # the body closed it, of which Django knows
+
+
+def _committed(attempt: Attempt, statement: str) -> ImplicitCommit:
+    """Return the error that says so; this attempt is the last one, however it ends."""
+    operation = attempt.operation
+    operation.max_attempts = operation.attempt
+    return ImplicitCommit(
+        f"Its body committed its transaction by the statement {statement!r}: what it wrote before stays, whatever "
+        "becomes of it, so that it is not run again. Let such a task do without a transaction (atomic=False), or "
+        "take the statement out of it",
+        operation,
+    )
 
 
 class _Watch:
@@ -102,15 +139,6 @@ class _Watch:
     def _refuse_if_committed(self, sql: str) -> None:
         if self._is_there():
             return
-        operation = self._attempt.operation
-        statement = codec.one_line(sql)[:100]
-        self.gone = ImplicitCommit(
-            f"Its body committed its transaction by the statement {statement!r}: what it wrote before stays, whatever "
-            "becomes of it, so that it is not run again. Let such a task do without a transaction (atomic=False), or "
-            "take the statement out of it",
-            operation,
-        )
+        self.gone = _committed(self._attempt, codec.one_line(sql)[:100])
         self.committed = True
-        # This attempt is the last one, however it ends.
-        operation.max_attempts = operation.attempt
         raise self.gone
