@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import re
 import signal
 import sys
 import threading
@@ -32,6 +33,8 @@ _READS = (
     *("PRAGMA", "SHOW", "EXPLAIN", "DECLARE", "FETCH", "CLOSE"),
 )
 _REVOCABLE = ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "WITH")
+#: What a statement does, behind the brackets of a UNION and what MariaDB has it be done with.
+_VERB = re.compile(r"(?:\(|SET STATEMENT .+? FOR )*(\w+)", re.IGNORECASE)
 
 
 class FaultPoints:
@@ -127,12 +130,14 @@ class FaultPoints:
     def _statement(self, db: BaseDatabaseWrapper, name: str, execute: Callable[[], Any]) -> Any:
         self._reach(f"before {name}")
         answer = execute()
-        self._note_change(name.partition(" ")[0].upper(), db)
+        self._note_change(name, db)
         if not name.startswith("SELECT"):
             self._end(name)
         return answer
 
-    def _note_change(self, verb: str, db: BaseDatabaseWrapper) -> None:
+    def _note_change(self, name: str, db: BaseDatabaseWrapper) -> None:
+        found = _VERB.match(name)
+        verb = found[1].upper() if found else ""
         if verb in _READS:
             return
         in_transaction = db.in_atomic_block or not db.get_autocommit()

@@ -73,6 +73,7 @@ def run(works: Sequence[Work], at_once: int, seconds: float) -> list[Any]:
     finally:
         for process in running.values():
             process.kill()
+            process.answer.close()
     return [answers[number] for number in range(len(works))]
 
 
