@@ -1,7 +1,9 @@
 """Files and folders that a piece of work changes: which, what was in them, and how that is put back."""
 
+import gzip
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 #: What is in a file; True for a folder and what else cannot be read, None for nothing at all.
 Content = bytes | bool | None
 
+_GZIP = b"\x1f\x8b"
 _WRITING = os.O_WRONLY | os.O_RDWR
 #: By audit event: how many of its first arguments are paths.
 _CHANGES = {
@@ -30,6 +33,14 @@ def content(path: str) -> Content:
         if os.path.isfile(path):
             return Path(path).read_bytes()
     return True if os.path.lexists(path) else None
+
+
+def unzipped(found: Content) -> Content:
+    """Return what gzip has made smaller, or else what is given: there is a clock in what it writes before that."""
+    if isinstance(found, bytes) and found.startswith(_GZIP):
+        with suppress(OSError, EOFError, zlib.error):  # a part of it is missing
+            return gzip.decompress(found)
+    return found
 
 
 def changed_by(event: str, args: tuple[Any, ...]) -> Iterator[str]:

@@ -104,7 +104,7 @@ class Trial:
         rows = tables.snapshot()
         journals = [self.journal, *filter(None, [self._known])]
         paths = {path for journal in journals for path, _ in journal.read("file")}
-        rows["file"] = _rows({(path,): files.content(path) for path in sorted(paths)})
+        rows["file"] = _rows({(path,): files.unzipped(files.content(path)) for path in sorted(paths)})
         effects = self.journal.read("effect")
         keys = caching.keys_of(effect for journal in journals for effect in journal.read("effect"))
         rows["cache"] = _rows(caching.values(keys) | caching.cleared(effects))

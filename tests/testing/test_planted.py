@@ -20,10 +20,8 @@ pytestmark = [
 ]
 
 
-#: Where the report names another line, or nothing at all.
+#: Where the report names nothing at all.
 MISSED = {
-    "line_in_a_zipped_file": "bytes with a clock in them are not compared, not even their number",
-    "stamped_list_in_a_cache": "a list with a clock in it is not compared, not even its length",
     "raw_driver_of_another_database": "what is sent past Django is not seen, so that no point follows it",
 }
 

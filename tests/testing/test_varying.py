@@ -27,6 +27,14 @@ def variants(*pairs):
         ("kiwi", "melon", "plum", "*"),
         (NOW, NOW.replace(year=2031), NOW.replace(year=2032), "*"),
         (None, 7, 8, "*"),
+        (["a", 17], ["a", 18], ["a", 3], "['a', *]"),
+        (
+            {"at": "10:59", "sum": 250},
+            {"at": "11:00", "sum": 250},
+            {"at": "11:01", "sum": 250},
+            "[['at', *], ('sum', 250)]",
+        ),
+        ([1], [1, 2], [1, 2, 3], "*"),
     ],
 )
 def test_values_alike_are_one_pattern(one, other, third, shown):
@@ -36,7 +44,14 @@ def test_values_alike_are_one_pattern(one, other, third, shown):
 
 @pytest.mark.parametrize(
     ("one", "other", "third"),
-    [("INV-17 of 250", "INV-1017 of 250", "INV-17 of 500"), (NOW, NOW.replace(year=2031), None), (1, 2, "3")],
+    [
+        ("INV-17 of 250", "INV-1017 of 250", "INV-17 of 500"),
+        (NOW, NOW.replace(year=2031), None),
+        (1, 2, "3"),
+        ([NOW], [NOW.replace(year=2031)], [NOW, NOW]),
+        (["a", 17], ["a", 18], ["b", 17]),
+        ({"at": 17}, {"at": 18}, {"in": 17}),
+    ],
 )
 def test_a_value_that_is_not_alike_stays(one, other, third):
     assert variants((one, other)).of(third) is third
@@ -52,6 +67,7 @@ def test_a_value_that_is_not_alike_stays(one, other, third):
         ("7-1", "8-1", False),
         ("attempt 1 at 10:59:59", "attempt 2 at 11:00:00", True),
         (None, 2, False),
+        ([1], [2], False),
     ],
 )
 def test_the_number_of_the_next_attempt_is_known(one, other, is_it):

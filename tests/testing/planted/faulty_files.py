@@ -24,9 +24,7 @@ def line_in_a_file(number: int) -> None:
 
 @safe_task
 def line_in_a_zipped_file(number: int) -> None:
-    with gzip.open(
-        folder() / "ledger.csv.gz", "at"
-    ) as file:  # fault: what is written when it is closed is written again
+    with gzip.open(folder() / "ledger.csv.gz", "at") as file:  # fault: written when it is closed, and again
         file.write(f"{number}\n")
     Order.objects.filter(number=number).update(charged=1)
 
