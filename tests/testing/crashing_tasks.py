@@ -112,6 +112,13 @@ def publishes_before_the_commit(number):
     plain.delay(number)  # fault
 
 
+@shared_task(bind=True, autoretry_for=(ConnectionError,), acks_late=True, reject_on_worker_lost=True)
+def mails_in_its_retry(self, number):
+    if self.request.retries == 0:
+        raise ConnectionError
+    _mail()
+
+
 @shared_task(acks_late=True, reject_on_worker_lost=True)
 def swallows_the_error(number):
     with contextlib.suppress(IntegrityError):

@@ -178,6 +178,43 @@ def test_an_attempt_that_is_refused_for_a_commit_by_hand_is_said():
         assert_crash_safe(tasks.commits_by_hand, 7)
 
 
+def test_what_follows_on_a_death_and_does_not_end_is_not_safe(monkeypatch):
+    monkeypatch.setattr(crashing, "_BESIDES", 2.0)
+    monkeypatch.setattr(crashing, "_TIMES_LONGER", 1)
+
+    def waits_for_what_is_there_already():
+        while Effect.objects.exists():
+            time.sleep(0.01)
+        Effect.objects.create(name="waits", key="7")
+
+    with pytest.raises(NotCrashSafe, match="what follows on the death is not known: it has not ended after"):
+        assert_crash_safe(waits_for_what_is_there_already)
+
+
+def test_a_point_to_which_no_other_run_comes_is_not_safe():
+    run = multiprocessing.Value("i")
+
+    def looks_around_at_first():
+        run.value += 1
+        if run.value == 1:
+            for _ in range(9):
+                Effect.objects.exists()
+        Effect.objects.update_or_create(name="looked", key="7")
+
+    with pytest.raises(NotCrashSafe, match=r"another run does not come to this point.*take out what differs"):
+        assert_crash_safe(looks_around_at_first)
+
+
+def test_a_plain_tasks_retry_is_done_again_as_well():
+    with pytest.raises(NotCrashSafe) as failure:
+        assert_crash_safe(tasks.mails_in_its_retry, 7)
+    found = {line for one in failure.value.report.unsafe for line in one.differences}
+    assert found == {
+        "+ message: tests.testing.crashing_tasks.mails_in_its_retry once more",
+        "+ mail: to ann@example.org: Charged 250",
+    }
+
+
 def test_what_only_later_runs_write_otherwise_is_no_difference():
     run = multiprocessing.Value("i")
 
