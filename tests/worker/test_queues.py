@@ -191,3 +191,9 @@ def test_queues_that_belong_to_one_worker_get_no_heartbeat(monkeypatch):
     consumer = SimpleNamespace(app=SimpleNamespace(amqp=amqp, conf=app.conf), hostname="w", pool=pool)
     presence.Presence(consumer).look_around()
     assert looked == [["mail"]]
+
+
+@pytest.mark.parametrize("name", ["q" * 300, "a\x00b", "a\ud800b"])
+def test_a_queue_whose_name_no_row_can_hold_keeps_no_other_from_being_measured(worker, name):
+    queues.look_after(worker.app, [name, NAME])
+    assert [one.name for one in queues.queues()] == [NAME]
