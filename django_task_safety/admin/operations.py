@@ -58,6 +58,11 @@ class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[ty
         css = {"all": ["django_task_safety/admin.css"]}
         js = ["django_task_safety/live.js", "django_task_safety/admin.js"]
 
+    @property
+    def drawn_by_unfold(self) -> bool:
+        """Whether this is django-unfold's class as well, which has its own tags for rows and actions, and its own head."""
+        return hasattr(self, "list_fullwidth")
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -120,7 +125,7 @@ class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[ty
         context = {
             **self.admin_site.each_context(request),
             **{"title": cells.title_of(operation), "subtitle": None, "opts": self.opts, "media": self.media},
-            **{"object_id": object_id, "original": operation, "has_view_permission": True},
+            **{"object_id": object_id, "has_view_permission": True, "drawn_by_unfold": self.drawn_by_unfold},
             **{"live_url": links.operation_url(self.admin_site, operation.pk, "live"), "live": operation.is_pending},
             **detail.context(operation, request, self.admin_site),
             **(extra_context or {}),

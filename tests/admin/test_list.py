@@ -2,9 +2,11 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.staticfiles import finders
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -192,6 +194,11 @@ def test_the_rows_alone_are_answered_with_an_etag_and_when_to_look_again(admin_c
     assert admin_client.get(url, headers={"If-None-Match": answer["ETag"]}).status_code == 304
     made.cancel()
     assert admin_client.get(url, headers={"If-None-Match": answer["ETag"]}).status_code == 200
+
+
+def test_the_scripts_are_small():
+    found = [finders.find(f"django_task_safety/{name}.js") for name in ("live", "admin")]
+    assert sum(len(Path(path).read_bytes()) for path in found) < 4096
 
 
 def test_the_list_of_what_is_stuck_says_why(admin_client):

@@ -1,6 +1,7 @@
 """The admin of operations where django-unfold draws it."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from tests.browser.accessibility import findings, overflow
 from tests.support.servers import free_port
+from tests.support.unfolded import ROOT
 from tests.support.workers import until
 
 pytestmark = pytest.mark.skipif(find_spec("unfold") is None, reason="pip install django-unfold")
@@ -58,3 +60,39 @@ def test_our_parts_fit_in_a_narrow_window(page, served):
     for path in served[1]["pages"]:
         until(lambda path=path: _is_shown(page, path))
         assert overflow(page) == 0, path
+
+
+def test_the_list_keeps_itself_up_to_date_but_not_while_something_is_ticked(page):
+    from playwright.sync_api import expect
+
+    until(lambda: _is_shown(page, ROOT))
+    page.clock.install()
+    page.goto(ROOT)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    row = page.locator("#result_list tr", has_text="the third")
+    before = row.locator(".ts-state").inner_text()
+    other = _act_in_another_tab(page, row)
+    expect(row.locator(".ts-state")).not_to_have_text(before)
+    # The theme's script of the actions knows the new rows.
+    row.get_by_role("checkbox").check()
+    expect(page.locator(".action-counter")).to_have_text("1 of 3 selected")
+    asked.clear()
+    _act_in_another_tab(page, row, other)
+    page.clock.fast_forward(60_000)
+    assert asked == []
+    row.get_by_role("checkbox").uncheck()
+    page.locator("h1").first.click()
+    page.clock.fast_forward(60_000)
+    expect(row.locator(".ts-state")).to_have_text(before)
+
+
+def _act_in_another_tab(page: Any, row: Any, other: Any = None) -> Any:
+    """Cancel an operation, or retry it where that was done before."""
+    other = other or page.context.new_page()
+    other.goto(row.get_by_role("link", name="the third").get_attribute("href"))
+    other.get_by_role("link", name=re.compile("^(Cancel|Retry)$")).click()
+    other.get_by_role("button", name="Yes, I’m sure").click()
+    other.locator(".messagelist, [role=alert], .ts-headline").first.wait_for()
+    page.bring_to_front()
+    return other

@@ -47,8 +47,9 @@ def pages() -> dict[str, list[str]]:
     about = {"subject_label": "testapp.page", "subject_id": str(page.pk), "subject_database": "default"}
     made = operation("failed", title="the title", error="the error", **about)
     operation("queued", title="the other", on_delete="protect", **about)
+    operation("queued", title="the third")
     return {
-        ROOT: ["the title", "Failed", "2 operations", "cancel_selected"],
+        ROOT: ["the title", "Failed", "3 operations", "cancel_selected"],
         f"{ROOT}{made.pk}/change/": ["the error", "Retry"],
         f"{ROOT}{made.pk}/retry/": ["Yes, I"],
         "/admin/django_task_safety/worker/": ["No worker is running."],

@@ -1,10 +1,14 @@
-/* Django's script of the actions knows the rows that were there when the page was loaded: tell it of new ones. */
-(() => {
+/* The script of the actions knows the rows that were there when the page was loaded: tell it of new ones. */
+document.addEventListener("DOMContentLoaded", () => {
   "use strict";
   const rows = document.getElementById("ts-rows");
   if (!rows || !window.Actions) return;
+  // Of django-unfold, whose script looks for everything in there.
+  const parent = rows.closest(".result-list-wrapper") || document;
   new MutationObserver(() => {
     const boxes = rows.querySelectorAll("tr input.action-select");
-    if (boxes.length) window.Actions(boxes);
+    if (!boxes.length) return;
+    parent.querySelectorAll(".action-counter").forEach((one) => (one.dataset.actionsIcnt = boxes.length));
+    window.Actions(boxes, { parent });
   }).observe(rows, { childList: true });
-})();
+});
