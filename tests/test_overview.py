@@ -77,7 +77,7 @@ def test_a_worker_that_runs_something_else_is_a_problem():
     WorkerFactory(name="odd@host", settings="other")
     WorkerFactory(name="dead@host", silent=3600)
     by_name = {worker.name: worker for worker in overview().workers}
-    assert by_name["dead@host"].problem.startswith("It has not been heard of since ")
+    assert by_name["dead@host"].problem.endswith(" it has not been heard of.")
     assert sorted(overview().problems) == [
         "odd@host: Its settings are not those of this side.",
         "old@host: It runs django-task-safety 0.0.1, this side runs 0.1.0.",

@@ -73,6 +73,10 @@ class Cells:
     def shown_state(self, operation: Operation) -> str:
         return state(operation)
 
+    @admin.display(description=_("queue"))
+    def shown_queue(self, operation: Operation) -> str:
+        return operation.queue
+
     @admin.display(description=_("object"), empty_value="")
     def shown_object(self, operation: Any) -> str:
         return str(operation.object_link)
@@ -88,3 +92,7 @@ class Cells:
     @admin.display(description=_("duration"), empty_value="")
     def shown_duration(self, operation: Operation) -> str:
         return presentation.in_words(presentation.duration(operation))
+
+    @admin.display(description=_("attempt"))
+    def shown_attempt(self, operation: Operation) -> int:
+        return operation.attempt

@@ -68,7 +68,7 @@ class OperationChangeList(ChangeList):
         """How far was looked where that was not to the end; "" where it was."""
         if self.page.edge is None:
             return ""
-        said = gettext("%(rows)s operations were looked through, as far as %(moment)s.")
+        said = gettext("Back to %(moment)s, %(rows)s operations were looked through.")
         return said % {
             "rows": f"{self.plan.window * len(self.plan.strands):,}",
             "moment": cells.moment(self.page.edge.created_at),

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils.text import capfirst
-from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext, pgettext, pgettext_lazy
 
 from django_task_safety import presentation
 from django_task_safety.admin import cells, links, looking
@@ -57,7 +57,7 @@ def context(operation: Any, request: Any, site: Any) -> dict[str, Any]:
         "age": presentation.in_words(presentation.age(operation)),
         "duration": presentation.in_words(presentation.duration(operation)),
         "timeline": timeline(operation, attempts, events, names),
-        "attempts": attempts,
+        "attempts": [dataclasses.replace(attempt, outcome=_outcome(attempt)) for attempt in attempts],
         "worker_link": links.worker_link(site, request, operation.worker),
         "why": operation.why,
         "waiting": looking.waiting_for(operation),
@@ -103,7 +103,7 @@ def _steps_of(attempt: AttemptRecord) -> list[Step]:
     if attempt.started_at:
         steps.append(Step(attempt.started_at, gettext("Attempt %(number)s started") % number, attempt.worker))
     if attempt.ended_at and attempt.outcome != State.SUCCEEDED:
-        said = gettext("Attempt %(number)s ended: %(outcome)s") % {**number, "outcome": attempt.outcome}
+        said = gettext("Attempt %(number)s ended: %(outcome)s") % {**number, "outcome": _outcome(attempt)}
         steps.append(Step(attempt.ended_at, said, attempt.error, "bad"))
     return steps
 
@@ -113,6 +113,19 @@ _EVENTS: dict[str, Any] = {
     "retry": lambda _: pgettext("event", "Retried by hand"),
     "rerun": lambda _: pgettext("event", "Run once more by hand"),
 }
+
+
+_OUTCOMES = {
+    "succeeded": pgettext_lazy("outcome of an attempt", "succeeded"),
+    "failed": pgettext_lazy("outcome of an attempt", "failed"),
+    "retried": pgettext_lazy("outcome of an attempt", "retried"),
+    "requeued": pgettext_lazy("outcome of an attempt", "queued again"),
+    "cancelled": pgettext_lazy("outcome of an attempt", "cancelled"),
+}
+
+
+def _outcome(attempt: AttemptRecord) -> str:
+    return str(_OUTCOMES.get(attempt.outcome, attempt.outcome))
 
 
 def _values(operation: Operation) -> dict[str, Any]:

@@ -38,12 +38,12 @@ class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[ty
     list_display = (
         "shown_title",
         "shown_state",
-        "queue",
+        "shown_queue",
         "shown_object",
         "shown_requester",
         "shown_age",
         "shown_duration",
-        "attempt",
+        "shown_attempt",
     )
     list_display_links = ("shown_title",)
     list_filter = filters.FILTERS
@@ -60,7 +60,7 @@ class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[ty
 
     @property
     def drawn_by_unfold(self) -> bool:
-        """Whether this is django-unfold's class as well, which has its own tags for rows and actions, and its own head."""
+        """Whether this is django-unfold's class as well, which draws rows, actions and the head in its own way."""
         return hasattr(self, "list_fullwidth")
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -36,7 +36,7 @@ class PendingOperationsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
     """
 
     delete_confirmation_template = "admin/django_task_safety/delete_confirmation.html"
-    delete_selected_confirmation_template = "admin/django_task_safety/delete_selected_confirmation.html"
+    delete_selected_confirmation_template = delete_confirmation_template
 
     class Media:
         css = {"all": ["django_task_safety/admin.css"]}
@@ -65,7 +65,11 @@ class PendingOperationsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
             obj = self.get_object(request, unquote(object_id))
             return [] if obj is None else [obj]
 
-        seen = {"protecting": lambda: self._protecting(request, objs()), **(extra_context or {})}
+        seen = {
+            "djangos_template": "admin/delete_confirmation.html",
+            "protecting": lambda: self._protecting(request, objs()),
+            **(extra_context or {}),
+        }
         delete = partial(super().delete_view, request, object_id, seen)
         response: HttpResponse = self._deleted(request, objs, delete)
         return response

@@ -77,7 +77,7 @@ def worker_differs(worker: AbstractWorker, side: Side) -> str:
 
 def worker_gone(worker: AbstractWorker) -> str:
     """It did not say that it stops, and is silent."""
-    return gettext("It has not been heard of since %(time)s.") % {"time": _moment(worker.last_seen)}
+    return gettext("Since %(time)s it has not been heard of.") % {"time": _moment(worker.last_seen)}
 
 
 def why(operation: AbstractOperation) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.accessibility import findings, overflow
-from tests.browser.pages import SOON, add_note, copy
+from tests.browser.pages import add_note, copy
 
 pytest.importorskip("axe_playwright_python", reason="pip install -e '.[browser]'")
 

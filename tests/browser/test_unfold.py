@@ -92,7 +92,7 @@ def _act_in_another_tab(page: Any, row: Any, other: Any = None) -> Any:
     other = other or page.context.new_page()
     other.goto(row.get_by_role("link", name="the third").get_attribute("href"))
     other.get_by_role("link", name=re.compile("^(Cancel|Retry)$")).click()
-    other.get_by_role("button", name="Yes, I’m sure").click()
+    other.get_by_role("button", name="Yes, I").click()
     other.locator(".messagelist, [role=alert], .ts-headline").first.wait_for()
     page.bring_to_front()
     return other

@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import pytest
 from django.db.models import F
+from django.utils import translation
 
 from django_task_safety.models import Operation
 from tests.support.commands import task_safety
 from tests.support.factories import QueueFactory, WorkerFactory
+from tests.support.rows import operation
 from tests.testapp.tasks import record
 
 pytestmark = pytest.mark.django_db
@@ -43,6 +45,23 @@ def test_status_without_a_worker_ends_with_1_and_says_so():
     assert answer.code == 1
     assert answer.out.startswith("1 queued")
     assert answer.err == "No worker is running. 1 operation waits."
+
+
+@pytest.mark.parametrize(
+    ("call", "english"),
+    [
+        ("status", "No worker is running."),
+        ("list", "waiting"),
+        ("show", "waiting"),
+        ("doctor", "No worker is running."),
+    ],
+)
+def test_all_of_an_answer_is_in_english_whatever_the_projects_language(call, english, settings):
+    settings.LANGUAGE_CODE = "de"
+    made = operation(age=3600, title="waits")
+    with translation.override("de"):
+        answer = task_safety(call, *([str(made.pk)] if call == "show" else []))
+    assert english in answer.out + answer.err
 
 
 def test_status_with_stuck_work_ends_with_1_and_says_how_to_see_it():

@@ -1,11 +1,13 @@
 """``manage.py task_safety``: what operators and scripts do with operations; each action is a module of its own."""
 
 import argparse
+import contextlib
 from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.db import Error as DatabaseError
+from django.utils import translation
 
 from django_task_safety.errors import TaskSafetyError
 from django_task_safety.management.actions import (
@@ -40,6 +42,8 @@ ACTIONS: dict[str, Any] = {
     "explore": explore,
     "lint": lint,
 }
+#: Those that show sentences of the pages, in English like all else that the command says.
+LOOKING = {"status", "list", "show", "doctor"}
 
 
 class Command(BaseCommand):
@@ -66,8 +70,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, action: str, json: bool, **options: Any) -> None:
         console = Console(self.stdout, self.stderr, json)
+        # What acts runs a project's receivers, whose language is the project's.
+        language = translation.override(None) if action in LOOKING else contextlib.nullcontext()
         try:
-            ACTIONS[action].run(console, **options)
+            with language:
+                ACTIONS[action].run(console, **options)
         except DatabaseError as exc:
             raise SomethingIsWrong(f"The database: {codec.one_line(codec.describe(exc).strip())}") from exc
         except TaskSafetyError as exc:
