@@ -25,8 +25,8 @@ _BRIEF = (
 
 
 def brief(operation: Operation) -> dict[str, Any]:
-    """Return what a list says of an operation."""
-    return {name: getattr(operation, name) for name in _BRIEF} | {"object": object_of(operation)}
+    """Return what a list says of an operation, also why it does not move."""
+    return {name: getattr(operation, name) for name in _BRIEF} | {"object": object_of(operation), "why": operation.why}
 
 
 def full(operation: Operation) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _cells(operation: Operation) -> tuple[str, ...]:
         operation.queue or "-",
         object_of(operation) or "-",
         _short(operation.title or operation.task, 60),
-        _short(operation.error, 60),
+        _short(operation.error or operation.why, 60),
     )
 
 

@@ -47,21 +47,14 @@ def test_status_without_a_worker_ends_with_1_and_says_so():
     assert answer.err == "No worker is running. 1 operation waits."
 
 
-@pytest.mark.parametrize(
-    ("call", "english"),
-    [
-        ("status", "No worker is running."),
-        ("list", "waiting"),
-        ("show", "waiting"),
-        ("doctor", "No worker is running."),
-    ],
-)
-def test_all_of_an_answer_is_in_english_whatever_the_projects_language(call, english, settings):
+@pytest.mark.parametrize("call", ["status", "list", "show", "doctor"])
+def test_why_something_does_not_move_is_said_in_english_whatever_the_projects_language(call, settings):
     settings.LANGUAGE_CODE = "de"
     made = operation(age=3600, title="waits")
     with translation.override("de"):
         answer = task_safety(call, *([str(made.pk)] if call == "show" else []))
-    assert english in answer.out + answer.err
+    assert "No worker is running." in answer.out + answer.err
+    assert "wartet" not in answer.out
 
 
 def test_status_with_stuck_work_ends_with_1_and_says_how_to_see_it():

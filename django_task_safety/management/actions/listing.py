@@ -4,6 +4,7 @@ import argparse
 import uuid
 from typing import Any
 
+from django_task_safety.fleet import reasons
 from django_task_safety.ledger.keyset import Cursor
 from django_task_safety.management import arguments, rows
 from django_task_safety.management.console import Console
@@ -26,6 +27,7 @@ def run(console: Console, *, limit: int, after: uuid.UUID | None, **options: Any
     place = None if after is None else Cursor.of(arguments.operation_of(after))
     found = Operation.objects.defer(*rows.LONG)
     page = arguments.filters_of(**options).page(found, limit, place)
+    reasons.share_fleet(page.operations)
     lines = rows.listed(page.operations) if page.operations else ["No operation."]
     following = None if page.after is None else page.after.pk
     if following is not None:
