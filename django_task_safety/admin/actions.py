@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django_task_safety.admin import acting, bulk, links, looking
 from django_task_safety.admin.acting import VERBS, Outcome, Verb
 from django_task_safety.models import Operation
+from django_task_safety.values import codec
 
 #: So many are done at once; more are an operation of their own.
 AT_ONCE = 500
@@ -125,4 +126,4 @@ def skipped(count: int, why: str) -> str:
 
 
 def _reason(request: HttpRequest) -> str:
-    return request.POST.get("reason", "").strip()[:255]
+    return codec.printable(request.POST.get("reason", "").strip(), 255)

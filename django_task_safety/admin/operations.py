@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -93,7 +93,10 @@ class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[ty
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list; its counts stop."""
-        response = super().changelist_view(request, extra_context)
+        try:
+            response = super().changelist_view(request, extra_context)
+        except ValidationError as exc:  # of what is ticked, which Django takes as it comes
+            raise BadRequest("; ".join(exc.messages)) from exc
         context = getattr(response, "context_data", None)
         if context and "cl" in context:
             said = gettext("All %(count)s that match are selected") % {"count": context["cl"].shown_count}

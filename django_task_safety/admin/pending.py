@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import NestedObjects, unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -79,7 +79,10 @@ class PendingOperationsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         ticked = request.POST.getlist(ACTION_CHECKBOX_NAME)
 
         def objs() -> list[Any]:
-            return list(self.get_queryset(request).filter(pk__in=ticked))
+            try:
+                return list(self.get_queryset(request).filter(pk__in=map(self.opts.pk.to_python, ticked)))
+            except ValidationError as exc:
+                raise BadRequest("; ".join(exc.messages)) from exc
 
         response: HttpResponse = self._deleted(request, objs, partial(super().changelist_view, request, extra_context))
         context = getattr(response, "context_data", None) or {}

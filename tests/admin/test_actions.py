@@ -96,6 +96,23 @@ def test_one_operation_has_buttons_on_its_page(staff, what, before, after):
     assert state(made) == after
 
 
+@pytest.mark.parametrize("ticked", ["nonsense", "\x00", "x" * 5000])
+def test_what_is_ticked_and_is_no_id_is_a_bad_request(staff, ticked):
+    waiting = operation()
+    data = {"action": "cancel_selected", "post": "yes", "_selected_action": [str(waiting.pk), ticked]}
+    assert staff(*ALL).post(LIST, data).status_code == 400
+    assert state(waiting) == "queued"
+
+
+def test_a_reason_is_kept_as_what_every_database_stores(staff):
+    client, waiting = staff(*ALL), operation()
+    url = reverse("admin:django_task_safety_operation_cancel", args=[waiting.pk])
+    assert client.post(url, {"post": "yes", "reason": "no\x00more"}).status_code == 302
+    assert "no\\x00more" in LogEntry.objects.get().change_message
+    waiting.refresh_from_db()
+    assert waiting.error == "no\\x00more"
+
+
 def test_all_that_match_are_done_at_once_where_they_are_few(staff):
     client = staff(*ALL)
     operations(60, State.QUEUED, task="some")

@@ -172,6 +172,12 @@ def test_the_action_on_many_has_the_button_as_well(admin_client):
     assert [state(one) for one in made] == ["cancelled", "cancelled"]
 
 
+@pytest.mark.parametrize("ticked", ["nonsense", "\x00"])
+def test_the_button_with_what_is_no_key_is_a_bad_request(admin_client, ticked):
+    data = {"action": "delete_selected", "post": "yes", "cancel_and_delete": "x", "_selected_action": [ticked]}
+    assert admin_client.post(reverse("admin:testapp_page_changelist"), data).status_code == 400
+
+
 def test_the_action_cancels_nothing_where_something_else_protects_as_well(admin_client):
     note = Note.objects.create(title="a note")
     Receipt.objects.create(note=note)
