@@ -75,8 +75,9 @@ def timeline(
     operation: Operation, attempts: list[AttemptRecord], events: list[EventRecord], names: dict[str, str]
 ) -> list[Step]:
     """Return what happened to an operation, in the order of time."""
+    asker = names.get(operation.requested_by, operation.requested_by)
     steps = [
-        Step(operation.created_at, gettext("Asked for"), names.get(operation.requested_by, operation.requested_by))
+        Step(operation.created_at, gettext("Asked for"), gettext("by %(user)s") % {"user": asker} if asker else "")
     ]
     if as_aware(operation.available_at) > as_aware(operation.created_at):
         steps.append(Step(operation.available_at, gettext("Due")))

@@ -34,7 +34,7 @@ def text(response) -> str:
 
 def test_the_page_tells_what_happened_in_the_order_of_time(staff, worker):
     client = staff("view_operation")
-    made = act.enqueue("flaky", until=2)
+    made = act.options(requested_by=client.user).enqueue("flaky", until=2)
     worker.finish()
     made.refresh_from_db()
     made.rerun(by=client.user)
@@ -44,6 +44,7 @@ def test_the_page_tells_what_happened_in_the_order_of_time(staff, worker):
     places = [page.index(word) for word in words]
     assert places == sorted(places)
     assert f"{client.user.username}: not &lt;i&gt;again&lt;/i&gt;" in page
+    assert f"by {client.user.username}</span>" in page
     assert "ConnectionError" in page
 
 
