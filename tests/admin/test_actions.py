@@ -5,6 +5,8 @@ import re
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
+from kombu import Connection, Producer
+from kombu.exceptions import OperationalError
 
 from django_task_safety.admin import actions
 from django_task_safety.models import Operation
@@ -94,6 +96,30 @@ def test_one_operation_has_buttons_on_its_page(staff, what, before, after):
     done = confirm(client, asked)
     assert done.redirect_chain[-1][0].endswith(f"{made.pk}/change/")
     assert state(made) == after
+
+
+def test_no_page_needs_the_broker_or_the_result_backend(staff, worker, monkeypatch):
+    client, done, failed, waiting = staff(*ALL), charge.enqueue(5), operation(State.FAILED), operation()
+    worker.drain()
+
+    def refuse(*args, **kwargs):
+        raise OperationalError("unreachable")
+
+    monkeypatch.setattr("django_task_safety.producer.outbox.PAUSE", 0.0)
+    monkeypatch.setattr(Producer, "publish", refuse)
+    monkeypatch.setattr(Connection, "_establish_connection", refuse)
+    for call in ("store_result", "get_task_meta", "forget"):
+        monkeypatch.setattr(type(charge.app.backend), call, refuse)
+    for verb, made in (("retry", failed), ("rerun", done), ("cancel", waiting)):
+        client.get(reverse("admin:django_task_safety_operation_change", args=[made.pk]))
+        asked = client.get(reverse(f"admin:django_task_safety_operation_{verb}", args=[made.pk]))
+        assert confirm(client, asked).redirect_chain[-1][0].endswith(f"{made.pk}/change/")
+    assert [state(one) for one in (failed, done, waiting)] == ["queued", "queued", "cancelled"]
+    assert "unreachable" not in text(client.get(LIST))
+    user, mine = client.user, reverse("task_safety:mine")
+    Operation.objects.update(requested_by=str(user.pk))
+    pages = [mine, *(reverse("task_safety:operation", args=[one.pk]) for one in (failed, done, waiting))]
+    assert [client.get(page).status_code for page in pages] == [200] * 4
 
 
 @pytest.mark.parametrize("ticked", ["nonsense", "\x00", "x" * 5000])
