@@ -13,6 +13,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import transaction
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from django_task_safety.admin import cells
 from django_task_safety.conf import conf
@@ -80,6 +81,12 @@ def act(verb: Verb, pks: Sequence[UUID], user: Any, reason: str = "") -> Outcome
             found: Any = done
             LogEntry.objects.log_actions(user.pk, found, CHANGE, said)
     return Outcome(len(done), +skipped)
+
+
+def skipped(count: int, why: str) -> str:
+    """Return how many were skipped, and why, in words."""
+    said = ngettext("%(count)s skipped: %(why)s.", "%(count)s skipped: %(why)s.", count)
+    return said % {"count": f"{count:,}", "why": WHY[why]}
 
 
 def _cancel(pks: Sequence[UUID], user: Any, reason: str) -> tuple[list[Operation], Counter[str]]:

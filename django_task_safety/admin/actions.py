@@ -10,7 +10,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_task_safety.admin import acting, bulk, links, looking
@@ -116,13 +116,7 @@ class Actions:
         if outcome.done:
             self.message_user(request, str(verb.said) % {"count": f"{outcome.done:,}"}, messages.SUCCESS)
         for why, count in outcome.skipped.items():
-            self.message_user(request, skipped(count, why), messages.WARNING)
-
-
-def skipped(count: int, why: str) -> str:
-    """Return how many were skipped, and why, in words."""
-    said = ngettext("%(count)s skipped: %(why)s.", "%(count)s skipped: %(why)s.", count)
-    return said % {"count": f"{count:,}", "why": acting.WHY[why]}
+            self.message_user(request, acting.skipped(count, why), messages.WARNING)
 
 
 def _reason(request: HttpRequest) -> str:

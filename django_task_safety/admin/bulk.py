@@ -63,12 +63,17 @@ def act_on_all(what: str, *, site: str, query: str, user: str, last: str, asked_
     if last:
         matching = matching.filter(until(Cursor.parse(last), newer=True))
     found = verb.among(matching, datetime.fromisoformat(asked_at))
-    total, outcome = found.count(), Outcome()
-    outcome.skipped[verb.otherwise] = matching.count() - total
+    total, meant, outcome = found.count(), matching.count(), Outcome()
     for pks in _batches(found):
         outcome.add(acting.act(verb, pks, by, reason))
         if isinstance(operation, Operation):
             operation.report(outcome.done, max(total, outcome.done), f"{outcome.done:,} / {total:,}")
+    # What was so from the start, and what has become so before its turn came.
+    outcome.skipped[verb.otherwise] += max(meant - outcome.done - outcome.skipped.total(), 0)
+    if isinstance(operation, Operation):
+        said = [str(verb.said) % {"count": f"{outcome.done:,}"}]
+        said += [acting.skipped(count, why) for why, count in (+outcome.skipped).items()]
+        operation.report(1, 1, " ".join(said))
     return {"done": outcome.done, "skipped": dict(+outcome.skipped)}
 
 

@@ -75,7 +75,7 @@ class Cells:
 
     @admin.display(description=_("queue"))
     def shown_queue(self, operation: Operation) -> str:
-        return operation.queue
+        return str(operation.queue)
 
     @admin.display(description=_("object"), empty_value="")
     def shown_object(self, operation: Any) -> str:

@@ -5,10 +5,11 @@ import re
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
+from django.utils import timezone
 from kombu import Connection, Producer
 from kombu.exceptions import OperationalError
 
-from django_task_safety.admin import actions
+from django_task_safety.admin import acting, actions, bulk
 from django_task_safety.models import Operation
 from django_task_safety.record import State
 from tests.support.operations import state
@@ -168,6 +169,29 @@ def test_many_that_match_are_an_operation_of_its_own(staff, worker, monkeypatch)
     assert set(Operation.objects.filter(error="too many").values_list("task", flat=True)) == {"some"}
     assert (state(other), state(late)) == ("queued", "queued")
     assert LogEntry.objects.filter(user=client.user).count() == 60
+
+
+def test_what_ends_while_many_are_cancelled_is_skipped_and_said(staff, worker, monkeypatch):
+    monkeypatch.setattr(actions, "AT_ONCE", 10)
+    monkeypatch.setattr(bulk, "BATCH", 10)
+    client, act = staff(*ALL), acting.act
+    some = operations(30, State.QUEUED, task="some")
+    confirm(client, ask(client, "cancel_selected", some[0], query="?task=some", select_across="1"))
+
+    def end_others_and_act(verb, pks, user, reason):
+        # One of those that are cancelled now, and some whose turn comes later.
+        ending = [pks[0], *(one.pk for one in some[-4:])]
+        Operation.objects.filter(pk__in=ending).update(state=State.SUCCEEDED, ended_at=timezone.now())
+        return act(verb, pks, user, reason)
+
+    monkeypatch.setattr(acting, "act", end_others_and_act)
+    worker.drain()
+    made = Operation.objects.get(task="django_task_safety.act_on_all")
+    done = Operation.objects.filter(task="some", state=State.CANCELLED).count()
+    assert made.result == {"done": done, "skipped": {"ended": 30 - done}}
+    page = reverse("admin:django_task_safety_operation_change", args=[made.pk])
+    assert f"{done} cancelled. {30 - done} skipped: they had ended." in text(client.get(page))
+    assert done < 26
 
 
 def test_work_in_the_background_is_refused_where_the_permission_is_gone(staff, worker, monkeypatch):
