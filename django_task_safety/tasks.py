@@ -172,22 +172,24 @@ class SafeTask(task_options.TaskOptions):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the protocol for a worker; run the plain function for everybody else."""
-        request = self.request
-        if request.called_directly or getattr(request, task_options.ENTERED, False):
+        if not self._is_to_begin():
             return super().__call__(*args, **kwargs)
         # Not by Celery's own, which would push a request that knows nothing of the message.
         return self.run(*args, **kwargs)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the protocol around the body, once for each request that came as a message."""
-        request = self.request
-        if request.called_directly or getattr(request, task_options.ENTERED, False):
+        if not self._is_to_begin():
             with plain_call():
                 return self.body(*args, **kwargs)
-        setattr(request, task_options.ENTERED, True)
+        setattr(self.request, task_options.ENTERED, True)
         from django_task_safety.worker import delivery
 
         return delivery.deliver(self, args, kwargs)
+
+    def _is_to_begin(self) -> bool:
+        """Whether a message brought the request, and the protocol does not run it yet."""
+        return not (self.request.called_directly or getattr(self.request, task_options.ENTERED, False))
 
     def retry(
         self,
@@ -209,8 +211,8 @@ class SafeTask(task_options.TaskOptions):
             MaxRetriesExceededError: Or ``exc``, when the attempts are spent.
             TaskSafetyError: One of its kinds for arguments, options or a time that cannot be.
         """
-        attempt, request = current_attempt(), self.request
-        if attempt is None and not (request.called_directly or getattr(request, task_options.ENTERED, False)):
+        attempt = current_attempt()
+        if attempt is None and self._is_to_begin():
             # A hook before the task: what it raises makes an attempt of it.
             raise Retry(exc=exc, when=countdown if eta is None else eta)  # type: ignore[arg-type]
         if attempt is None or attempt.task.name != self.name:
@@ -232,8 +234,7 @@ class SafeTask(task_options.TaskOptions):
 
     def replace(self, sig: Signature[Any]) -> Any:
         """Replace the running task by ``sig`` under the same id; what the body wrote is kept."""
-        attempt = current_attempt()
-        if attempt is None:
+        if (attempt := current_attempt()) is None:
             return super().replace(sig)
         from django_task_safety.producer import replacement
 
