@@ -3,6 +3,7 @@
 from django_task_safety.testing.assertions import assert_enqueued, refute_enqueued
 from django_task_safety.testing.crash_report import CrashReport, NotCrashSafe
 from django_task_safety.testing.crashing import assert_crash_safe
+from django_task_safety.testing.examples import example_of
 from django_task_safety.testing.idempotency import NotIdempotent, assert_idempotent
 from django_task_safety.testing.local_worker import LocalWorker
 from django_task_safety.testing.subjects import CleanRunFailed
@@ -16,5 +17,6 @@ __all__ = [
     "assert_crash_safe",
     "assert_enqueued",
     "assert_idempotent",
+    "example_of",
     "refute_enqueued",
 ]

@@ -7,14 +7,19 @@ import re
 import subprocess
 import sys
 import textwrap
+import unittest
 
 import pytest
 from django.db import connection
 
-from django_task_safety import InvalidArguments, SafeTask, safe_task
-from django_task_safety.testing.examples import call_of
+from django_task_safety import InvalidArguments, SafeTask, pytest_plugin, registry, safe_task
+from django_task_safety.management.actions import explore
+from django_task_safety.management.console import SomethingIsWrong
+from django_task_safety.testing import CleanRunFailed, assert_crash_safe, example_of
+from django_task_safety.testing.examples import Examples, call_of
 from tests.celery import app
 from tests.support.workers import ROOT
+from tests.testapp.tasks import act, plain
 
 PROJECT = {
     "shop/__init__.py": "import tests",
@@ -63,7 +68,9 @@ def project(tmp_path, transactional_db):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(textwrap.dedent(text))
     paths = os.pathsep.join([str(ROOT), str(tmp_path)])
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings", "PYTHONPATH": paths}
+    # Without what says that this process is one of several.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment |= {"DJANGO_SETTINGS_MODULE": "shop.settings", "PYTHONPATH": paths}
 
     # Or it would make its test database in the place of this one.
     database = {**connection.settings_dict, "TEST": {"NAME": f"test_shop_{os.getpid()}"}}
@@ -125,12 +132,68 @@ def test_a_task_without_an_example_is_told_how_to_have_one():
         call_of(without_example())
 
 
-def test_pytest_tries_each_task_with_an_example_and_names_those_without(project):
-    said = project("pytest", "--crash-safe", "-p", "no:cacheprovider").stdout
+@pytest.fixture
+def djangos_task(monkeypatch):
+    django_tasks = pytest.importorskip("tests.testapp.django_tasks", reason="there are no Tasks", exc_type=ImportError)
+    monkeypatch.setattr(registry, "_makers", [*registry._makers])
+    yield django_tasks.add
+    registry.safe_task_named(django_tasks.add.module_path).examples.clear()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_of_djangos_tasks_has_an_example_of_its_own_and_is_tried_with_it(djangos_task):
+    @example_of(djangos_task)
+    def two_numbers():
+        return (1,), {"b": 2}
+
+    assert two_numbers() == ((1,), {"b": 2})
+    examples = Examples()
+    (task,) = [task for task in examples.tasks if task.name == djangos_task.module_path]
+    assert task.name not in examples.missing
+    args, kwargs = call_of(task)
+    assert assert_crash_safe(task, *args, **kwargs).points[0].line.startswith("django_tasks.py:")
+
+
+@pytest.mark.parametrize("task", [plain, without_example(), 7])
+def test_what_is_none_of_djangos_tasks_has_no_such_example(task):
+    with pytest.raises(InvalidArguments, match=r"none of Django's tasks.*@task\.example"):
+        example_of(task)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_pytest_tries_each_task_with_an_example_and_names_those_without(project, processes):
+    if processes:
+        pytest.importorskip("xdist")
+    options = ["-n", str(processes)] if processes else []
+    said = project("pytest", "--crash-safe", "-p", "no:cacheprovider", *options).stdout
     assert "1 failed, 2 passed" in said
     assert re.search(r"FAILED .*crash_safe\[shop\.tasks\.charge_again\]", said)
     assert f"The first is {FAULT}, after UPDATE" in said
     assert re.search(r"not tried: .*\bshop\.tasks\.without_example", said)
+
+
+def test_without_fork_pytest_skips_each_and_explore_says_so(monkeypatch):
+    monkeypatch.delattr(os, "fork")
+    task = without_example()
+    task.example(lambda: ((1,), {}))
+    with pytest.raises(unittest.SkipTest, match=r"needs os\.fork"):
+        pytest_plugin._test_of(task)()
+    with pytest.raises(SomethingIsWrong, match=r"needs os\.fork"):
+        explore._report(task, (1,), {})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_clean_run_that_fails_is_one_that_fails_to_pytest_and_to_explore():
+    act.example(lambda: (("raise",), {}))
+    try:
+        with pytest.raises(CleanRunFailed, match=r"act fails without being harmed.*no"):
+            pytest_plugin._test_of(act)()
+        with pytest.raises(
+            SomethingIsWrong, match=r"act fails without being harmed.*make what it needs there before\.$"
+        ):
+            explore._report(act, ("raise",), {})
+    finally:
+        act.examples.clear()
 
 
 def test_pytest_chooses_among_them_by_name(project):
