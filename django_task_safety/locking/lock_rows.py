@@ -101,26 +101,28 @@ def locks_on(model: type[models.Model], pks: Sequence[Any], database: str, name:
 
 
 @contextmanager
-def unlocked(model: type[models.Model], pks: Sequence[Any], using: str) -> Iterator[None]:
+def unlocked(model: type[models.Model], pks: Sequence[Any], using: str, database: str) -> Iterator[None]:
     """Run the block in a transaction in which nobody else holds a lock on one of the rows, nor takes one. Raises
     `ObjectLocked` if somebody does; without waiting for whoever writes a row.
 
     Args:
         pks: The rows' keys in the table of the model's root model.
+        using: The alias through which they are written.
+        database: That of the objects' identities; another one where ``using`` is a replica's.
     """
-    _refuse(model, pks, using)
+    _refuse(model, pks, database)
     with transaction.atomic(using=using):
         for chunk in chunks(pks, chunk_size(using)):
             rows = root_model(model)._base_manager.using(using).filter(pk__in=chunk)
             list(rows.order_by("pk").select_for_update().values_list("pk"))
-        _refuse(model, pks, using)
+        _refuse(model, pks, database)
         yield
 
 
-def _refuse(model: type[models.Model], pks: Sequence[Any], using: str) -> None:
+def _refuse(model: type[models.Model], pks: Sequence[Any], database: str) -> None:
     mine = set(HELD.get())
     if running := current_operation():
         mine.add(running.pk)
-    for chunk in chunks(pks, chunk_size(using, conf().DATABASE)):
-        if others := list(locks_on(model, chunk, using).exclude(pk__in=mine)[: conflicts.LISTED]):
+    for chunk in chunks(pks, chunk_size(database, conf().DATABASE)):
+        if others := list(locks_on(model, chunk, database).exclude(pk__in=mine)[: conflicts.LISTED]):
             raise conflicts.locked(others, "cannot be saved")

@@ -9,7 +9,7 @@ from django.db import models, router
 from django_task_safety.locking import lock_rows
 from django_task_safety.locking.locks import Lock
 from django_task_safety.objects.pending import PendingOperationsModel
-from django_task_safety.values.identity import Identity, pk_of, root_key, root_model
+from django_task_safety.values.identity import Identity, database_of, pk_of, root_key, root_model
 
 M = TypeVar("M", bound=models.Model)
 
@@ -27,8 +27,14 @@ class LockableQuerySet(models.QuerySet[M]):
             return super().update(**kwargs)
         chosen: Any = self._chain()  # type: ignore[attr-defined]
         chosen._for_write = True
-        pks = list(chosen.order_by("pk").values_list(pk_of(root_model(self.model)).attname, flat=True))
-        with lock_rows.unlocked(self.model, pks, chosen.db):
+        key = pk_of(root_model(self.model)).attname
+        pks = list(chosen.order_by("pk").values_list(key, flat=True))
+        using = database = chosen.db
+        if pks and router.routers:
+            # They may ask the instance. Objects of one alias are written to one database, as where they are deleted.
+            first = self.model._base_manager.using(using).filter(**{key: pks[0]}).first()
+            database = database_of(first, using) if first is not None else using
+        with lock_rows.unlocked(self.model, pks, using, database):
             return super().update(**kwargs)
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -81,7 +87,7 @@ class LockableModel(PendingOperationsModel):
             super().save(*args, **kwargs)
             return
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
-        with lock_rows.unlocked(type(self), [root_key(self)], using):
+        with lock_rows.unlocked(type(self), [root_key(self)], using, database_of(self, using)):
             super().save(*args, **kwargs)
 
     save.alters_data = True  # type: ignore[attr-defined]

@@ -43,6 +43,13 @@ class WhereItsTenantIs:
         return getattr(instance, "title", None) if instance is not None else None
 
 
+class WhereTheVaultIs:
+    """The same, of a model whose objects can be locked."""
+
+    def db_for_write(self, model, instance=None, **hints):
+        return instance.name if isinstance(instance, Vault) else None
+
+
 @pytest.fixture(scope="module", autouse=True)
 def replica(django_db_setup):
     """Another alias, with connections of its own, that sees what the default database has committed."""
@@ -159,9 +166,20 @@ class TestRouted:
     def test_a_lock_keeps_others_from_saving_it(self):
         vault = Vault.objects.create(name="v")
         operation = tasks.copies.enqueue(vault)
-        for save in (Vault.objects.get().save, lambda: Vault.objects.update(name="w")):
+        through_replica = Vault.objects.using("replica")
+        for save in (
+            Vault.objects.get().save,
+            lambda: Vault.objects.get().save(using="replica"),
+            lambda: Vault.objects.update(name="w"),
+            lambda: through_replica.update(name="w"),
+            lambda: through_replica.values("name").update(name="w"),
+        ):
             with pytest.raises(ObjectLocked, match=str(operation.pk)):
                 save()
+        assert Vault.objects.get().name == "v"
+        operation.cancel()
+        assert through_replica.update(name="w") == 1
+        assert through_replica.filter(name="none").update(name="x") == 0
 
     def test_a_soft_delete_follows_the_policies(self):
         Note.objects.create(title="n")
@@ -197,6 +215,18 @@ def test_where_no_router_decides_an_alias_is_a_database_of_its_own():
     read = Page.objects.using("replica").get()
     assert once.enqueue(page) != once.enqueue(read)
     assert not read.operations.filter(subject_database="default").exists()
+    vault = Vault.objects.create(name="v")
+    with vault.lock():
+        assert Vault.objects.using("replica").update(name="w") == 1
+
+
+def test_a_lock_is_looked_for_where_the_router_writes_the_instance(settings):
+    settings.DATABASE_ROUTERS = [WhereTheVaultIs()]
+    vault = Vault.objects.using("default").create(name="replica")
+    operation = tasks.copies.enqueue(vault)
+    assert operation.subject_database == "replica"
+    with pytest.raises(ObjectLocked, match=str(operation.pk)):
+        Vault.objects.using("default").update(name="w")
 
 
 def test_a_router_that_asks_the_instance_is_heard(settings):
