@@ -127,12 +127,14 @@ def note_error(operation: AbstractOperation, error: str) -> None:
 
 
 def prune(found: OperationRows) -> int:
-    """Delete ended operations, parents with their chunks, but so many of these at a time; return how many."""
+    """Delete ended operations, parents with their chunks, but so many of these at a time, and only those chunks that
+    nobody else has locked; return how many. In a transaction, in which the caller has locked the rows found."""
     ended = found.filter(parent_id=None).exclude(state__in=AbstractOperation.PENDING)
     split = list(ended.filter(task=parents.SPLIT).values_list("pk", flat=True))
     chunks = parents.chunks(*split).exclude(state__in=AbstractOperation.PENDING)
     some = list(chunks.values_list("pk", flat=True)[: conf().SWEEP_BATCH]) if split else []
     if not some:
         return ended._raw_delete(found.db)
-    pruned = table.by_id(*some)._raw_delete(found.db)
+    free = table.locked(table.by_id(*some).only("pk"))
+    pruned = table.by_id(*(row.pk for row in free))._raw_delete(found.db)
     return pruned + ended.exclude(pk__in=split)._raw_delete(found.db)

@@ -73,7 +73,7 @@ def reschedule(found: OperationRows, seconds: float | None = None, **values: Any
     return found.update(due_at=due, **values)
 
 
-def reschedule_free(found: OperationRows, seconds: float, **values: Any) -> int:
+def reschedule_free(found: OperationRows, seconds: float | None = None, **values: Any) -> int:
     """`reschedule` those of the rows that nobody else has locked: their end is not waited for."""
     with transaction.atomic(using=table.connection().alias):
         free = table.locked(found.only("pk"))
@@ -90,9 +90,11 @@ def forget(pk: uuid.UUID) -> None:
     table.by_id(pk).update(due_at=None)
 
 
-def mark_delivered(pk: uuid.UUID, **seen: Any) -> int:
-    """Note that whoever waits for the outcome has heard of it; where the row is as it was seen."""
-    return reschedule(table.rows().filter(pk=pk, delivered=False, **seen), delivered=True)
+def mark_delivered(pk: uuid.UUID, *, wait: bool = True, **seen: Any) -> int:
+    """Note that whoever waits for the outcome has heard of it; where the row is as it was seen, and, unless it is to
+    ``wait``, nobody else has locked it."""
+    heard = table.rows().filter(pk=pk, delivered=False, **seen)
+    return (reschedule if wait else reschedule_free)(heard, delivered=True)
 
 
 def leave_telling(operation: AbstractOperation) -> None:

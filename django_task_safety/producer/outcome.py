@@ -102,7 +102,8 @@ def as_celery(task: TaskOptions, operation: AbstractOperation) -> tuple[str, Any
 
 
 def note_delivered(ended: Sequence[AbstractOperation]) -> int:
-    """Note that those who wait were told how operations ended, unless these were asked for again; return of how many.
+    """Note that those who wait were told how operations ended, unless these were asked for again, or somebody else has
+    locked them; return of how many.
 
     For what nobody calls back after: cancelled tasks are ignored. A chord hears of it at least once.
     """
@@ -110,7 +111,7 @@ def note_delivered(ended: Sequence[AbstractOperation]) -> int:
     for revision in {operation.revision for operation in ended}:
         same = [operation.pk for operation in ended if operation.revision == revision]
         rows = table.by_id(*same).filter(revision=revision, delivered=False)
-        noted += schedule.reschedule(rows.exclude(state__in=AbstractOperation.PENDING), delivered=True)
+        noted += schedule.reschedule_free(rows.exclude(state__in=AbstractOperation.PENDING), delivered=True)
     return noted
 
 

@@ -2,6 +2,9 @@
 
 import logging
 import sys
+import threading
+import uuid
+from functools import partial
 from typing import Any
 
 from celery import signals, states
@@ -98,13 +101,22 @@ def _on_success(sender: Any = None, **kwargs: Any) -> None:
 def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **kwargs: Any) -> None:
     if isinstance(exception, Reject) and isinstance(sender, TaskOptions) and not sender.request.id:
         # Celery 5.7 tells of it in the pool's parent.
-        with connection.briefly("who waits for it was told that it was rejected"):
-            schedule.mark_delivered(message_id(task_id), state="failed")
+        if not _note_rejected(message_id(task_id), wait=False):
+            note = partial(_note_rejected, message_id(task_id), wait=True)
+            # The worker's main loop must not wait until somebody is done with the row.
+            threading.Thread(target=note, name="task-safety-rejected", daemon=True).start()
         return
     if isinstance(sender, TaskOptions) and _is_unbegun(sender):
         with connection.briefly("it could not begin"):
             delivery.fail_unbegun(sender, message_id(str(sender.request.id)), exception)
     _note_delivery(sender, "failed")
+
+
+def _note_rejected(pk: uuid.UUID, *, wait: bool) -> int:
+    noted = 0
+    with connection.briefly("who waits for it was told that it was rejected"):
+        noted = schedule.mark_delivered(pk, wait=wait, state="failed")
+    return noted
 
 
 def _is_unbegun(task: TaskOptions) -> bool:

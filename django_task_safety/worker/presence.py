@@ -6,12 +6,13 @@ import socket
 import time
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from django_task_safety.conf import conf
 from django_task_safety.fleet.this_side import this_side
 from django_task_safety.fleet.workers import SAYS_EVERY
-from django_task_safety.ledger import worker_id
+from django_task_safety.ledger import table, worker_id
 from django_task_safety.ledger.own_connections import own_connections
 from django_task_safety.registry import safe_task_names
 from django_task_safety.values import codec
@@ -66,8 +67,11 @@ class Presence:
     def leave(self) -> None:
         """Say that it stops; never raises."""
         try:
-            with own_connections():
-                workers().filter(pk=worker_id.me()).delete()
+            with own_connections(), transaction.atomic(using=conf().DATABASE):
+                own = workers().filter(pk=worker_id.me())
+                # Who holds it does not keep the worker from stopping: it is as if it had gone without a word.
+                if table.locked(own):
+                    own.delete()
         except Exception as exc:
             logger.warning("the row of this worker could not be taken away: %s", codec.describe(exc))
 

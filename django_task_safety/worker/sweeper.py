@@ -107,9 +107,7 @@ def _sweep_together(pks: Sequence[uuid.UUID]) -> _Work:
 
 def _note_delivered(told: Sequence[AbstractOperation], done: Swept) -> None:
     try:
-        with transaction.atomic(using=conf().DATABASE):
-            free = {row.pk for row in table.locked(_rows_of(told))} if told else set()
-            done.notified += note_delivered([row for row in told if row.pk in free])
+        done.notified += note_delivered(told)
     except Exception:
         by_pk = {row.pk: row for row in told}
         done.set_back += poison.each_apart(list(by_pk), lambda pk: note_delivered([by_pk[pk]]))

@@ -7,20 +7,25 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from celery.exceptions import Reject
 from django.db import connection, transaction
 from django.utils import timezone
 from kombu import Producer
 
-from django_task_safety import idempotent_task, ledger, safe_task
+from django_task_safety import idempotent_task, ledger, safe_task, split
 from django_task_safety.ledger import heartbeat, schedule, table, worker_id
-from django_task_safety.models import Operation
+from django_task_safety.models import Operation, Worker
 from django_task_safety.producer import outbox
-from django_task_safety.worker import poison, recovery, sweeper
+from django_task_safety.worker import hooks, poison, recovery, sweeper
+from django_task_safety.worker.presence import Presence
 from django_task_safety.worker.recovery import LossOutcome
 from django_task_safety.worker.request import SafeRequest, _settle_time_limit
+from django_task_safety.worker.swept import Swept
+from tests.support.factories import OrderFactory, WorkerFactory
 from tests.support.operations import state
-from tests.support.racing import open_transaction
+from tests.support.racing import in_transaction, open_transaction
 from tests.support.workers import until
+from tests.testapp.models import Order
 from tests.testapp.tasks import record
 
 State = Operation.State
@@ -37,6 +42,11 @@ def once(key: str) -> str:
 
 @safe_task(max_retries=0)
 def only_once() -> None:
+    pass
+
+
+@safe_task
+def part(pks: list[int]) -> None:
     pass
 
 
@@ -220,3 +230,56 @@ def test_a_row_that_cannot_be_swept_and_is_held_keeps_no_sweep_waiting(worker, i
         assert state(held) == State.QUEUED
     assert poison.set_back(held.pk, ValueError("no")) == 1
     assert state(held) == State.FAILED
+
+
+def test_the_main_loop_does_not_wait_to_note_that_errbacks_heard_of_a_reject_and_does_not_forget_it(worker, in_thread):
+    operation = running(only_once.enqueue())
+    Operation.objects.filter(pk=operation.pk).update(state=State.FAILED, delivered=False)
+
+    def tell() -> None:
+        # As Celery 5.7 does in the pool's parent.
+        hooks._on_failure(sender=only_once, task_id=str(operation.pk), exception=Reject("no"))
+
+    with open_transaction(partial(by_lock, operation)):
+        assert in_thread(tell).result(10) is None
+        assert not Operation.objects.get(pk=operation.pk).delivered
+    until(lambda: Operation.objects.get(pk=operation.pk).delivered)
+
+
+def test_a_worker_stops_whose_own_row_is_held(transactional_db, in_thread):
+    WorkerFactory(identity=worker_id.me())
+    with open_transaction(lambda: Worker.objects.select_for_update().get()):
+        assert in_thread(Presence(None).leave).result(10) is None
+        assert Worker.objects.exists()
+    Presence(None).leave()
+    assert not Worker.objects.exists()
+
+
+def test_pruning_does_not_wait_for_a_chunk_that_is_held_and_keeps_its_parent(worker, in_thread):
+    OrderFactory.create_batch(2)
+    parent = split(Order.objects.all(), 1, part)
+    worker.finish()
+    held, _ = parent.children.order_by("pk")
+    prune = in_transaction(lambda: ledger.prune(table.by_id(parent.pk)))
+    with open_transaction(partial(by_lock, held)):
+        assert in_thread(prune).result(10) == 1
+    assert set(Operation.objects.values_list("pk", flat=True)) == {parent.pk, held.pk}
+    assert [prune() for _ in range(3)] == [1, 1, 0]
+
+
+def test_a_sweep_that_tells_of_rows_one_by_one_waits_for_none(worker, in_thread, monkeypatch):
+    held, free = record.enqueue("a"), record.enqueue("b")
+    for operation in (held, free):
+        by_cancel(operation)
+    note, together = schedule.reschedule, [True]
+    told = list(Operation.objects.order_by("pk"))
+
+    def fail_once(*args: object, **kwargs: object) -> int:
+        if together:
+            raise ValueError(together.pop())
+        return note(*args, **kwargs)
+
+    monkeypatch.setattr(schedule, "reschedule", fail_once)
+    with open_transaction(partial(by_lock, held)):
+        assert in_thread(lambda: sweeper._note_delivered(told, Swept())).result(10) is None
+        assert [Operation.objects.get(pk=row.pk).delivered for row in (held, free)] == [False, True]
