@@ -14,7 +14,7 @@ from django.db import DatabaseError, IntegrityError, OperationalError, transacti
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety.errors import TransactionRolledBack
-from django_task_safety.ledger.statements import execute, first_row, table, uuid_param
+from django_task_safety.ledger.statements import CLAIM_WAIT, execute, first_row, in_slot, table, uuid_param
 from django_task_safety.record import AbstractOperation, operation_model
 
 _DUPLICATE_ENTRY = 1062
@@ -52,7 +52,8 @@ def _insert_one_by_one(
     connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: AbstractOperation
 ) -> int:
     if getattr(connection, "mysql_is_mariadb", False):
-        patience = f"SET STATEMENT innodb_lock_wait_timeout={operation.waits or 0} FOR "
+        attempt = in_slot(connection, operation)
+        patience = f"SET STATEMENT innodb_lock_wait_timeout={CLAIM_WAIT if attempt else operation.waits or 0} FOR "
         try:
             return _insert_unless_there(connection, patience + sql, params, operation)
         except OperationalError as exc:
@@ -62,6 +63,8 @@ def _insert_one_by_one(
             _refuse_if_rolled_back(connection, exc)
             if operation.waits is not None or _is_taken(connection, operation):
                 return 0
+            if attempt:
+                raise
     database = connection.settings_dict["NAME"]
     digest = hashlib.sha256(f"{database}:{operation.key_digest or operation.lock_slot}".encode()).hexdigest()
     name = f"task_safety:{digest[:48]}"

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety.ledger import innodb
-from django_task_safety.ledger.statements import columns, table
+from django_task_safety.ledger.statements import PATIENCE, columns, in_slot, table
 from django_task_safety.ledger.subject_lock import SubjectRow
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values.clock import After, Now, after_sql, now_sql
@@ -26,7 +26,8 @@ def insert(
 ) -> int | None:
     """Insert those rows whose id, key and lock are new.
 
-    A rival's uncommitted row with the same id, key or lock makes the database wait for its outcome.
+    A rival's uncommitted row with the same id, key or lock makes the database wait for its outcome; an attempt, which
+    waits in its worker's slot, gives up after a while, with the database's error.
 
     Args:
         operations: The rows.
@@ -47,7 +48,7 @@ def insert(
     groups = [_values(connection, operation, fields, params) for operation in operations]
     names = _names(connection.vendor, tuple(field.column for field in fields))
     sql = f"INSERT INTO {table(connection)} ({names}) "
-    condition = _one_by_one(connection, operations[0]) if len(operations) == 1 else ""
+    condition = _conditions(connection, operations[0]) if len(operations) == 1 else ""
     if subject_row is None:
         sql += f"SELECT {groups[0]} WHERE TRUE{condition}" if condition else f"VALUES ({'), ('.join(groups)})"
     else:
@@ -65,6 +66,12 @@ def most_rows(connection: BaseDatabaseWrapper) -> int:
     """Return how many rows one statement takes at most, for the number of parameters that the database takes."""
     limit = connection.features.max_query_params
     return 10**6 if limit is None else max(1, limit // len(columns()))
+
+
+def _conditions(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> str:
+    # The bound first, for the other condition waits as well.
+    bounded = connection.vendor == "postgresql" and in_slot(connection, operation)
+    return (f" AND {PATIENCE}" if bounded else "") + _one_by_one(connection, operation)
 
 
 def _one_by_one(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.record import operation_model
+from django_task_safety.record import AbstractOperation, operation_model
 from django_task_safety.values.clock import after_sql, now_sql, retained_sql
 
 Row = tuple[Any, ...]
@@ -46,11 +46,11 @@ _WITHOUT_FLUSH = """set_config('synchronous_commit', CASE
     END, TRUE)"""
 
 
-#: Seconds that a claim waits for somebody who holds the row; then the worker's slot is given free. MySQL waits for its
-#: own ``innodb_lock_wait_timeout``.
+#: Seconds that a claim waits for somebody who holds the row, or the key of a new one; then the worker's slot is given
+#: free. MySQL waits for its own ``innodb_lock_wait_timeout``.
 CLAIM_WAIT = 1
 #: The same in PostgreSQL's words: evaluated for the row that is found, before it is locked, and for this statement.
-_PATIENCE = f"set_config('lock_timeout', '{CLAIM_WAIT}s', TRUE) IS NOT NULL"
+PATIENCE = f"set_config('lock_timeout', '{CLAIM_WAIT}s', TRUE) IS NOT NULL"
 
 
 @lru_cache(maxsize=1)
@@ -78,6 +78,11 @@ def _text(connection: BaseDatabaseWrapper, column: str) -> str:
 
 def _claimable(connection: BaseDatabaseWrapper) -> str:
     return _CLAIMABLE.format(now=now_sql(connection), state=_text(connection, "state"))
+
+
+def in_slot(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> bool:
+    """Return whether a new row is inserted by the attempt that runs it, outside of a caller's transaction."""
+    return bool(operation.worker) and operation.waits is None and bool(connection.get_autocommit())
 
 
 def uuid_param(connection: BaseDatabaseWrapper, value: UUID | str) -> Any:
@@ -131,7 +136,7 @@ def claim_or_read(connection: BaseDatabaseWrapper, claim: Claim, *, durable: boo
     # Inside a caller's transaction the settings would hold for the rest of that.
     alone = connection.get_autocommit()
     returned = _WITHOUT_FLUSH if alone and not durable else "1"
-    patience = f" AND {_PATIENCE}" if alone else ""
+    patience = f" AND {PATIENCE}" if alone else ""
     sql = (
         f"WITH claimed AS (UPDATE {quoted} SET {assignments} "
         f"WHERE id = %s{of_task} AND {_claimable(connection)}{patience} RETURNING {returned}) "

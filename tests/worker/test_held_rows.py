@@ -26,7 +26,7 @@ from tests.support.operations import state
 from tests.support.racing import in_transaction, open_transaction
 from tests.support.workers import until
 from tests.testapp.models import Order
-from tests.testapp.tasks import record
+from tests.testapp.tasks import double, record
 
 State = Operation.State
 pytestmark = [
@@ -283,3 +283,14 @@ def test_a_sweep_that_tells_of_rows_one_by_one_waits_for_none(worker, in_thread,
     with open_transaction(partial(by_lock, held)):
         assert in_thread(lambda: sweeper._note_delivered(told, Swept())).result(10) is None
         assert [Operation.objects.get(pk=row.pk).delivered for row in (held, free)] == [False, True]
+
+
+def test_a_message_without_a_row_whose_key_is_not_committed_comes_back_and_frees_its_slot(worker, in_thread):
+    sent = double.app.send_task(double.name, (4,))
+    message = worker.take_one()
+    with open_transaction(lambda: double.enqueue(4)):
+        assert in_thread(partial(worker.deliver, message)).result(10).state == "IGNORED"
+        comes_back = worker.take_one()
+    worker.deliver(comes_back)
+    worker.finish()
+    assert (Operation.objects.get().state, sent.get(timeout=1)) == (State.SUCCEEDED, 8)
