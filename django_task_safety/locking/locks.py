@@ -16,6 +16,7 @@ from django.db import models
 
 from django_task_safety.conf import conf, seconds
 from django_task_safety.errors import InvalidOption, LockLost, ObjectLocked, TaskSafetyError
+from django_task_safety.values import codec
 from django_task_safety.values.identity import Identity
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Lock:
     _pid: int = dataclasses.field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not 0 < len(self.name) <= 255:
-            raise InvalidOption(f"A lock's name is a text of up to 255 characters, not {self.name!r}.")
+        if not codec.is_name(self.name):
+            raise InvalidOption(f"A lock's name is a text of up to 255 characters, without NUL, not {self.name!r:.80}.")
         try:
             self.lease = conf().LEASE if self.lease is None else seconds(self.lease)
             self.wait = seconds(self.wait) if self.wait else 0.0

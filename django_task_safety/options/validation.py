@@ -39,8 +39,6 @@ CELERY_OPTIONS = {
 }
 _SINGLE = ("subject", "version")
 _CELERYS_SECONDS = ("time_limit", "soft_time_limit", "default_retry_delay", "retry_kwargs")
-#: What the columns for names hold.
-_LONGEST_NAME = 255
 
 
 def refuse_unknown(options: Iterable[str], base: type[Task[Any, Any]], own: Iterable[str]) -> None:
@@ -64,8 +62,10 @@ def check(task: type[TaskOptions]) -> None:
     _take_retry_kwargs(task)
     _check_durations(task)
     where = f"Task {task.name}"
-    if not _storable(task.name):
-        raise InvalidOption(f"{where:.80}: its name must be text of at most {_LONGEST_NAME} characters, without NUL.")
+    if not codec.is_name(task.name):
+        raise InvalidOption(
+            f"{where:.80}: its name must be text of at most {codec.LONGEST_NAME} characters, without NUL."
+        )
     _check_idempotent(where, task)
     for option, choices in _CHOICES.items():
         value = getattr(task, option)
@@ -147,9 +147,10 @@ def _check_counts(where: str, task: Any) -> None:
     soft, hard = task.soft_time_limit, task.time_limit
     if soft is not None and hard is not None and soft >= hard:
         raise InvalidOption(f"{where}: soft_time_limit ({soft:g} s) must be below time_limit ({hard:g} s).")
-    if task.lock is not None and not _storable(task.lock):
+    if task.lock is not None and not codec.is_name(task.lock):
         raise InvalidOption(
-            f"{where}: lock must be a name of at most {_LONGEST_NAME} characters, without NUL, not {task.lock!r:.80}."
+            f"{where}: lock must be a name of at most {codec.LONGEST_NAME} characters, without NUL, "
+            f"not {task.lock!r:.80}."
         )
     for option in ("atomic", "retry_jitter", "public_result"):
         if not isinstance(getattr(task, option), bool):
@@ -230,7 +231,3 @@ def _check_outside_key(where: str, task: Any) -> None:
                 f"{where}: {option}={value!r} is part of the key, so that it never differs for the same key. "
                 "Name with key= what makes two calls the same work, without it."
             )
-
-
-def _storable(name: Any) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and codec.printable(name) == name

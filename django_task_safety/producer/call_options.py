@@ -187,6 +187,8 @@ def _check_kind(option: str, value: Any) -> None:
         raise InvalidOption(f"{option}={value!r} must be a {kind.__name__}.")
     if isinstance(value, str) and len(value.encode("utf-8", "replace")) > _BYTE:
         raise InvalidOption(f"{option}={value!r:.40} is longer than {_BYTE} bytes.")
+    if isinstance(value, str) and codec.storable(value) != value:
+        raise InvalidOption(f"{option}={value!r:.40} must be text without NUL.")
     if isinstance(value, int) and not 0 <= value <= _BYTE:
         raise InvalidOption(f"{option}={value!r} must be from 0 to {_BYTE}.")
 

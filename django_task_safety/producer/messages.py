@@ -69,7 +69,7 @@ class Message:
         """The name of the queue that it goes to, or the routing key where an exchange finds the queue."""
         said = self.published[0][1]
         declared: Any = next(iter(said.get("declare") or ()), None)
-        return str(getattr(declared, "name", None) or said.get("routing_key") or "")[:255]
+        return codec.storable(str(getattr(declared, "name", None) or said.get("routing_key") or ""))[:255]
 
     def send(self, producer: Producer, header: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
         """Publish it.

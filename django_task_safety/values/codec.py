@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 #: Of a longer text the beginning is kept: a statement may be only so large.
 LONGEST_TEXT = 100_000
+#: What the columns for names hold.
+LONGEST_NAME = 255
 
 
 def dumps(value: Any, serializer: str) -> str:
@@ -93,10 +95,20 @@ def printable(text: object, limit: int | None = None) -> str:
 
     What nobody is to read is masked in it.
     """
-    clean = masking.mask(str(text)).replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+    clean = storable(masking.mask(str(text)))
     if limit is not None and len(clean) > limit:
         return clean[: limit - 1] + "…"
     return clean
+
+
+def storable(text: str) -> str:
+    """Return ``text`` as something every database stores, and nothing masked: for names, which are told apart by it."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_name(value: object) -> bool:
+    """Return whether every database stores the value as a name."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and storable(value) == value
 
 
 def in_ascii(text: str) -> str:

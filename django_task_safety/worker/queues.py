@@ -32,8 +32,6 @@ MEASURED_EVERY = 10.0
 _SECONDS = 300.0
 _SAMPLE = 2000
 _RETENTIONS = 5
-#: What the column for names holds.
-_LONGEST = 255
 #: A queue is quiet that has started nothing for so many seconds; as many are between two heartbeats.
 QUIET = 60.0
 #: Seconds after which a heartbeat that has not arrived is taken for lost.
@@ -54,7 +52,7 @@ def look_after(app: Celery, names: Collection[str]) -> None:
         app: Whose messages its worker takes from the queues.
     """
     # Brokers take names that no row can hold; those queues hold up the measuring of no other.
-    names = [name for name in names if len(name) <= _LONGEST and codec.printable(name) == name]
+    names = [name for name in names if codec.is_name(name)]
     rows = {row.pk: row for row in queues().filter(pk__in=names).annotate(_now=Now())}
     if taken := [name for name in names if _take(name, rows.get(name))]:
         now = table.now()

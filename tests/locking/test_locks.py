@@ -381,7 +381,10 @@ def test_callers_that_lock_the_same_objects_in_another_order_do_not_deadlock(mac
 
 @pytest.mark.parametrize(
     "values",
-    [{"lease": 0}, {"lease": -1}, {"lease": "long"}, {"wait": -1}, {"name": ""}, {"name": 3}, {"name": "x" * 256}],
+    [
+        *({"lease": 0}, {"lease": -1}, {"lease": "long"}, {"wait": -1}),
+        *({"name": ""}, {"name": 3}, {"name": "x" * 256}, {"name": "a\0b"}),
+    ],
 )
 def test_a_lock_that_cannot_work_is_refused(machine, values):
     with pytest.raises(InvalidOption):

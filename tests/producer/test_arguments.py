@@ -7,7 +7,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import pytest
+from celery.app.routes import MapRoute, Router
 from django.utils import timezone
+from kombu import Queue
 from kombu.serialization import registry
 from kombu.utils.encoding import bytes_to_str
 
@@ -293,6 +295,7 @@ def test_arguments_that_contain_themselves_are_refused(worker):
     [
         *({"compression": "nope"}, {"queue": 5}, {"priority": "high"}, {"headers": 5}, {"serializer": 7}),
         *({"priority": -1}, {"priority": 256}, {"queue": "q" * 256}, {"routing_key": "ü" * 128}),
+        *({"queue": "a\0b"}, {"queue": Queue("a\0b")}, {"routing_key": "a\0b"}, {"exchange": "a\ud800b"}),
     ],
     ids=lambda option: f"{option!r:.30}",
 )
@@ -300,6 +303,17 @@ def test_a_call_that_could_never_be_published_is_refused(worker, option):
     with pytest.raises(InvalidOption, match=next(iter(option))):
         record.apply_async(("a",), **option)
     assert not Operation.all_rows.exists()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b", "q" * 300], ids=["NUL", "surrogate", "long"])
+def test_a_call_that_is_routed_to_a_queue_whose_name_no_row_can_hold_is_made(worker, monkeypatch, name):
+    monkeypatch.setattr(
+        app.amqp,
+        "router",
+        Router([MapRoute({record.name: {"queue": name}})], app.amqp.queues, True, app),
+        raising=False,
+    )
+    assert record.enqueue("a").queue == name.replace("\0", "\\x00").replace("\ud800", "\\ud800")[:255]
 
 
 @pytest.mark.parametrize("name", ["link", "link_error"])

@@ -44,6 +44,14 @@ def test_nobody_is_known_where_nobody_is_said(worker):
     assert inner.enqueue().requested_by == ""
 
 
+@pytest.mark.parametrize(("key", "kept"), [("a\0b", "a\\x00b"), ("a\ud800b", "a\\ud800b")], ids=["NUL", "surrogate"])
+def test_a_key_that_no_row_can_hold_is_kept_and_found_escaped(worker, key, kept):
+    with requested_by(key):
+        operation = inner.enqueue()
+    assert Operation.objects.requested_by(key).get() == operation
+    assert Operation.objects.get().requested_by == kept
+
+
 def test_a_block_says_who_asks(worker, user):
     with requested_by(user):
         inner.delay()
