@@ -136,7 +136,8 @@ class TimeLimitPassed(OperationError):
 
 
 class ImplicitCommit(OperationError):
-    """The body sent a statement that committed its transaction (on MariaDB and MySQL TRUNCATE, or any DDL)."""
+    """The body, or a compensation, sent a statement that committed its transaction (on MariaDB and MySQL TRUNCATE, or
+    any DDL; on SQLite a script)."""
 
 
 class Unpublishable(OperationError):

@@ -1,4 +1,4 @@
-"""Notice that a body's transaction is gone, before it is settled as if it were there.
+"""Notice that a body's transaction is gone, before it is settled as if it were there; a compensation's as well.
 
 On MariaDB and MySQL TRUNCATE and every DDL statement commit what was written before, and a deadlock rolls all of it
 back. What comes after that runs in another transaction, and Django does not hear of it. A savepoint does not outlive
@@ -10,6 +10,7 @@ On SQLite a cursor's executescript() commits. There the driver knows whether a t
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from celery.exceptions import Ignore
@@ -34,12 +35,26 @@ _PLAIN = re.compile(
 def watched(attempt: Attempt) -> Iterator[None]:
     """Run the body in the block. Raises `ImplicitCommit` if it ended its transaction, also if it raised something else,
     and `TransactionRolledBack` if the database did, and the body went on."""
+    if not attempt.task.atomic:
+        yield
+        return
+    with open_to_the_end(partial(_committed, attempt)):
+        yield
+
+
+@contextmanager
+def open_to_the_end(committed: Callable[[str], ImplicitCommit]) -> Iterator[None]:
+    """Run the block in the transaction that is open, and raise as `watched` does where that is gone.
+
+    Args:
+        committed: Makes the error of the statement that committed.
+    """
     connection = table.connection()
-    if connection.vendor != "mysql" or not attempt.task.atomic:
-        with _open_to_the_end(connection, attempt):
+    if connection.vendor != "mysql":
+        with _open_in_sqlite(connection, committed):
             yield
         return
-    watch = _Watch(connection, attempt)
+    watch = _Watch(connection, committed)
     try:
         with connection.execute_wrapper(watch):
             yield
@@ -54,18 +69,18 @@ def watched(attempt: Attempt) -> Iterator[None]:
 
 
 @contextmanager
-def _open_to_the_end(connection: BaseDatabaseWrapper, attempt: Attempt) -> Iterator[None]:
-    driver = connection.connection if connection.vendor == "sqlite" and attempt.task.atomic else None
+def _open_in_sqlite(connection: BaseDatabaseWrapper, committed: Callable[[str], ImplicitCommit]) -> Iterator[None]:
+    driver = connection.connection if connection.vendor == "sqlite" else None
     try:
         yield
-    except DatabaseError:
-        raise  # SQLite itself rolls back where its disk is full
     except Exception as exc:
-        if driver is not None and _has_committed(driver):
-            raise _committed(attempt, "executescript") from exc
+        # Where its disk is full SQLite itself rolls back, and says so first.
+        told = not isinstance(exc, DatabaseError) or "no such savepoint" in str(exc)
+        if driver is not None and told and _has_committed(driver):
+            raise committed("executescript") from exc
         raise
     if driver is not None and _has_committed(driver):
-        raise _committed(attempt, "executescript")
+        raise committed("executescript")
 
 
 def _has_committed(driver: Any) -> bool:
@@ -90,8 +105,8 @@ def _committed(attempt: Attempt, statement: str) -> ImplicitCommit:
 class _Watch:
     """Sees each statement that the body sends."""
 
-    def __init__(self, connection: BaseDatabaseWrapper, attempt: Attempt) -> None:
-        self._connection, self._attempt = connection, attempt
+    def __init__(self, connection: BaseDatabaseWrapper, made: Callable[[str], ImplicitCommit]) -> None:
+        self._connection, self._made = connection, made
         #: Several may watch, one in the other: each has a savepoint of its own.
         self._mark = f"task_safety_{id(self)}"
         #: What became of the transaction.
@@ -139,6 +154,6 @@ class _Watch:
     def _refuse_if_committed(self, sql: str) -> None:
         if self._is_there():
             return
-        self.gone = _committed(self._attempt, codec.one_line(sql)[:100])
+        self.gone = self._made(codec.one_line(sql)[:100])
         self.committed = True
         raise self.gone

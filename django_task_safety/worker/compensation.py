@@ -2,17 +2,20 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
+from django_task_safety.errors import ImplicitCommit
 from django_task_safety.ledger import notifications, table
 from django_task_safety.options import Compensation, TaskOptions
 from django_task_safety.producer.outcome import failure_of
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
+from django_task_safety.worker import body_transaction
 from django_task_safety.worker.requeue import requeue_for_newer_arguments
 
 logger = logging.getLogger("django_task_safety")
@@ -79,12 +82,15 @@ def compensated(task: TaskOptions | None, exc: BaseException, finish: Callable[[
 def _compensate(handlers: Sequence[Compensation], operation: AbstractOperation, exc: BaseException) -> None:
     """Call each; one that fails is rolled back, logged and noted, and the operation stays failed."""
     for handler in handlers:
-        problem: Exception | None = None
+        problem, committed = None, partial(_committed, operation)
         try:
-            with transaction.atomic(using=conf().DATABASE):
+            with transaction.atomic(using=conf().DATABASE), body_transaction.open_to_the_end(committed):
                 handler(operation, exc)
         except Exception as caught:
             problem = caught
+            if isinstance(caught, ImplicitCommit) and caught is not exc:
+                # All that it was to share is committed: the note of it, and the other handlers, go in the next one.
+                transaction.set_rollback(False, using=conf().DATABASE)
         except BaseException as caught:
             # Its own, or the process is told to go in the middle of it.
             raise TransactionBroken("It exited.") from caught
@@ -93,6 +99,14 @@ def _compensate(handlers: Sequence[Compensation], operation: AbstractOperation, 
         if problem is not None:
             logger.error("operation %s: its compensation failed", operation.pk, exc_info=problem)
             _note(operation, problem)
+
+
+def _committed(operation: AbstractOperation, statement: str) -> ImplicitCommit:
+    return ImplicitCommit(
+        f"It committed its transaction by the statement {statement!r}: what it wrote before stays, and it is not "
+        "called again. Let it enqueue a task that sends the statement",
+        operation,
+    )
 
 
 def _note(operation: AbstractOperation, problem: BaseException) -> None:

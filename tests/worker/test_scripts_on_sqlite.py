@@ -2,7 +2,7 @@
 
 import pytest
 from celery.exceptions import Ignore
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
 from django_task_safety import safe_task
 from django_task_safety.models import Operation
@@ -44,6 +44,21 @@ def sends_a_script(ends: str) -> None:
 @safe_task(atomic=False)
 def sends_a_script_alone() -> None:
     send_script()
+
+
+@safe_task(max_retries=3, retry_backoff=1, autoretry_for=(OperationalError,))
+def sends_a_script_in_a_block() -> None:
+    with transaction.atomic():
+        effect("before")
+        send_script()
+
+
+def test_a_body_that_commits_by_a_script_in_a_block_of_its_own_fails_and_is_not_run_again(worker):
+    sends_a_script_in_a_block.delay()
+    worker.finish()
+    assert (only().state, only().attempt) == (State.FAILED, 1)
+    assert only().error.startswith("ImplicitCommit: ")
+    assert Effect.objects.get().name == "before"
 
 
 @pytest.mark.parametrize("ends", ENDS)
