@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 import time
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -377,6 +378,22 @@ def test_callers_that_lock_the_same_objects_in_another_order_do_not_deadlock(mac
     for thread in threads:
         thread.join(60)
     assert len(done) == 20
+
+
+@pytest.mark.skipif("config.getoption('db') != 'mariadb'", reason="elsewhere TRUNCATE does not commit")
+@pytest.mark.parametrize("first", ["lock", "transaction"])
+def test_only_a_lock_that_is_taken_before_a_transaction_ends_where_a_statement_commits_that(machine, first):
+    blocks = [machine.lock(), transaction.atomic()]
+    with suppress(ConnectionError), ExitStack() as stack:
+        for block in blocks if first == "lock" else reversed(blocks):
+            stack.enter_context(block)
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE testapp_effect")
+        raise ConnectionError
+    assert machine.is_locked() == (first == "transaction")
+    machine.operations.pending().cancel()
+    with machine.lock():
+        pass
 
 
 @pytest.mark.parametrize(
