@@ -123,7 +123,8 @@ def discard_unsweepable(found: OperationRows, failure: Failure) -> int:
 
 def note_error(operation: AbstractOperation, error: str) -> None:
     """Say more of why an operation failed."""
-    update(table.by_id(operation.pk), {"error": codec.printable(error)})
+    operation.error = codec.printable(error)
+    update(table.by_id(operation.pk), {"error": operation.error})
 
 
 def prune(found: OperationRows) -> int:

@@ -131,6 +131,17 @@ def test_a_compensation_that_raises_is_rolled_back_logged_and_noted_and_the_othe
     assert effects() == ["comes after"]
 
 
+def test_each_compensation_that_raises_is_noted(worker, monkeypatch):
+    def explodes_too(operation: Operation, exc: BaseException) -> None:
+        raise RuntimeError("another one's own")
+
+    monkeypatch.setattr(hopeless, "compensations", [explode, explodes_too])
+    hopeless.delay()
+    worker.drain()
+    for said in ("the task's own", "the compensation's own", "another one's own"):
+        assert Operation.objects.get().error.count(said) == 1
+
+
 def test_a_rerun_that_fails_again_is_compensated_again(worker):
     for fail in (True, True, False):
         rerun.delay("a", fail)
