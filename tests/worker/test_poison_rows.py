@@ -104,7 +104,7 @@ def ended(**changes: object) -> Operation:
 
 
 #: A retention of so long ends after the end of all times.
-FOR_EVER = timedelta(days=3_500_000)
+FOR_EVER = timedelta(days=106_751_990)
 
 
 def split_up(**changes: object) -> Operation:
