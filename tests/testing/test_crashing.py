@@ -143,8 +143,9 @@ def test_a_clean_run_that_fails_is_said_to_be_one():
         assert_crash_safe(lambda: 1 / 0)
 
 
-def test_a_run_that_does_not_end_is_killed(monkeypatch):
-    monkeypatch.setattr(crashing, "LONGEST_RUN", 0.5)
+@pytest.mark.parametrize("seconds", [0.5, 0.03], ids=["while it runs", "while its copy is made"])
+def test_a_run_that_does_not_end_is_killed(monkeypatch, seconds):
+    monkeypatch.setattr(crashing, "LONGEST_RUN", seconds)
     with pytest.raises(CleanRunFailed, match="has not ended after"):
         assert_crash_safe(lambda: time.sleep(60))
 

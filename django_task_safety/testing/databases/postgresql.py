@@ -9,6 +9,9 @@ from django.db import DatabaseError
 from django_task_safety.errors import InvalidArguments
 from django_task_safety.testing.databases.copies import STEP, Copies
 
+#: Milliseconds that a statement which is to end may take for that.
+_LONGEST_END = 10_000
+
 
 class PostgreSQLCopies(Copies):
     """Copies of a template, which is a copy of the test's database: that may be used while they are made."""
@@ -33,6 +36,12 @@ class PostgreSQLCopies(Copies):
 
     def drop(self) -> None:
         with self._server() as cursor:
+            # A server goes on to make the copy of a process that was killed meanwhile.
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                " AND starts_with(query, %s)",
+                [_LONGEST_END, f'CREATE DATABASE "{self.name("")}'],
+            )
             cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [self.name("")])
             names = [name for (name,) in cursor.fetchall()]
         for name in names:
