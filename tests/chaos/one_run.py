@@ -32,7 +32,7 @@ BACKLOG = 40
 QUIET = 8.0
 #: Seconds without a new attempt, after which a fault strikes nevertheless.
 STALLED = 10.0
-#: Seconds that draining may take; what is pending then is lost.
+#: Seconds that draining may take while nothing comes; what is pending then is lost.
 PATIENCE = 180.0
 
 
@@ -109,7 +109,16 @@ def drain(world: World, *, ours: bool) -> None:
     world.renew_workers()
     wait_until(lambda: not (ours and is_pending()), PATIENCE)
     call_command("task_safety", "sweep", stdout=StringIO())
-    wait_until(lambda: is_quiet(world) and not messages_left(world) and not (ours and is_pending()), PATIENCE)
+    before = -1
+    # As long as anything comes, however slowly, it is not over.
+    while before < begun(world) and not is_drained(world, ours=ours):
+        before = begun(world)
+        wait_until(lambda: is_drained(world, ours=ours), PATIENCE)
+
+
+def is_drained(world: World, *, ours: bool) -> bool:
+    """Return whether nothing is left, and nothing comes any more."""
+    return is_quiet(world) and not messages_left(world) and not (ours and is_pending())
 
 
 def is_quiet(world: World) -> bool:

@@ -118,8 +118,7 @@ How it is counted
 Each call has a key of its own, and its task leaves two traces in a transaction, which are counted. Two workers with two
 processes each run them, while the fault strikes in the middle of bodies, at points that the seed decides. Then all
 workers are replaced, everything is drained and swept, and when the broker has no message left and nothing has begun for
-eight seconds, it is counted. (The rows of plain tasks, and those of idempotent_task from rabbitmq-restarted on, were
-measured before the broker was looked at: where workers started slowly, the plain ones may look worse than they are.)
+eight seconds, it is counted.
 
 times
     How often the fault struck.
