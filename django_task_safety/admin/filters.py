@@ -89,7 +89,7 @@ class RequesterFilter(_Filter):
 class StuckFilter(_Filter):
     """``?stuck=yes``"""
 
-    title, parameter_name = _("stuck"), "stuck"
+    title, parameter_name = _("progress"), "stuck"
 
     def offered(self) -> Iterable[tuple[str, Any]]:
         return [("yes", _("Should have moved, and did not"))]
@@ -101,7 +101,7 @@ class StuckFilter(_Filter):
 class FailedFilter(_Filter):
     """``?failed=hour``"""
 
-    title, parameter_name = _("failed lately"), "failed"
+    title, parameter_name = _("failure"), "failed"
 
     def offered(self) -> Iterable[tuple[str, Any]]:
         return [("hour", _("In the last hour")), ("day", _("In the last day"))]
