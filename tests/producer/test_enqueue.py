@@ -165,7 +165,7 @@ def test_enqueue_many_answers_in_order(worker):
 
 def test_the_statements_of_enqueue_many_do_not_grow_with_the_calls(worker, monkeypatch):
     # Before 6.0 Django takes every SQLite for one with 999 parameters.
-    monkeypatch.setattr(connection.features, "max_query_params", 30_000)
+    monkeypatch.setattr(type(connection.features), "max_query_params", 30_000)
 
     def count(numbers: range) -> int:
         with statements() as found:
