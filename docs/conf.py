@@ -36,10 +36,9 @@ napoleon_numpy_docstring = False
 # Each name that is written as one must lead somewhere. Those of other projects are looked up in their inventories,
 # which takes a network.
 nitpicky = True
-short = (
-    r"AbstractOperation|Duration|Model|models\.(Model|QuerySet)|ProtectedError|Retry|MaxRetriesExceededError|.*\.[MT]"
-)
-nitpick_ignore_regex = [("py:.*", short)]
+short = r"AbstractOperation|Duration|Model|models\.(Model|QuerySet)|Retry|.*\.[MT]"
+short_errors = r"MaxRetriesExceededError|ProtectedError|ValidationError"
+nitpick_ignore_regex = [("py:.*", short), ("py:exc", short_errors)]
 if os.environ.get("DOCS_OFFLINE"):
     foreign = r"(collections\.abc|datetime|django|celery|typing|unittest|uuid|http|logging)\..*"
     nitpick_ignore_regex.append(("py:.*", foreign))
