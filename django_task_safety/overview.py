@@ -63,6 +63,7 @@ class QueueStatus:
 class WorkerStatus:
     """One worker, as it last said."""
 
+    identity: str
     name: str
     host: str
     pool: str

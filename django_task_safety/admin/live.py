@@ -9,6 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.cache import get_conditional_response, patch_cache_control
 
+#: Seconds between two looks at what always changes.
+LOOK = 5
+
 
 def fragment(request: HttpRequest, template: str, context: dict[str, Any], again: int | None) -> HttpResponse:
     """Return a part of a page, or that it is the same as before.

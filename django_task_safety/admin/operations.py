@@ -24,8 +24,6 @@ from django_task_safety.admin.changelist import OperationChangeList
 from django_task_safety.models import Operation
 
 _TEMPLATES = "admin/django_task_safety/operation/"
-#: Seconds between two looks at a list.
-LOOK = 5
 
 
 class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[type-arg]
@@ -101,7 +99,7 @@ class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[ty
         if context and "cl" in context:
             said = gettext("All %(count)s that match are selected") % {"count": context["cl"].shown_count}
             url = f"{links.url_of(self.admin_site, self.opts, 'live_list')}?{request.GET.urlencode()}"
-            context.update(selection_note_all=said, live_url=url, live_every=LOOK, title=gettext("Operations"))
+            context.update(selection_note_all=said, live_url=url, live_every=live.LOOK, title=gettext("Operations"))
         return response
 
     def live_list(self, request: HttpRequest) -> HttpResponse:
@@ -113,7 +111,7 @@ class OperationAdmin(Actions, cells.Cells, admin.ModelAdmin):  # type: ignore[ty
         except IncorrectLookupParameters as exc:
             raise Http404 from exc
         request.current_app = self.admin_site.name
-        return live.fragment(request, f"{_TEMPLATES}rows.html", {"cl": found, "opts": self.opts}, LOOK)
+        return live.fragment(request, f"{_TEMPLATES}rows.html", {"cl": found, "opts": self.opts}, live.LOOK)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -7,10 +7,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from django_task_safety.models import Worker
+from tests.support.delivering import statements
 from tests.support.rows import operation
 
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:django_task_safety_worker_changelist")
+LIVE = f"{LIST}live/"
 
 
 def a_worker(**values) -> Worker:
@@ -57,10 +59,33 @@ def test_a_worker_has_a_page_that_nobody_edits(admin_client):
     assert admin_client.post(url, {"name": "x"}).status_code == 403
 
 
+@pytest.mark.parametrize("url", [LIST, LIVE])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_workers_are_for_those_with_permission(staff, method, django_user_model):
+def test_workers_are_for_those_with_permission(staff, method, url, django_user_model):
     plain = Client()
     plain.force_login(django_user_model.objects.create_user("nobody"))
     for client, status in ((Client(), 302), (plain, 302), (staff("view_operation"), 403)):
-        assert getattr(client, method)(LIST).status_code == status
-    assert staff("view_worker").get(LIST).status_code == 200
+        assert getattr(client, method)(url).status_code == status
+    assert staff("view_worker").get(url).status_code == 200
+
+
+def test_what_is_shown_is_answered_alone_with_an_etag_and_when_to_look_again(admin_client):
+    assert f'data-live="{LIVE}"' in text(admin_client.get(LIST))
+    worker = a_worker()
+    with statements() as whole:
+        admin_client.get(LIST)
+    with statements() as sent:
+        answer = admin_client.get(LIVE)
+    assert len(sent) == len(whole)
+    assert worker.name in text(answer)
+    assert "<html" not in text(answer)
+    assert answer["Retry-After"] == "5"
+    assert admin_client.get(LIVE, headers={"If-None-Match": answer["ETag"]}).status_code == 304
+    operation(queue="slow")
+    assert "slow" in text(admin_client.get(LIVE, headers={"If-None-Match": answer["ETag"]}))
+
+
+def test_a_worker_s_name_leads_to_its_page(admin_client):
+    worker = a_worker()
+    url = reverse("admin:django_task_safety_worker_change", args=[quote(worker.identity)])
+    assert f'<a href="{url}">{worker.name}</a>' in text(admin_client.get(LIST))

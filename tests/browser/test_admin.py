@@ -105,6 +105,18 @@ def test_the_list_keeps_itself_up_to_date_but_not_while_something_is_ticked(page
     expect(rows.first).to_contain_text(newest)
 
 
+def test_the_page_of_workers_and_queues_keeps_itself_up_to_date(page):
+    page.clock.install()
+    page.goto("/admin/django_task_safety/worker/")
+    done = page.locator(".ts-counts div", has_text="Succeeded").locator("dd")
+    before = int(done.inner_text())
+    other = ask_for_copies(page, "Counted", 1)
+    expect(other.get_by_role("article", name="Counted").first).to_contain_text("done")
+    page.bring_to_front()
+    page.clock.fast_forward(60_000)
+    expect(done).not_to_have_text(str(before))
+
+
 def test_an_operation_is_cancelled_by_keyboard_alone(page):
     other = ask_for_copies(page, "Cancelled by keyboard", 200)
     page.goto(f"{LIST}?state=running")
