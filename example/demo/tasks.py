@@ -22,6 +22,7 @@ def _copy(note: Note, copies: int) -> None:
         time.sleep(work.COPYING)
         title = f"{note.title} ({number + 1})"
         drafts.append(Note(owner_id=note.owner_id, title=title, text=note.text, copy_of=note, copied_by=operation.pk))
+    operation.report(copies, copies, f"{copies} of {copies} copies")
     with transaction.atomic():
         # Nobody else writes from here to the commit, so neither a cancel nor another attempt comes between.
         operation.check_cancelled()
