@@ -1,14 +1,18 @@
-"""For ``MIDDLEWARE``: what a request enqueues says who asked for it, and what is locked is said so."""
+"""For ``MIDDLEWARE``: what a request enqueues says who asked for it, and what is locked or away is said so."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponseBase
 
 from django_task_safety.context import requested_by
 from django_task_safety.errors import ObjectLocked
 from django_task_safety.views import refusals
+
+logger = logging.getLogger("django_task_safety")
 
 
 class TaskSafetyMiddleware:
@@ -16,6 +20,7 @@ class TaskSafetyMiddleware:
 
     The user is asked for only where something is enqueued, so that a request that enqueues nothing reads no session.
     A view that lets ``ObjectLocked`` out is answered with a 409, which says what is pending that the user may see.
+    A page of this app's, those of the admin included, whose database does not answer, is a 503.
     """
 
     sync_capable = True
@@ -40,5 +45,19 @@ class TaskSafetyMiddleware:
             return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
-        """Answer a refused delete, save or lock; leave every other exception to Django."""
-        return refusals.locked(request, exception) if isinstance(exception, ObjectLocked) else None
+        """Answer a refused delete, save or lock, and for our own pages a database that is down; leave every other
+        exception to Django."""
+        if isinstance(exception, ObjectLocked):
+            return refusals.locked(request, exception)
+        if isinstance(exception, OperationalError | InterfaceError) and _is_ours(request):
+            logger.error("%s cannot be shown", request.path, exc_info=exception)
+            return refusals.unavailable(request)
+        return None
+
+
+def _is_ours(request: HttpRequest) -> bool:
+    match = request.resolver_match
+    return match is not None and (
+        "task_safety" in match.app_names
+        or ("admin" in match.app_names and str(match.url_name).startswith("django_task_safety_"))
+    )

@@ -1,11 +1,13 @@
-"""What somebody is told whose request was refused because of an operation: only of operations that he may see."""
+"""What somebody is told whose request was refused because of an operation, only of operations that he may see; or
+because the database is away."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy as _
 
 from django_task_safety.errors import ObjectLocked
@@ -15,6 +17,9 @@ from django_task_safety.views.negotiation import private, wants_html, wants_regi
 
 #: Why nothing was done to an object that is locked.
 LOCKED = _("Work is pending on this. Try again when it is done.")
+#: What is said while the database does not answer, and in how many seconds it is worth asking again.
+UNAVAILABLE = _("This is not available at the moment. Try again in a little while.")
+_AGAIN = 10
 #: How many operations are named.
 _NAMED = 10
 
@@ -28,6 +33,16 @@ def locked(request: HttpRequest, refusal: ObjectLocked) -> HttpResponseBase:
         return private(render(request, "django_task_safety/locked.html", context, status=409))
     told = [representation.as_json(request, one) for one in named]
     return private(JsonResponse({"detail": LOCKED, "operations": told}, status=409))
+
+
+def unavailable(request: HttpRequest) -> HttpResponseBase:
+    """Return a 503: a page, or JSON. Nothing of the project's is asked for it, which may need the database."""
+    answer: HttpResponse = JsonResponse({"detail": UNAVAILABLE}, status=503)
+    if wants_html(request) or wants_region(request):
+        page = render_to_string("django_task_safety/unavailable.html", {"detail": UNAVAILABLE})
+        answer = HttpResponse(page, status=503)
+    answer.headers["Retry-After"] = str(_AGAIN)
+    return private(answer)
 
 
 def visible(request: HttpRequest, operations: Iterable[Any]) -> list[Operation]:

@@ -229,3 +229,23 @@ def test_a_rule_that_fails_or_does_not_say_yes_says_no(visit, settings, name, ca
     assert visit("stranger").ask("get", "operation").status_code == MISSING
     assert visit("owner").ask("get", "operation").status_code == FOUND
     assert ("STATUS_PERMISSION" in caplog.text) == (name != "asynchronous")
+
+
+@pytest.mark.parametrize(
+    ("visitor", "method", "name", "status"),
+    [
+        ("signed", "get", "operation", FOUND),
+        ("signed to cancel", "post", "cancel", FOUND),
+        ("anonymous", "get", "operation", MISSING),
+        ("anonymous", "get", "mine", MISSING),
+    ],
+)
+def test_where_everybody_has_to_log_in_our_own_rules_decide(settings, visit, visitor, method, name, status):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    assert visit(visitor).ask(method, name).status_code == status
+
+
+@pytest.mark.parametrize(("name", "status"), [("health", 503), ("metrics", MISSING)])
+def test_where_everybody_has_to_log_in_a_probe_does_not(settings, db, name, status):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    assert Client().get(reverse(f"task_safety:{name}")).status_code == status
