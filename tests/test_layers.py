@@ -129,6 +129,21 @@ def test_the_package_is_imported_without_settings_and_loads_what_is_listed_here(
     assert [name for name in done.stdout.split() if name.split(".")[0] == PACKAGE.name] == LOADED
 
 
+def test_every_module_is_imported_also_where_celerys_classes_take_no_parameters():
+    code = """
+import importlib, sys, celery, celery.result, django
+for generic in (celery.Celery, celery.Signature, celery.Task, celery.result.AsyncResult):
+    if "__class_getitem__" in vars(generic):  # from Celery 5.7
+        del generic.__class_getitem__
+django.setup()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+    names = [name for name, _ in modules(PACKAGE)]
+    done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def late_imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """Yield the functions, and the lines in them, that import from this package, Django, Celery or Kombu."""
     for function in functions(tree):

@@ -188,7 +188,8 @@ def check_prefetch(project: Project) -> Iterator[Finding]:
     long = {
         task.name
         for app, task in project.safe_in_apps
-        if app.conf.worker_prefetch_multiplier != 1 and not app.conf.worker_disable_prefetch
+        # The second one is there from Celery 5.6.
+        if app.conf.worker_prefetch_multiplier != 1 and not app.conf.get("worker_disable_prefetch")
         if "time_limit" in task.given_limits and (task.time_limit or _LONG) >= _LONG
         if task.time_limit is None or task.time_limit > (project.conf.TIME_LIMIT or 0)
     }

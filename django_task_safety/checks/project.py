@@ -1,5 +1,7 @@
 """The project as the checks see it, read once for all of them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple

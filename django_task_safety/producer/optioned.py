@@ -1,5 +1,7 @@
 """``task.options(requested_by=user)``: a task's calls, in the name of a user."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
