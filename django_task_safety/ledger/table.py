@@ -1,6 +1,7 @@
 """Read the table of operations; `django_task_safety.ledger` alone changes their state."""
 
 import dataclasses
+import sqlite3
 import uuid
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -71,9 +72,10 @@ def code(exc: BaseException) -> Any:
     return number if isinstance(number, int) else getattr(cause, "sqlstate", getattr(cause, "pgcode", None))
 
 
-def is_lock_timeout(exc: OperationalError) -> bool:
-    """Return whether PostgreSQL (55P03), MariaDB or MySQL (1205) gave up waiting for somebody who holds the row."""
-    return code(exc) in ("55P03", 1205)
+def is_lock_timeout(exc: BaseException) -> bool:
+    """Return whether PostgreSQL (55P03), MariaDB or MySQL (1205), or SQLite (BUSY, of whichever kind) gave up waiting
+    for somebody who holds the row."""
+    return code(exc) in ("55P03", 1205) or getattr(exc.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def rows() -> OperationRows:

@@ -27,6 +27,7 @@ from django_task_safety.conf import conf
 from django_task_safety.context import Attempt
 from django_task_safety.errors import DuplicateOperation, KeyReused, ObjectGone, ObjectLocked, TaskSafetyError
 from django_task_safety.ledger import cancellation, schedule, table, worker_id
+from django_task_safety.ledger.patience import patience
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import canvas, outbox, waiter
 from django_task_safety.producer.call import Call, make_call, retention
@@ -70,9 +71,11 @@ def deliver(task: TaskOptions, args: Any, kwargs: Any) -> Any:
     except TaskSafetyError:
         raise  # also those that are database errors to Django
     except DatabaseError as exc:
-        logger.warning("message %s waits: the database does not answer: %s", message.id, exc)
+        held = table.is_lock_timeout(exc)
+        why = "somebody's transaction holds what it needs" if held else "the database does not answer"
+        logger.log(logging.INFO if held else logging.WARNING, "message %s waits: %s: %s", message.id, why, exc)
         connection.abandon()
-        raise _redeliver_later(task, message, OUTAGE_PAUSE) from exc
+        raise _redeliver_later(task, message, HELD_PAUSE if held else OUTAGE_PAUSE) from exc
     if isinstance(claimed, StoredOutcome):
         return claimed.get()
     if message.operation_id is not None and not message.genuine:
@@ -207,7 +210,8 @@ def _resolve_existing(task: TaskOptions, message: Message, call: Call) -> Abstra
     """The row is there already: from an earlier copy of this message, or from another call with the same key."""
     try:
         alone = waiter.without_canvas(call).operation
-        resolution, first = resolve(task, alone, new=call.operation, sent=True)
+        with patience():
+            resolution, first = resolve(task, alone, new=call.operation, sent=True)
     except DuplicateOperation as duplicate:
         resolution, first = Resolution.DUPLICATE, duplicate.operation
     except (KeyReused, ObjectLocked) as exc:
@@ -218,10 +222,12 @@ def _resolve_existing(task: TaskOptions, message: Message, call: Call) -> Abstra
         call.operation.subject_row = None
         return _claim_call(task, message, call)
     if resolution is Resolution.CONTINUED:
-        continue_in_row(task, call, first)
+        with patience():
+            continue_in_row(task, call, first)
     if first.pk != message.id:
         try:
-            answer = waiter.wait_for(task, call, first)
+            with patience():
+                answer = waiter.wait_for(task, call, first)
         finally:
             if resolution in (Resolution.RERUN, Resolution.RENEWED):
                 outbox.publish_rows(table.by_id(first.pk))
