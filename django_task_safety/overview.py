@@ -188,5 +188,5 @@ def _problems(
 def _with_number(sentence: str, number: int) -> str:
     if not number:
         return sentence
-    wait = ngettext("%(count)d operation waits.", "%(count)d operations wait.", number) % {"count": number}
+    wait = ngettext("%(count)s operation waits.", "%(count)s operations wait.", number) % {"count": f"{number:,}"}
     return f"{sentence} {wait}"

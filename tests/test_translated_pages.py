@@ -33,7 +33,7 @@ OUTCOMES = ("succeeded", "failed", "retried", "requeued", "cancelled")
 SAID = r"""<input type="submit"[^>]* value="([^"]*)|\b(?:aria-label|title|alt|placeholder)="([^"]*)"""
 #: The data below; names that are the same in every language; and what Django does not translate.
 NAMES = r"\b[0-9a-f]{8}-[0-9a-f-]{27}|\b(?:tests|django_task_safety|celery)\b(?:\.\S+)?|app_label\S+"
-DATA = rf"Π\w*|{NAMES}|\b(?:Page|Title|admin|Traceback)\b|alt=\"Search\""
+DATA = rf"Π\w*|{NAMES}|<code>\w+</code>|\b(?:Page|Title|admin|Traceback)\b|alt=\"Search\""
 
 
 @safe_task(on_delete=PROTECT, title="Π{page}")

@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, QueryDict
 from django.urls import get_resolver
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from django_task_safety.admin import acting
 from django_task_safety.admin.acting import VERBS, Outcome, Verb
@@ -40,7 +41,7 @@ def enqueue(verb: Verb, request: HttpRequest, site: Any, reason: str) -> Operati
 @safe_task(
     name="django_task_safety.act_on_all",
     atomic=False,
-    title=lambda what, query, **_: f"{VERBS[what].label}: {query or '*'}",
+    title=lambda what, query, **_: f"{VERBS[what].label}: {query or gettext('all')}",
     soft_time_limit=3300,
     time_limit=3400,
 )

@@ -36,8 +36,11 @@ def title_of(operation: Operation) -> str:
 
 
 def moment(stored: Any) -> str:
-    """Return a time in the reader's zone and language; "" for None."""
-    return "" if stored is None else formats.localize(timezone.localtime(as_aware(stored)), use_l10n=True)
+    """Return a time to the second in the reader's zone and language; "" for None."""
+    if stored is None:
+        return ""
+    local = timezone.localtime(as_aware(stored))
+    return f"{formats.date_format(local, 'DATE_FORMAT')}, {local:%H:%M:%S}"
 
 
 def state(operation: Operation) -> str:

@@ -18,8 +18,7 @@ from django_task_safety.ledger.history import AttemptRecord, EventRecord
 from django_task_safety.models import Operation
 from django_task_safety.producer import redaction
 from django_task_safety.record import State
-from django_task_safety.registry import task_of
-from django_task_safety.values import codec, references
+from django_task_safety.values import codec
 from django_task_safety.values.clock import as_aware
 
 #: Characters shown of a value or a traceback.
@@ -86,11 +85,13 @@ def timeline(
     for event in events:
         by = names.get(event.by, event.by)
         steps.append(Step(event.at, _EVENTS.get(event.what, str)(event.what), ": ".join(filter(None, [by, event.why]))))
-    if operation.started_at and not any(attempt.number == operation.attempt for attempt in attempts):
+    # After a retry by hand attempts are counted from one again.
+    if operation.started_at and not any(attempt.started_at == as_aware(operation.started_at) for attempt in attempts):
         number = {"number": operation.attempt}
         steps.append(Step(operation.started_at, gettext("Attempt %(number)s started") % number, operation.worker))
     if operation.ended_at:
-        error = "" if operation.state == State.SUCCEEDED else operation.error
+        said = any(operation.error in step.more for step in steps)
+        error = "" if said or operation.state == State.SUCCEEDED else operation.error
         steps.append(
             Step(operation.ended_at, capfirst(presentation.state_word(operation)), error, presentation.tone(operation))
         )
@@ -140,16 +141,12 @@ def _values(operation: Operation) -> dict[str, Any]:
 def _arguments(operation: Operation) -> list[tuple[str, str]]:
     """Return the names and values of the arguments, hidden ones as dots; what cannot be read, with the reason."""
     try:
-        task = task_of(operation)
-        if task is None:
-            return [("", gettext("This process does not know the task, and so not which arguments are to be hidden."))]
-        args, kwargs = references.parse(codec.loads(operation.payload, task.app)) if operation.payload else ((), {})
-        args, kwargs = redaction.readable(task, args, kwargs)
+        found = redaction.named_arguments(operation)
     except (InvalidPayload, TypeError, ValueError) as exc:  # somebody wrote another text into the column
         return [("", str(exc))]
-    return [(str(number), _shown(value)) for number, value in enumerate(args, 1)] + [
-        (name, _shown(value)) for name, value in kwargs.items()
-    ]
+    if found is None:
+        return [("", gettext("This process does not know the task, and so not which arguments are to be hidden."))]
+    return [(name, _shown(value)) for name, value in found.items()]
 
 
 def _result(operation: Operation) -> str:

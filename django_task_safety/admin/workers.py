@@ -12,9 +12,10 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.translation import gettext
 
+from django_task_safety import overview as overviews
 from django_task_safety import presentation
 from django_task_safety.admin import cells, links, live
-from django_task_safety.overview import Overview, QueueStatus, WorkerStatus, overview
+from django_task_safety.overview import Count, Overview, QueueStatus, WorkerStatus, overview
 
 _TEMPLATES = "admin/django_task_safety/worker/"
 
@@ -78,7 +79,8 @@ class WorkerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             (str(state.label), str(count), links.list_url(self.admin_site, state=state.value))
             for state, count in seen.counts.items()
         ]
-        return [*states, (gettext("stuck"), f"{seen.stuck:,}", links.list_url(self.admin_site, stuck="yes"))]
+        stuck = Count(seen.stuck, more=seen.stuck >= overviews.COUNT)
+        return [*states, (gettext("stuck"), str(stuck), links.list_url(self.admin_site, stuck="yes"))]
 
     def _queue(self, queue: QueueStatus) -> dict[str, Any]:
         return {

@@ -58,6 +58,12 @@ def reprs(task: TaskOptions, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 
 
 def arguments_of(operation: AbstractOperation) -> dict[str, str] | None:
+    """Return an operation's `named_arguments` as short texts."""
+    found = named_arguments(operation)
+    return found and {name: saferepr(value, _SHOWN) for name, value in found.items()}
+
+
+def named_arguments(operation: AbstractOperation) -> dict[str, Any] | None:
     """Return an operation's arguments, by name, as people may read them; None where its task is not registered here, so
     that nobody knows what is to be hidden. Raises `InvalidPayload` if they cannot be read any more."""
     if not operation.payload:  # a lock
@@ -69,7 +75,7 @@ def arguments_of(operation: AbstractOperation) -> dict[str, str] | None:
     said, named = readable(task, args, kwargs)
     names = _names(task, args)
     labels = [f"{name}[{names[:n].count(name)}]" if names.count(name) > 1 else name for n, name in enumerate(names)]
-    return {label: saferepr(value, _SHOWN) for label, value in [*zip(labels, said, strict=True), *named.items()]}
+    return {**dict(zip(labels, said, strict=True)), **named}
 
 
 def hidden(task: TaskOptions, args: Any, kwargs: Any) -> masking.Source:

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from django_task_safety import safe_task
+from django_task_safety import ledger, safe_task
 from tests.support.factories import NoteFactory
 from tests.support.operations import only
 from tests.support.rows import operation
@@ -61,6 +61,32 @@ def test_arguments_result_and_traceback_are_for_those_with_permission(staff, wor
         for page in ("change", "live"):
             shown = text(some.get(url(made, page)))
             assert not [word for word in ("did word", "•••", "Traceback (most recent", "Arguments") if word in shown]
+
+
+def test_arguments_are_named_however_they_were_passed(admin_client):
+    shown = text(admin_client.get(url(whispers.enqueue("aloud", "hush"))))
+    assert "<dt><code>word</code></dt><dd><code>&#x27;aloud&#x27;</code></dd>" in shown
+    assert "<dt><code>secret</code></dt><dd><code>•••</code></dd>" in shown
+
+
+def test_the_attempt_that_runs_after_a_retry_is_told_though_it_counts_from_one(admin_client, worker):
+    made = act.enqueue("raise", message="boom")
+    worker.drain()
+    made.refresh_from_db()
+    made.retry()
+    ledger.claim(made.pk, "w@host", 30, None)
+    shown = text(admin_client.get(url(made)))
+    assert shown.count("Attempt 1 started") == 2
+    assert shown.index("Retried by hand") < shown.rindex("Attempt 1 started")
+
+
+def test_the_timeline_says_an_error_once_and_when_to_the_second(admin_client, worker):
+    made = act.enqueue("raise", message="boom")
+    worker.drain()
+    made.refresh_from_db()
+    happened = text(admin_client.get(url(made))).partition("ts-timeline")[2].partition("</ol>")[0]
+    assert happened.count("boom") == 1
+    assert f"{timezone.localtime(made.ended_at):%H:%M:%S}" in happened
 
 
 def test_arguments_of_a_task_that_is_not_known_here_are_not_shown(admin_client):

@@ -6,6 +6,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from django_task_safety import overview as overviews
 from django_task_safety.models import Worker
 from tests.support.delivering import statements
 from tests.support.rows import operation
@@ -37,6 +38,13 @@ def test_workers_queues_and_problems_are_shown(admin_client):
     assert "prefork" in shown
     assert "It runs django-task-safety 0" in shown
     assert "?state=queued&amp;queue=slow" in shown
+
+
+def test_what_is_counted_no_further_says_so(admin_client, monkeypatch):
+    monkeypatch.setattr(overviews, "COUNT", 2)
+    for _ in range(3):
+        operation(age=1000)
+    assert text(admin_client.get(LIST)).count(">2+</a>") == 2  # queued, and stuck
 
 
 def test_there_may_be_nothing_to_show(admin_client):

@@ -55,11 +55,49 @@ def _is_shown(page: Any, path: str) -> bool:
         return False
 
 
-def test_our_parts_fit_in_a_narrow_window(page, served):
-    page.set_viewport_size({"width": 320, "height": 800})
+#: Of 1,280 pixels: at 200 % half of them. Or a narrow window, or twice the type.
+@pytest.mark.parametrize(("width", "type"), [(320, "100%"), (640, "100%"), (640, "200%")])
+def test_our_parts_fit(page, served, width, type):
+    page.set_viewport_size({"width": width, "height": 800})
     for path in served[1]["pages"]:
         until(lambda path=path: _is_shown(page, path))
+        page.evaluate("(type) => { document.documentElement.style.fontSize = type; }", type)
         assert overflow(page) == 0, path
+
+
+def test_operations_are_filtered_ticked_and_acted_on_by_keyboard_alone(page):
+    from playwright.sync_api import expect
+
+    until(lambda: _is_shown(page, ROOT))
+    page.goto(ROOT)
+    _press_until(page, "Filters")
+    page.keyboard.press("Enter")
+    _press_until(page, "failed")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("state=failed"))
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    _press_until(page, "", "input.action-select")
+    page.keyboard.press("Space")
+    page.keyboard.press("Shift+Tab")
+    _press_until(page, "", "select[name=action]")
+    page.keyboard.type("Retry")
+    _press_until(page, "Run")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Queue this again")).to_be_visible()
+    _press_until(page, "", "[type=submit]")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    _press_until(page, "No, take me back")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("state=failed"))
+
+
+def _press_until(page: Any, words: str, what: str = "a, button") -> None:
+    """Press Tab until the focus is on what has these words."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.locator(f":is({what}):focus", has_text=re.compile(f"^\\s*{words}")).count():
+            return
+    raise AssertionError(f"{words or what} is not reached")
 
 
 def test_the_list_keeps_itself_up_to_date_but_not_while_something_is_ticked(page):
