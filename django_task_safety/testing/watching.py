@@ -64,9 +64,10 @@ class Watch:
         if isinstance(self._retried, Task) and not isinstance(self._retried, TaskOptions):
             self._patch(self._retried, "retry", self._on_retry)
         self._open: list[AbstractContextManager[None]] = []
-        before_task_publish.connect(self._before_publish)
+        # Not weakly: until Celery 5.7 a receiver that dies cuts all that come later off from the senders of messages.
+        before_task_publish.connect(self._before_publish, weak=False)
         self._stack.callback(before_task_publish.disconnect, self._before_publish)
-        after_task_publish.connect(self._after_publish)
+        after_task_publish.connect(self._after_publish, weak=False)
         self._stack.callback(after_task_publish.disconnect, self._after_publish)
         return self
 

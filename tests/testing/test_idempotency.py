@@ -1,5 +1,7 @@
 """`assert_idempotent` finds what a second delivery or a second call does, and nothing else."""
 
+import gc
+
 import pytest
 from django.core import mail
 from django.core.cache import cache
@@ -38,6 +40,13 @@ def test_what_a_repetition_changes_is_found(task):
     with pytest.raises(NotIdempotent) as failure:
         assert_idempotent(task, 7)
     assert tasks.FAULTY[task] in str(failure.value)
+
+
+def test_messages_are_found_also_after_what_has_watched_before_is_gone():
+    for _ in range(3):
+        with pytest.raises(NotIdempotent, match="message: "):
+            assert_idempotent(tasks.publishes, 7)
+        gc.collect()
 
 
 @pytest.mark.parametrize("task", tasks.CORRECT, ids=named)
