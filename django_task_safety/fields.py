@@ -11,13 +11,21 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
+from django_task_safety.texts import storable
+
 
 class ExactCharField(models.CharField):  # type: ignore[type-arg]
     """Text by which something is told apart from everything else.
 
     MariaDB and MySQL take texts for equal that differ in case, accents or trailing spaces, unless a column's collation
-    is binary and does not pad. The other databases compare like that anyway.
+    is binary and does not pad. The other databases compare like that anyway. What they do not store is escaped, also
+    where it is looked for.
     """
+
+    def get_prep_value(self, value: Any) -> Any:
+        """Return what is stored for a value, and looked for."""
+        prepared = super().get_prep_value(value)
+        return storable(prepared) if isinstance(prepared, str) else prepared
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
         """Return type, check and collation of the column."""

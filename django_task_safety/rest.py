@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from rest_framework import decorators, exceptions, pagination, serializers, views, viewsets
@@ -52,6 +53,13 @@ class NewestFirst(pagination.CursorPagination):  # type: ignore[misc]
 
     ordering = "-id"
     page_size = 25
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
+        """Return a page; a cursor that somebody made up is not found, as one that cannot be decoded."""
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except ValidationError:
+            raise exceptions.NotFound(self.invalid_cursor_message) from None
 
 
 class OperationViewSet(viewsets.GenericViewSet):  # type: ignore[misc]

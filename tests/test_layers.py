@@ -39,6 +39,7 @@ LOADED = [
     "django_task_safety.registry",
     "django_task_safety.splitting",
     "django_task_safety.tasks",
+    "django_task_safety.texts",
     "django_task_safety.values",
     "django_task_safety.values.codec",
     "django_task_safety.values.identity",

@@ -1,6 +1,7 @@
 """Operations in Django REST framework."""
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -236,3 +237,9 @@ def test_a_permission_that_cannot_be_read_any_more_shows_nothing(monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     status, told = answered("write_and_delete", people.staff("sam", "view_operation"))
     assert (status, told["operations"]) == (409, [])
+
+
+@pytest.mark.parametrize("cursor", ["p=a%00b", "p=", "p=1&r=1", "o=x", "r=x"])
+def test_a_cursor_that_somebody_made_up_is_not_found(ada, operation, cursor):
+    answer = logged_in(ada).get("/api/operations/", {"cursor": b64encode(cursor.encode()).decode()})
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Invalid cursor"})

@@ -50,6 +50,9 @@ class StateFilter(_Filter):
     def offered(self) -> Iterable[tuple[str, Any]]:
         return State.choices
 
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        return queryset.none() if self.value() not in (None, *State.values) else super().queryset(request, queryset)
+
 
 class TaskFilter(_Filter):
     """``?task=shop.tasks.charge``, of those that this process knows."""

@@ -19,6 +19,7 @@ from django_task_safety import ids
 from django_task_safety.conf import LONGEST, seconds
 from django_task_safety.errors import InvalidArguments, InvalidOption, did_you_mean
 from django_task_safety.registry import APP, app_of
+from django_task_safety.texts import storable
 from django_task_safety.values import codec, references
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _check_kind(option: str, value: Any) -> None:
         raise InvalidOption(f"{option}={value!r} must be a {kind.__name__}.")
     if isinstance(value, str) and len(value.encode("utf-8", "replace")) > _BYTE:
         raise InvalidOption(f"{option}={value!r:.40} is longer than {_BYTE} bytes.")
-    if isinstance(value, str) and codec.storable(value) != value:
+    if isinstance(value, str) and storable(value) != value:
         raise InvalidOption(f"{option}={value!r:.40} must be text without NUL.")
     if isinstance(value, int) and not 0 <= value <= _BYTE:
         raise InvalidOption(f"{option}={value!r} must be from 0 to {_BYTE}.")

@@ -20,6 +20,7 @@ from django_task_safety.producer import call_options, redaction
 from django_task_safety.producer.call import Call
 from django_task_safety.producer.header import HEADER
 from django_task_safety.record import AbstractOperation
+from django_task_safety.texts import storable
 from django_task_safety.values import codec
 
 logger = logging.getLogger("django_task_safety")
@@ -69,7 +70,7 @@ class Message:
         """The name of the queue that it goes to, or the routing key where an exchange finds the queue."""
         said = self.published[0][1]
         declared: Any = next(iter(said.get("declare") or ()), None)
-        return codec.storable(str(getattr(declared, "name", None) or said.get("routing_key") or ""))[:255]
+        return storable(str(getattr(declared, "name", None) or said.get("routing_key") or ""))[:255]
 
     def send(self, producer: Producer, header: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
         """Publish it.

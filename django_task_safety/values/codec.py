@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kombu import serialization
 
 from django_task_safety.errors import InvalidPayload
+from django_task_safety.texts import storable
 from django_task_safety.values import masking
 
 if TYPE_CHECKING:
@@ -99,11 +100,6 @@ def printable(text: object, limit: int | None = None) -> str:
     if limit is not None and len(clean) > limit:
         return clean[: limit - 1] + "…"
     return clean
-
-
-def storable(text: str) -> str:
-    """Return ``text`` as something every database stores, and nothing masked: for names, which are told apart by it."""
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def is_name(value: object) -> bool:
