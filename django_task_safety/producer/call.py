@@ -54,6 +54,7 @@ def make_call(
 def _make_call(task: TaskOptions, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Call:
     stored = call_options.stored(task, options)
     pk = _task_id(stored.get("task_id"))
+    _check_ids_of_next(task, stored)
     call_options.freeze_links(stored, pk)
     known: dict[references.Reference, models.Model] = {}
     serializer = stored.get("serializer") or task.serializer or "json"
@@ -194,6 +195,13 @@ def retention(task: TaskOptions) -> timedelta | None:
 def _first_look(wait: float, expires: datetime | None) -> float:
     look = schedule.first_look(wait)
     return look if expires is None else max(0.0, min(look, call_options.until(expires)))
+
+
+def _check_ids_of_next(task: TaskOptions, stored: Mapping[str, Any]) -> None:
+    """Refuse an id that a next safe task could not have, at which the worker would stumble when this one succeeded."""
+    for one in (*(stored.get("chain") or ()), *(stored.get("link") or ()), *(stored.get("link_error") or ())):
+        if isinstance(task.app.tasks.get(one["task"]), TaskOptions):
+            _task_id((one.get("options") or {}).get("task_id"))
 
 
 def _task_id(value: Any) -> uuid.UUID:

@@ -105,6 +105,8 @@ class SoftDeleteQuerySet(LockableQuerySet[M]):
         chosen._for_write = True
         chosen.query.select_for_update = False
         chosen.query.clear_ordering(force=True)
+        if chosen.query.select_related:  # the two exclude each other, and Django's delete() keeps but the second
+            chosen.query.clear_deferred_loading()
         return chosen
 
     def only(self, *fields: Any) -> Any:

@@ -1,7 +1,8 @@
 """Where a parameter is annotated with a model, a primary key is taken for the object.
 
-``Note``, ``Note | None``, lists and other sequences of them, and dicts with them as values. The annotations are read
-when a task is first called, for then the models are there; one that cannot be resolved says nothing.
+``Note``, ``Note | None``, lists, sets and other collections of them, tuples, and dicts with them as values. The
+annotations are read when a task is first called, for then the models are there; one that cannot be resolved says
+nothing.
 """
 
 import collections.abc
@@ -22,8 +23,9 @@ from django_task_safety.values.references import Reference
 #: Returns an argument with references for primary keys; raises `InvalidArguments` for what cannot be an object.
 Taker = Callable[[Any], Any]
 
-_SEQUENCES = (list, collections.abc.Sequence, collections.abc.Collection, collections.abc.Iterable)
-_MAPPINGS = (dict, collections.abc.Mapping)
+_ABC = collections.abc
+_SEQUENCES = (list, set, frozenset, _ABC.Sequence, _ABC.MutableSequence, _ABC.Set, _ABC.Collection, _ABC.Iterable)
+_MAPPINGS = (dict, _ABC.Mapping, _ABC.MutableMapping)
 
 
 class ObjectParameters:
@@ -109,6 +111,9 @@ def _taker(annotation: Any) -> Taker | None:
     if kind in _SEQUENCES or (kind is tuple and inner[1:] == (...,)):
         item = _taker(inner[0])
         return partial(_items, item) if item else None
+    if kind is tuple:
+        places = [_taker(member) for member in inner]
+        return partial(_places, places) if any(places) else None
     if kind in _MAPPINGS:
         item = _taker(inner[1])
         return partial(_values, item) if item else None
@@ -144,6 +149,13 @@ def _items(item: Taker, value: Any) -> Any:
     if not isinstance(value, list | tuple):
         raise InvalidArguments(f"{codec.quoted(value)} is no list.")
     taken = [item(one) for one in value]
+    return value if all(map(operator.is_, taken, value)) else taken
+
+
+def _places(places: Sequence[Taker | None], value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != len(places):
+        raise InvalidArguments(f"{codec.quoted(value)} is no list of {len(places)}.")
+    taken = [taker(one) if taker else one for taker, one in zip(places, value, strict=True)]
     return value if all(map(operator.is_, taken, value)) else taken
 
 

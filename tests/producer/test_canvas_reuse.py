@@ -221,3 +221,19 @@ def test_in_eager_mode_a_chain_of_several_tasks_may_have_an_id(worker, eager):
     safe_add, _ = TASKS["safe"]
     result = chain(safe_add.s(1, 1), once.s(), safe_add.s(3)).apply_async(task_id=str(uuid.uuid4()))
     assert (result.get(), ran()) == (5, ["1+1", "2", "2+3"])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda add: chain(add.si(1, 1), add.si(1, 2)).apply_async(task_id="mine"),
+        lambda add: chain(add.si(1, 1), add.si(1, 2).set(task_id="mine")).delay(),
+        lambda add: add.apply_async((1, 1), link=add.si(1, 2).set(task_id="mine")),
+        lambda add: add.apply_async((1, 1), link_error=add.si(1, 2).set(task_id="mine")),
+    ],
+    ids=["chain", "step", "link", "link_error"],
+)
+def test_an_id_that_the_next_safe_task_could_not_have_is_refused_at_the_call(worker, call):
+    with pytest.raises(InvalidOption, match="'mine' is not a UUID"):
+        call(TASKS["safe"][0])
+    assert not Operation.all_rows.exists()

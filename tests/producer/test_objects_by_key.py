@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import pytest
@@ -51,6 +51,16 @@ def each(*notes: Note, **named: Note) -> None:
 @safe_task
 def nested(notes: Sequence[Note | None], by_name: Mapping[str, Annotated[Note, "live"]], last: "Note") -> None:
     received.append([*notes, *by_name.values(), last])
+
+
+@safe_task
+def as_set(notes: set[Note]) -> None:
+    received.append(notes)
+
+
+@safe_task
+def placed(pair: tuple[Note, int], more: MutableSequence[tuple[int, Note | None]]) -> None:
+    received.append([*pair, *more])
 
 
 @safe_task
@@ -240,6 +250,7 @@ BAD = [
     *((optional, value) for value in ("first", False)),
     *((several, value) for value in (5, None, [None], ["first"], "12", {"a": 1})),
     *((each, value) for value in ("first", None)),
+    *((as_set, value) for value in (5, ["first"], {1, 2}, {"a": 1})),
 ]
 
 
@@ -278,6 +289,14 @@ def test_keys_of_every_kind_are_taken(worker):
         described.delay(key, "nl", report.pk)
         worker.drain()
         assert received == [document, country, report]
+
+
+def test_keys_in_sets_and_at_places_of_tuples_are_taken_for_objects_and_come_in_lists(worker, note):
+    for passed in (note.pk, note):
+        as_set.delay([passed])
+        placed.delay((passed, note.pk), [(note.pk, passed), [1, None]])
+    worker.drain()
+    assert received == [[note], [note, note.pk, [note.pk, note], [1, None]]] * 2
 
 
 def test_an_object_of_another_model_is_refused(worker, note):
@@ -386,3 +405,10 @@ def test_what_is_queued_by_key_is_published_again_as_it_was(worker, note):
     sweeper.sweep()
     worker.drain()
     assert received == [note]
+
+
+@pytest.mark.parametrize("pair", [[1], [1, 2, 3], 5, ["first", 1]])
+def test_a_tuple_of_another_length_is_refused(worker, pair):
+    with pytest.raises(InvalidArguments, match=f"{placed.name}: The parameter 'pair' takes"):
+        placed.delay(pair, [])
+    assert not Operation.objects.exists()

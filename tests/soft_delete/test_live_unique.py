@@ -9,6 +9,7 @@ from django.db.migrations.state import ProjectState
 from django.db.migrations.writer import MigrationWriter
 from django.forms import modelform_factory
 
+from django_task_safety import RestoreConflict
 from django_task_safety.models import LiveUniqueConstraint
 from tests.notesapp.models import Address
 
@@ -170,3 +171,15 @@ def test_a_live_unique_constraint_is_added_and_removed_by_migrations_in_both_dir
 def test_a_live_unique_constraint_with_a_condition_is_refused_with_the_way_to_write_it():
     with pytest.raises(TypeError, match=r"UniqueConstraint with condition=Q\(is_removed=False\)"):
         LiveUniqueConstraint(fields=["slug"], name="live", condition=models.Q(slug="a"))
+
+
+@pytest.mark.django_db
+def test_a_row_that_an_update_marked_is_removed_to_the_constraint_and_to_restore():
+    marked = Address.objects.create(slug="a")
+    Address.objects.filter(pk=marked.pk).update(is_removed=True)
+    live = Address.objects.create(slug="a")
+    with pytest.raises(RestoreConflict), transaction.atomic():
+        Address.all_objects.get(pk=marked.pk).restore()
+    live.delete()
+    assert Address.all_objects.filter(pk=marked.pk).restore()[0] == 1
+    assert list(Address.objects.all()) == [marked]

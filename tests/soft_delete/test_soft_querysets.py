@@ -248,3 +248,10 @@ def test_a_manager_from_a_combined_queryset_keeps_its_rows():
     live, gone = note(), note()
     gone.delete()
     assert list(manager.all()) == [live]
+
+
+@pytest.mark.parametrize("verb", ["delete", "hard_delete"])
+def test_what_loads_too_little_to_join_is_deleted_as_djangos_delete_does_it(verb):
+    copy = Copy.objects.create(note=note())
+    assert getattr(Copy.objects.only("number").select_related("note"), verb)()[0] == 1
+    assert not Copy.objects.filter(pk=copy.pk).exists()
