@@ -28,7 +28,10 @@ _TIMES_LONGER, _BESIDES = 10, 10.0
 _MOST_AT_ONCE = 8
 #: Seconds after which a clock shows another one.
 _NEXT_SECOND = 1.1
-_NOT_FOLLOWED = "what it does is not followed, so that it cannot be told whether it is safe"
+_NOT_FOLLOWED = (
+    "what it does is not followed, so that it cannot be told whether it is safe: do it in this thread and over "
+    "Django's connections, or put something else in its place for this test"
+)
 _NOT_THERE = (
     "another run does not come to this point, so that it cannot be told: take out what differs between its runs"
 )
@@ -98,13 +101,12 @@ class _Exploration:
         unsafe = []
         for group, outcome in zip(alike, outcomes, strict=True):
             if found := _found(expected, outcome, mask):
-                unsafe += [Unsafe(point, found) for point in self._body_first(group, points[0].line)]
-        unsafe += _unfollowed(journal)
+                unsafe += [Unsafe(point, found) for point in group]
+        unsafe += [Unsafe(point, (_NOT_FOLLOWED,)) for point in _unfollowed(journal)]
+        # Points of the claim, and what comes after the body, are at the line of the body's decorator.
+        decorated = points[0].line if self._subject.has_operation else ""
+        unsafe.sort(key=lambda one: (one.point.line == decorated, one.point.number))
         return CrashReport(self._subject.name, tuple(points), tuple(unsafe), tuple(mask), self._subject.note)
-
-    def _body_first(self, group: list[Point], decorated: str) -> list[Point]:
-        """Return the points, those of the claim, which are at the line of the body's decorator, after the others."""
-        return sorted(group, key=lambda point: self._subject.has_operation and point.line == decorated)
 
     def _clean_run(self, varied: bool = False) -> tuple[Outcome, Journal]:
         trial = self._trial()
@@ -160,7 +162,6 @@ def _before_the_body(alike: list[list[Point]], outcomes: list[Any]) -> Outcome |
     return None
 
 
-def _unfollowed(journal: Journal) -> Iterable[Unsafe]:
-    """Return what is not safe because nobody knows."""
-    found = dict.fromkeys((line, name) for name, line in journal.read("unfollowed"))
-    return [Unsafe(Point(-1, f"{name} is started", line, -1), (_NOT_FOLLOWED,)) for line, name in found]
+def _unfollowed(journal: Journal) -> Iterable[Point]:
+    """Return what is not safe because nobody knows, each once."""
+    return {(point.line, point.name): point for point in reversed(journal.read("unfollowed"))}.values()

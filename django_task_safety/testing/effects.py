@@ -8,6 +8,8 @@ from typing import Any
 
 #: An idempotency key in a request, in a header or in its body.
 _KEY = re.compile(r"""(?i)idempotency[-_]?key["']?\s*[:=]\s*["']?([^\s"',&}]+)""")
+#: What belongs to a key that stands elsewhere.
+_IN_KEY = r"""[^\s"',&}]*"""
 _REQUEST = re.compile(r"(?m)^(?=(?:GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE) \S+ HTTP/1)")
 _LENGTH = re.compile(r"(?mi)^Content-Length: *(\d+)")
 _CHUNKED, _LAST = "chunked", "0\r\n\r\n"
@@ -108,7 +110,8 @@ def _is_cut_off(text: str) -> bool:
 
 
 def _key_of(effect: Effect) -> str:
-    if effect.key and effect.key in effect.text:
-        return effect.key
-    found = _KEY.search(effect.text)
-    return found[1] if found else ""
+    if found := _KEY.search(effect.text):
+        return found[1]
+    # What is added to the operation's own is a part of it: another one in each attempt, where it is their number.
+    around = re.search(f"{_IN_KEY}{re.escape(effect.key)}{_IN_KEY}", effect.text) if effect.key else None
+    return around[0] if around else ""

@@ -15,9 +15,11 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.testing import files, statements, tables
+from django_task_safety.testing import drivers, files, statements, tables
 from django_task_safety.testing.effects import Effect
+from django_task_safety.testing.frames import callers
 from django_task_safety.testing.journal import Journal, Point
+from django_task_safety.testing.watching import is_logging
 
 _STARTS = (
     "_thread.start_new_thread",
@@ -32,7 +34,7 @@ _READS = (
     *("SELECT", "BEGIN", "START", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET"),
     *("PRAGMA", "SHOW", "EXPLAIN", "DECLARE", "FETCH", "CLOSE"),
 )
-_REVOCABLE = ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "WITH")
+_REVOCABLE = ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "WITH", "COPY")
 #: What a statement does, behind the brackets of a UNION and what MariaDB has it be done with.
 _VERB = re.compile(r"(?:\(|SET STATEMENT .+? FOR )*(\w+)", re.IGNORECASE)
 
@@ -55,7 +57,7 @@ class FaultPoints:
         code = _code_of(work)
         self._codes = set(_with_nested(code)) if code else set()
         self._line = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}" if code else "?:0"
-        self._count, self._counting, self._noting = 0, False, False
+        self._count, self._counting, self._noting, self._observing = 0, False, False, False
         #: What is over, and the line that it belongs to, when nothing else has come yet.
         self._over: tuple[str, str] | None = None
         self._state, self._files, self._temporary = 0, dict[str, files.Content](), set[str]()
@@ -69,6 +71,7 @@ class FaultPoints:
                 db, functools.partial(self._statement, db), functools.partial(self._end_transaction, db.alias)
             )
             db.on_commit = functools.partial(self._on_commit, db.on_commit)  # type: ignore[method-assign]
+        drivers.follow(self._on_unfollowed)
         sys.addaudithook(self._audit)
 
     @contextmanager
@@ -97,9 +100,11 @@ class FaultPoints:
         if self._counting or self._noting:
             self._journal.write("effect", effect)
         self._state += effect.kind != "connection"
+        before, self._observing = self._observing, True
         try:
             yield
         finally:
+            self._observing = before
             self._state += effect.kind != "connection"
             self._end(str(effect))
 
@@ -169,8 +174,7 @@ class FaultPoints:
         return register(hook, robust)
 
     def _own_line(self) -> str:
-        frame = sys._getframe(1)
-        while frame := frame.f_back:  # type: ignore[assignment]
+        for frame in callers():
             if frame.f_code in self._codes:
                 return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
         return ""
@@ -178,14 +182,21 @@ class FaultPoints:
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         if not (self._counting or self._noting) or threading.get_ident() != self._thread:
             return
-        if (event in _STARTS or self._is_foreign_database(event, args)) and (line := self._own_line()):
-            self._journal.write("unfollowed", (event.partition(".")[2], line))
-        elif event in ("tempfile.mkstemp", "tempfile.mkdtemp"):
-            self._temporary.add(str(args[0]))
-        else:
+        if event in _STARTS or self._is_foreign_database(event, args):
+            self._on_unfollowed(event)
+        elif path := files.temporary(event, args):
+            self._temporary.add(path)
+            self._journal.write("temporary", path)
+        # A cache, which may be made of files, is compared as such.
+        elif not self._observing:
             paths = [path for path in files.changed_by(event, args) if not self._is_ours(path)]
-            for path in paths:
+            for path in paths if paths and not is_logging() else ():
                 self._on_file(path, files.opened(event, args))
+
+    def _on_unfollowed(self, name: str) -> None:
+        """Note that something is done which is not followed, where it is the body that does it."""
+        if (self._counting or self._noting) and threading.get_ident() == self._thread and (line := self._own_line()):
+            self._journal.write("unfollowed", Point(self._count, f"{name} is called", line, -1))
 
     def _on_file(self, path: str, flags: int) -> None:
         self._journal.write("file", (path, files.content(path)))

@@ -3,6 +3,7 @@
 import gzip
 import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -55,6 +56,14 @@ def changed_by(event: str, args: tuple[Any, ...]) -> Iterator[str]:
             yield path
             if event in ("os.rename", "shutil.rmtree") and os.path.isdir(path):
                 yield from map(str, Path(path).rglob("*"))
+
+
+def temporary(event: str, args: tuple[Any, ...]) -> str:
+    """Return what is made in the system's own folder of temporary files, which are no result; "" if nothing is."""
+    if event not in ("tempfile.mkstemp", "tempfile.mkdtemp"):
+        return ""
+    path = os.path.abspath(os.fsdecode(args[0]))
+    return path if os.path.dirname(path) == os.path.abspath(tempfile.gettempdir()) else ""
 
 
 def opened(event: str, args: tuple[Any, ...]) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from django_task_safety.testing import effects, tables, varying
@@ -20,6 +21,8 @@ class Outcome:
     effects: list[Effect]
     #: How the work ended, as it is known itself.
     ending: str
+    #: Files of which the attempt that died alone knows.
+    left: frozenset[str] = frozenset()
 
 
 class Mask:
@@ -40,6 +43,8 @@ class Mask:
             for table, rows in expected.rows.items()
             if table in second.rows
         }
+        #: Folders in which files get another name each time; elsewhere what has one is to be renamed, or removed.
+        self._folders = {Path(path).parent for (path,) in expected.rows["file"].keys() - second.rows["file"].keys()}
         #: By table, key and column; the key is None for added rows.
         self._values: defaultdict[tuple[str, Any, str | None], Variants] = defaultdict(Variants)
         self._calls: defaultdict[str, Variants] = defaultdict(Variants)
@@ -69,6 +74,7 @@ class Mask:
             (table, tables.text(self._masked(table, None, row)))
             for table, rows in outcome.rows.items()
             for row in self._added(table, rows)
+            if not (table == "file" and self._is_left_over(row["name"], outcome))
         )
 
     def calls(self, outcome: Outcome) -> Counter[Effect]:
@@ -77,6 +83,9 @@ class Mask:
         for call, count in effects.calls(outcome.effects).items():
             found[call if call in self._same else Effect(call.kind, str(self._calls[call.kind].of(call.text)))] += count
         return found
+
+    def _is_left_over(self, path: str, outcome: Outcome) -> bool:
+        return path in outcome.left and self._folders.isdisjoint(Path(path).parents)
 
     def _note_rows(
         self,

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ class Trial:
             self.put_back_files()
 
     def put_back_files(self) -> None:
-        """Restore the files as they were before the run."""
-        files.put_back(self.journal.read("file"))
+        """Restore the files as they were before the run, and remove what was for the time being."""
+        files.put_back([*self.journal.read("file"), *((path, None) for path in self.journal.read("temporary"))])
 
     def _use(self, slot: int) -> None:
         self._databases.use(slot)
@@ -90,6 +90,7 @@ class Trial:
 
     def _recover(self) -> Outcome:
         # Points are not counted any more, but effects and files are noted.
+        left = self._paths(self.journal) - self._paths(self._known)
         points = FaultPoints(self._subject.work, self.journal, None, self._ours)
         caching.replay(self.journal.read("effect"))
         ending = ""
@@ -98,12 +99,12 @@ class Trial:
                 self._subject.recover(worker)
             except Exception as exc:
                 ending = repr(exc)
-        return self._outcome(ending)
+        return self._outcome(ending, left)
 
-    def _outcome(self, ending: str) -> Outcome:
+    def _outcome(self, ending: str, left: Collection[str] = ()) -> Outcome:
         rows = tables.snapshot()
         journals = [self.journal, *filter(None, [self._known])]
-        paths = {path for journal in journals for path, _ in journal.read("file")}
+        paths = self._paths(*journals)
         rows["file"] = _rows({(path,): files.unzipped(files.content(path)) for path in sorted(paths)})
         effects = self.journal.read("effect")
         keys = caching.keys_of(effect for journal in journals for effect in journal.read("effect"))
@@ -111,7 +112,11 @@ class Trial:
         caching.remove(keys)
         states = Counter(Operation.all_rows.filter(task=self._subject.name).values_list("state", flat=True))
         ending = ending or ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        return Outcome(rows, effects, ending)
+        return Outcome(rows, effects, ending, frozenset(left))
+
+    @staticmethod
+    def _paths(*journals: Journal | None) -> set[str]:
+        return {path for journal in filter(None, journals) for path, _ in journal.read("file")}
 
 
 class _Worker(LocalWorker):

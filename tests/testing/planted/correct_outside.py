@@ -1,6 +1,8 @@
 """Calls, mails, messages, files and caches that bear a further attempt."""
 
 import hashlib
+import logging
+import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -129,6 +131,22 @@ def cache_filled_with_what_is_computed(number: int) -> None:
 
 
 @safe_task
+def file_replaced_under_a_random_name(number: int) -> None:
+    new = folder() / f"{uuid.uuid4()}.tmp"
+    new.write_text(str(number))
+    new.replace(folder() / "export.csv")
+    Order.objects.filter(number=number).update(charged=1)
+
+
+@safe_task
+def logged_to_a_file(number: int) -> None:
+    log = logging.Logger("shop")
+    log.addHandler(logging.FileHandler(folder() / "shop.log", delay=True))
+    log.warning("Order %s is charged", number)
+    Order.objects.filter(number=number).update(charged=1)
+
+
+@safe_task
 def cache_filled_by_get_or_set(number: int) -> None:
     rate = cache.get_or_set("rate", 2)
     Order.objects.filter(number=number).update(charged=F("amount") * rate)
@@ -150,5 +168,7 @@ TASKS = [
     cache_emptied_by_each_delivery,
     cache_lock_of_the_operation,
     cache_filled_with_what_is_computed,
+    file_replaced_under_a_random_name,
+    logged_to_a_file,
     cache_filled_by_get_or_set,
 ]

@@ -1,6 +1,7 @@
 """Tasks whose files and caches know of what the database has not committed, or the other way round."""
 
 import gzip
+from tempfile import NamedTemporaryFile
 
 from django.core.cache import cache
 from django.core.files.base import ContentFile
@@ -74,6 +75,12 @@ def upload_under_a_new_name(number: int) -> None:
 
 
 @safe_task
+def another_file_in_a_spool(number: int) -> None:
+    with NamedTemporaryFile(dir=folder(), delete=False):  # fault: a printer takes each
+        Order.objects.filter(number=number).update(charged=1)
+
+
+@safe_task
 def counter_in_a_cache(number: int) -> None:
     cache.set("orders", 0, None) if cache.get("orders") is None else None
     cache.incr("orders")  # fault: counted again
@@ -121,6 +128,7 @@ TASKS = [
     half_a_file_taken_for_all,
     half_written_taken_for_all,
     upload_under_a_new_name,
+    another_file_in_a_spool,
     counter_in_a_cache,
     stamped_list_in_a_cache,
     cache_lock_that_leaks,

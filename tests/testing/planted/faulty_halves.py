@@ -1,10 +1,14 @@
 """Work in several commits, of which a death leaves a half that a further attempt repeats or takes for all of it."""
 
+from importlib import import_module
+from typing import Any
+
 from django.db import connection, connections, transaction
 from django.db.models import F
 
 from django_task_safety import idempotent_task, safe_task
 from tests.testapp.models import Country, Effect, Machine, Note, Order
+from tests.testing.planted.shop import folder
 
 
 @idempotent_task(key="number", atomic=False)
@@ -130,6 +134,15 @@ def raw_driver_of_another_database(number: int) -> None:
 
 
 @safe_task
+def driver_of_its_own(number: int) -> None:
+    place = connection.settings_dict
+    to: dict[str, Any] = {"host": place["HOST"], "user": place["USER"], "port": int(place["PORT"] or 0)}
+    name = {"sqlite": "sqlite3", "postgresql": "psycopg", "mysql": "pymysql"}[connection.vendor]
+    to = {"database": folder() / "old.sqlite3"} if name == "sqlite3" else to
+    import_module(name).connect(**to).close()  # fault: what is sent on it is not known
+
+
+@safe_task
 def moved_between_databases(number: int) -> None:
     codes = list(Country.objects.using("other").values_list("code", flat=True))
     Country.objects.bulk_create([Country(code=code) for code in codes])
@@ -153,5 +166,6 @@ TASKS = [
     commits_in_sql,
     other_database,
     raw_driver_of_another_database,
+    driver_of_its_own,
     moved_between_databases,
 ]

@@ -51,6 +51,12 @@ def key_of_the_attempt(number: int) -> None:
     Order.objects.filter(number=number).update(charged=F("amount"))
 
 
+@idempotent_task(key="number")
+def operations_key_and_the_attempt(number: int) -> None:
+    operation = current_operation()
+    call("charges", key=f"{operation.id}-{operation.attempt}")  # fault: the first part alone would be one key
+
+
 @idempotent_task(key="number", atomic=False)
 def key_from_what_is_there(number: int) -> None:
     key = f"{number}-{Effect.objects.filter(name='charge').count() + 1}"
@@ -127,6 +133,7 @@ TASKS = [
     random_key,
     key_from_the_clock,
     key_of_the_attempt,
+    operations_key_and_the_attempt,
     key_from_what_is_there,
     other_content_under_the_same_key,
     webhook_of_each_subscriber,
