@@ -15,7 +15,7 @@ from django_task_safety.checks.project import Project
 
 #: Seconds for which a transport leaves an unacknowledged message alone before it delivers it again.
 VISIBILITY_TIMEOUTS = {
-    **{"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800, "gcpubsub": 240},
+    **{"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800},
     **{"slmq": 1800, "pgmq": 1800},
 }
 #: Those of RabbitMQ have no such option, but a server that gives up on a consumer after this many seconds.
@@ -66,7 +66,7 @@ def _default_timeout(scheme: str) -> float | None:
     if not scheme:
         raise Unknown("no broker_url is known here, of which a worker may be told by another way")
     transport = TRANSPORT_ALIASES.get(scheme)
-    if transport is None:
+    if transport is None or scheme == "azureservicebus":  # which renews its locks, or not, by options of its own
         raise Unknown(f"whether the broker {scheme!r} delivers a message again while its task runs")
     if str(transport).startswith("kombu.transport."):
         return None

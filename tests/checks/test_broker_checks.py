@@ -35,6 +35,11 @@ class Hasty(virtual.Transport):
         ("redis://", {}, False),
         ("amqp://", {"visibility_timeout": 60}, False),
         ("memory://", {}, False),
+        (
+            "gcpubsub://projects/shop",
+            {"visibility_timeout": 60},
+            False,
+        ),  # which goes on holding what is not acknowledged
     ],
     ids=label,
 )
@@ -67,6 +72,7 @@ def test_a_task_that_is_acknowledged_early_is_not_delivered_again(project):
     [
         (None, {}, "no broker_url"),
         ("carrierpigeon://", {}, "'carrierpigeon'"),
+        ("azureservicebus://", {}, "'azureservicebus'"),
         ("redis://", {"visibility_timeout": "3600"}, "'3600', which is no number"),
         ("redis://", {"visibility_timeout": True}, "True, which is no number"),
     ],

@@ -10,8 +10,8 @@ from django_task_safety.management.doctor.findings import Finding, NoAnswer, bad
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import broker
 
-#: Transports whose queues keep a visibility timeout of their own, which was set when they were made.
-_KEPT_BY_THE_QUEUE = {"sqs", "gcpubsub"}
+#: The transport whose queues keep a visibility timeout of their own, which was set when they were made.
+_KEPT_BY_THE_QUEUE = "sqs"
 
 
 def probe(app: Celery, timeout: float) -> Iterator[Finding]:
@@ -56,6 +56,6 @@ def _compare(app: Celery, transport: str, visibility: float) -> Finding:
         return bad("visibility timeout", f"{text}, while these may still run: {shown}", hint)
     if visibility <= conf().LEASE:
         return bad("visibility timeout", f"{text}, within a lease ({conf().LEASE:g} s)", hint)
-    if transport in _KEPT_BY_THE_QUEUE:
+    if transport == _KEPT_BY_THE_QUEUE:
         return unknown("visibility timeout", f"{text}, as this side has it; queues made earlier keep their own")
     return good("visibility timeout", text)
