@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from django.apps import apps
@@ -47,7 +48,11 @@ def soft_models() -> list[type[SoftDeleteModel]]:
 
 
 def purge(
-    older_than: float, chosen: list[type[SoftDeleteModel]] | None = None, batch: int = 500, dry_run: bool = False
+    older_than: float,
+    chosen: list[type[SoftDeleteModel]] | None = None,
+    batch: int = 500,
+    dry_run: bool = False,
+    watched: Callable[[Iterator[list[Any]]], Iterator[list[Any]]] = iter,
 ) -> Purged:
     """Delete removed rows for good, and what goes with them; each batch in a transaction of its own.
 
@@ -57,23 +62,26 @@ def purge(
         chosen: The models; the default is all soft-deletable ones.
         batch: How many rows one transaction deletes.
         dry_run: Only count them.
+        watched: Passes the batches on, and hears of each that is done.
     """
     purged = Purged()
     chosen = soft_models() if chosen is None else chosen
-    for model in chosen:
-        using = router.db_for_write(model)
-        due = model.removed_objects.using(using).filter(removed_at__lte=clock.After(-older_than))
-        if dry_run:
-            purged.deleted[model._meta.label] += due.count()
-        else:
-            for objs in _batches(due.order_by("pk"), batch):
-                _purge(objs, using, purged)
+    if dry_run:
+        purged.deleted.update({model._meta.label: _due(model, older_than).count() for model in chosen})
+    else:
+        for objs in watched(chain.from_iterable(_batches(_due(model, older_than), batch) for model in chosen)):
+            _purge(objs, router.db_for_write(type(objs[0])), purged)
     for using in () if dry_run else {router.db_for_write(model) for model in chosen}:
         if router.allow_migrate_model(using, detachment.Detachment):
             there = [model for model in soft_models() if router.allow_migrate_model(using, model)]
             detachment.forget(there, using)
     purged.deleted += Counter()
     return purged
+
+
+def _due(model: type[SoftDeleteModel], older_than: float) -> models.QuerySet[Any]:
+    rows: models.QuerySet[Any] = model.removed_objects.using(router.db_for_write(model)).order_by("pk")
+    return rows.filter(removed_at__lte=clock.After(-older_than))
 
 
 def _batches(due: models.QuerySet[Any], batch: int) -> Iterator[list[Any]]:

@@ -12,9 +12,12 @@ from django_task_safety.management.actions import listing
 from django_task_safety.management.commands.task_safety import ACTIONS, Command
 from django_task_safety.management.console import Console
 from django_task_safety.models import Operation
+from django_task_safety.values.clock import After
 from tests.docs.pages import table
+from tests.notesapp.models import Note
 from tests.support.commands import Terminal, task_safety
-from tests.testapp.tasks import record
+from tests.support.ids import label
+from tests.testapp.tasks import act, record
 
 pytestmark = pytest.mark.django_db
 
@@ -64,13 +67,24 @@ def test_the_nearest_state_is_named():
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_action_has_help_and_answers_in_json(action, capsys):
+def test_every_action_has_help(action, capsys):
     with pytest.raises(SystemExit) as exit:
         Command().run_from_argv(["manage.py", "task_safety", action, "--help"])
     assert not exit.value.code
     out = capsys.readouterr().out
     assert "--json" in out
     assert ACTIONS[action].HELP.split(":")[0] in " ".join(out.split())
+
+
+@pytest.mark.parametrize("action", set(ACTIONS) - {"explore"})  # which makes databases of its own: tests/testing
+def test_every_action_answers_with_one_json_document(action, worker, tmp_path):
+    record.enqueue("a").cancel()
+    operation = str(Operation.objects.get().pk)
+    (tmp_path / "tasks.py").touch()
+    called = {"show": [operation], "cancel": [operation], "retry": [operation], "lint": [tmp_path]}
+    answer = task_safety(action, *called.get(action, []), "--json")
+    assert isinstance(answer.json, list if action == "lint" else dict)
+    assert answer.code in (0, 1)
 
 
 def test_a_database_that_does_not_answer_is_said_without_a_traceback(monkeypatch):
@@ -117,6 +131,20 @@ def test_progress_is_shown_on_a_terminal_only():
     assert answer.out == "Cancelled 2 operations.\n"
     record.enqueue("c")
     assert task_safety("cancel", "--state", "queued", "--yes").err == ""
+
+
+@pytest.mark.parametrize(
+    "call", [["retry", "--state", "failed", "--yes"], ["prune"], ["purge", "--batch", "1"]], ids=label
+)
+def test_whatever_may_take_long_shows_how_far_it_is(call, worker):
+    act.enqueue_many([("raise",), ("raise",)])
+    worker.drain()
+    worker.pass_time(31 * 86_400)
+    for _ in range(2):
+        Note.objects.create(title="a").delete()
+    Note.all_objects.update(removed_at=After(-31 * 86_400))
+    assert "2 done" in task_safety(*call, stderr=Terminal()).err
+    assert task_safety(*call).err == ""
 
 
 def test_json_holds_whatever_a_task_returned():

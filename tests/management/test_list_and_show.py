@@ -5,6 +5,7 @@ import pytest
 from django_task_safety import safe_task
 from django_task_safety.ledger import newest
 from django_task_safety.models import Operation
+from django_task_safety.values.clock import After
 from tests.support.commands import task_safety
 from tests.support.factories import NoteFactory, VaultFactory
 from tests.testapp.tasks import act, charge, copy_note, record
@@ -77,6 +78,8 @@ def test_list_filters_by_the_columns():
         assert found(*filters) == [str(ended.pk)], filters
     assert found("--queue", "slow", "--state", "queued") == []
     assert found("--object", "testapp.note:123456") == found("--stuck") == []
+    Operation.objects.update(available_at=After(-300))
+    assert found("--stuck") == [str(about.pk)]
 
 
 def test_show_tells_all_of_one_operation(worker):

@@ -28,7 +28,7 @@ def run(
 ) -> None:
     """Delete them; what is protected stays, and is said."""
     chosen = None if model is None else [_soft_model(label) for label in arguments.as_list(model)]
-    purged = purging.purge(older_than * DAY, chosen, batch, dry_run)
+    purged = purging.purge(older_than * DAY, chosen, batch, dry_run, lambda batches: console.progress(batches, len))
     for obj, why in purged.skipped:
         console.notice(f"skipped {obj._meta.label} {obj.pk}: {why}")
     counts = dict(sorted(purged.deleted.items()))
