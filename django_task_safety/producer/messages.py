@@ -22,8 +22,7 @@ from django_task_safety.producer.header import HEADER
 from django_task_safety.record import AbstractOperation
 from django_task_safety.texts import storable
 from django_task_safety.values import codec
-
-logger = logging.getLogger("django_task_safety")
+from django_task_safety.values.log_fields import log_about
 
 #: Celery's own headers; custom ones may be repeated in one called "headers".
 _CELERYS = {*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", HEADER} - {"headers"}
@@ -117,7 +116,7 @@ def prepare(task: TaskOptions, call: Call) -> Call:
         message = make(task, call_options.celery_id(row.pk, options), call.args, call.kwargs, options)
     except Exception:
         # Publishing tries again, and the sweeper says what is wrong with it.
-        logger.debug("operation %s: its message could not be made at the call", row.pk, exc_info=True)
+        log_about(row, logging.DEBUG, "its message could not be made at the call", exc_info=True)
         return call
     row.queue = message.queue
     given = options.get("headers") or {}

@@ -29,6 +29,7 @@ from django_task_safety.record import AbstractOperation, State
 from django_task_safety.registry import task_of
 from django_task_safety.values import codec
 from django_task_safety.values.clock import Now, as_aware
+from django_task_safety.values.log_fields import log_about
 
 logger = logging.getLogger("django_task_safety")
 
@@ -122,7 +123,7 @@ def publish_rows(operations: Iterable[AbstractOperation]) -> Published:
 def _task_of(operation: AbstractOperation) -> TaskOptions | None:
     task = task_of(operation)
     if task is None:
-        logger.warning("operation %s: the task %s is not registered here", operation.pk, operation.task)
+        log_about(operation, logging.WARNING, "the task %s is not registered here", operation.task)
     return task
 
 

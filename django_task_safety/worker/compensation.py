@@ -15,6 +15,7 @@ from django_task_safety.options import Compensation, TaskOptions
 from django_task_safety.producer.outcome import failure_of
 from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec
+from django_task_safety.values.log_fields import log_about
 from django_task_safety.worker import body_transaction
 from django_task_safety.worker.requeue import requeue_for_newer_arguments
 
@@ -97,7 +98,7 @@ def _compensate(handlers: Sequence[Compensation], operation: AbstractOperation, 
         if table.connection().needs_rollback:
             raise TransactionBroken("It left its transaction unusable.") from problem
         if problem is not None:
-            logger.error("operation %s: its compensation failed", operation.pk, exc_info=problem)
+            log_about(operation, logging.ERROR, "its compensation failed", exc_info=problem)
             _note(operation, problem)
 
 

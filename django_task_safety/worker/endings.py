@@ -35,11 +35,10 @@ from django_task_safety.producer.outcome import stored_outcome
 from django_task_safety.record import State
 from django_task_safety.values import codec
 from django_task_safety.values.clock import Now
+from django_task_safety.values.log_fields import log_about
 from django_task_safety.worker import connection, retry_policy
 from django_task_safety.worker.compensation import fail
 from django_task_safety.worker.requeue import OwnershipLost, publish_after_commit, requeue, requeue_for_newer_arguments
-
-logger = logging.getLogger("django_task_safety")
 
 
 def conclude(attempt: Attempt, exc: BaseException) -> Any:
@@ -53,9 +52,8 @@ def conclude(attempt: Attempt, exc: BaseException) -> Any:
         if problem is exc:
             raise  # the task's own, and recorded
         why = codec.describe(problem)
-        logger.error(
-            "operation %s: its end could not be recorded; its lease will run out: %s", attempt.operation.pk, why
-        )
+        text = "its end could not be recorded; its lease will run out: %s"
+        log_about(attempt.operation, logging.ERROR, text, why)
         connection.abandon()
         raise Ignore("The database does not answer; the operation is taken back when its lease runs out.") from exc
     except BaseException as other:
@@ -168,11 +166,11 @@ def _answer_from_row(attempt: Attempt, *, own_cancel: bool = False, problem: Bas
             ended = requeue_for_newer_arguments(attempt.task, operation)
     seen = table.read(operation.pk)
     if seen is not None and seen.operation.state == State.SUCCEEDED and problem is not None:
-        logger.error("operation %s succeeded, but a hook after its commit failed", operation.pk, exc_info=problem)
+        log_about(operation, logging.ERROR, "it succeeded, but a hook after its commit failed", exc_info=problem)
     elif not ended:
         notifications.ownership_lost(operation)
     if seen is None or seen.operation.is_pending:
-        logger.warning("operation %s: another attempt took over; nothing was written", operation.pk)
+        log_about(operation, logging.WARNING, "another attempt took over; nothing was written")
         raise Ignore("Another attempt took over.")
     if seen.operation.delivered and canvas.has_canvas(attempt.task.request):
         raise Ignore("Another attempt took over, and its outcome was delivered.")

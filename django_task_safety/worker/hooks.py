@@ -134,4 +134,5 @@ def _note_delivery(task: Any, state: str) -> None:
     try:
         schedule.mark_delivered(message_id(str(request.id)), state=state)
     except Exception:
-        logger.warning("operation %s: could not note that its outcome was delivered", request.id, exc_info=True)
+        fields = {"operation": str(message_id(str(request.id))), "task": task.name}
+        logger.warning("could not note that an outcome was delivered", exc_info=True, extra=fields)

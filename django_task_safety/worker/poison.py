@@ -53,7 +53,9 @@ def set_back(pk: uuid.UUID, exc: BaseException) -> int:
     failed = table.by_id(pk).values_list("failed_sweeps", flat=True).first()
     if failed is None:
         return 0
-    logger.error("operation %s: a sweep failed over it (%d of %d times)", pk, failed + 1, _TRIES, exc_info=exc)
+    fields = {"operation": str(pk)}  # whatever else the row says may be what fails
+    text = "operation %s: a sweep failed over it (%d of %d times)"
+    logger.error(text, pk, failed + 1, _TRIES, exc_info=exc, extra=fields)
     if failed + 1 < _TRIES:
         return schedule.set_back(pk, conf().REPUBLISH_AFTER * min(2**failed, _FACTOR_MAX))
     return int(_finish(pk, f"It could not be swept: {codec.describe(exc)}"))
@@ -67,7 +69,7 @@ def _finish(pk: uuid.UUID, reason: str) -> bool:
         if row is not None and row.is_pending and recovery.discard_one(row, Unpublishable, reason, notified=False):
             return True
     except Exception:
-        logger.exception("operation %s: nothing compensates for it", pk)
+        logger.exception("operation %s: nothing compensates for it", pk, extra={"operation": str(pk)})
     with transaction.atomic(using=conf().DATABASE):
         # No other column: any may be what nobody can cope with.
         if not table.locked(table.by_id(pk).only("pk")):

@@ -20,8 +20,9 @@ from django_task_safety.producer.outcome import as_celery
 from django_task_safety.record import AbstractOperation
 from django_task_safety.registry import task_of
 from django_task_safety.values import codec
+from django_task_safety.values.log_fields import log_about
 
-logger = logging.getLogger("django_task_safety")
+_NOT_TOLD = "the result backend was not told: %s"
 
 #: After so many failures a backend is left alone for the rest of a sweep; the first may be an operation's own fault.
 _FAILURES = 2
@@ -38,7 +39,7 @@ def forget(task: TaskOptions, operation: AbstractOperation) -> None:
     except SoftTimeLimitExceeded:
         raise  # the task's own
     except Exception as exc:
-        logger.warning("operation %s: its old result could not be forgotten: %s", operation.pk, codec.describe(exc))
+        log_about(operation, logging.WARNING, "its old result could not be forgotten: %s", codec.describe(exc))
 
 
 def note_state(attempt: Attempt, state: str, meta: Any) -> bool:
@@ -56,7 +57,7 @@ def note_state(attempt: Attempt, state: str, meta: Any) -> bool:
     except SoftTimeLimitExceeded:
         raise
     except Exception as exc:
-        logger.warning("operation %s: the result backend was not told: %s", attempt.operation.pk, codec.describe(exc))
+        log_about(attempt.operation, logging.WARNING, _NOT_TOLD, codec.describe(exc))
         return False
     return True
 
@@ -112,7 +113,7 @@ class Notifier:
             backend.store_result(str(request.id), result, state, request=request)
         except Exception as exc:
             self._failures[type(backend)] += 1
-            logger.warning("operation %s: the result backend was not told: %s", operation.pk, codec.describe(exc))
+            log_about(operation, logging.WARNING, _NOT_TOLD, codec.describe(exc))
             return False
         return True
 

@@ -20,8 +20,7 @@ from django_task_safety.producer.call import make_call
 from django_task_safety.producer.signature import merged
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values import backoff, codec
-
-logger = logging.getLogger("django_task_safety")
+from django_task_safety.values.log_fields import log_about
 
 #: Errors that tend to pass by themselves.
 TRANSIENT = (ConnectionError, TimeoutError, OperationalError, InterfaceError, BrokerError)
@@ -62,7 +61,8 @@ def delay_after(task: TaskOptions, operation: AbstractOperation, exc: BaseExcept
     try:
         decision = _decide(task, exc)
     except Exception:
-        logger.exception("operation %s: retry_on of %s failed; it is not retried", operation.pk, task.name)
+        text = "retry_on of %s failed; it is not retried"
+        log_about(operation, logging.ERROR, text, task.name, exc_info=True)
         return None
     if decision is False:
         return None
@@ -187,7 +187,7 @@ def wait_of(attempt: Attempt, exc: Retry) -> float:
         if when is not None:
             return _until(when) if isinstance(when, datetime) else _seconds(when)
     except InvalidOption as problem:
-        logger.warning("operation %s: a Retry that says no time waits as usual: %s", attempt.operation.pk, problem)
+        log_about(attempt.operation, logging.WARNING, "a Retry that says no time waits as usual: %s", problem)
     return delay_with_retry_after(attempt.task, attempt.operation, exc.exc)
 
 

@@ -1,14 +1,19 @@
 """Log records say of which operation they are."""
 
+import ast
 import io
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from django_task_safety import current_operation, idempotent_task
+import django_task_safety
+from django_task_safety import current_operation, idempotent_task, ledger, safe_task
 from django_task_safety.models import Operation
+from django_task_safety.worker import sweeper
 from django_task_safety.worker.log_filter import OperationFilter
 from tests.support.delivering import statements
 
@@ -20,6 +25,15 @@ def charges(order: int, card: str) -> None:
     logger.warning("charged", extra={"task": "the record's own"} if order == 2 else {})
     if order == 3:
         raise ValueError("no")
+
+
+@safe_task(max_retries=0)
+def never_compensated() -> None: ...
+
+
+@never_compensated.compensate
+def fails(operation: Operation, exc: BaseException) -> None:
+    raise ValueError("no")
 
 
 @pytest.fixture
@@ -44,6 +58,27 @@ def test_those_of_this_package_carry_them_in_every_process(worker, records):
         (entry,) = records(f"operation {name}")
         assert (entry.operation, entry.task, entry.attempt) == (str(operation.pk), charges.name, attempt)
         assert entry.key == operation.key
+
+
+def test_no_line_of_this_package_about_an_operation_lacks_them():
+    calls = [
+        (path.name, node)
+        for path in Path(django_task_safety.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logger.")
+    ]
+    about = [(name, node) for name, node in calls if re.search(r"operation %s|operation\.pk|\bpk\b", ast.unparse(node))]
+    assert len(about) > 3
+    assert [name for name, node in about if "extra" not in {one.arg for one in node.keywords}] == []
+
+
+def test_also_where_a_sweep_compensates_for_what_was_lost(worker, records):
+    operation = never_compensated.enqueue()
+    ledger.claim(operation.pk, "lost", 30, None)
+    worker.pass_time(31)
+    sweeper.sweep()
+    (entry,) = records(f"operation {operation.pk}: its compensation failed")
+    assert (entry.operation, entry.task, entry.attempt) == (str(operation.pk), never_compensated.name, 1)
 
 
 def test_what_a_record_says_itself_it_keeps(worker, records):
