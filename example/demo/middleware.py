@@ -22,5 +22,5 @@ class GuestMiddleware:
         except OperationalError as problem:
             if "no such table" in str(problem):
                 return HttpResponse(NO_TABLES, status=503, content_type="text/plain; charset=utf-8")
-            raise
+            # The view finds out by itself, and the pages of operations have an answer to it.
         return self._get_response(request)

@@ -63,3 +63,10 @@ def test_before_its_tables_are_made_the_example_says_how_to_make_them(tmp_path):
         "503 The tables are missing. Run `python example/manage.py migrate`, or see it all with `… demo`.",
         "",
     ]
+
+
+def test_while_its_database_is_away_the_examples_pages_of_operations_say_so(tmp_path):
+    (tmp_path / "shop.sqlite3").mkdir()
+    code = "from django.test import *; one = Client(headers={'host': 'localhost'}); one.cookies['sessionid'] = 32 * 'a'"
+    pages = ("/operations/", "/operations/health/", "/operations/metrics/", "/admin/django_task_safety/operation/")
+    assert run(tmp_path, f"{code}; print(*(one.get(page).status_code for page in {pages}))") == ["503 503 503 503"]
