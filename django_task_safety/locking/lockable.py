@@ -9,6 +9,7 @@ from django.db import models, router
 from django_task_safety.locking import lock_rows
 from django_task_safety.locking.locks import Lock
 from django_task_safety.objects.pending import PendingOperationsModel
+from django_task_safety.objects.saving import save_options
 from django_task_safety.values.identity import Identity, database_of, pk_of, root_key, root_model
 
 M = TypeVar("M", bound=models.Model)
@@ -83,11 +84,13 @@ class LockableModel(PendingOperationsModel):
         Raises:
             ObjectLocked: Naming the holders.
         """
-        if "save" not in self.lock_blocks or self._state.adding or self.pk is None:
+        options, key = save_options(args, kwargs), root_key(self)
+        # What is made by hand with the key of a row writes that row.
+        if "save" not in self.lock_blocks or key is None or options.get("force_insert"):
             super().save(*args, **kwargs)
             return
-        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
-        with lock_rows.unlocked(type(self), [root_key(self)], using, database_of(self, using)):
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
+        with lock_rows.unlocked(type(self), [key], using, database_of(self, using)):
             super().save(*args, **kwargs)
 
     save.alters_data = True  # type: ignore[attr-defined]

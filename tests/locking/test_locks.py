@@ -432,6 +432,8 @@ def test_a_model_may_say_that_nobody_saves_a_locked_object():
             stale.save,
             lambda: Vault.objects.update(name="all"),
             lambda: Vault.objects.bulk_update([stale], ["name"]),
+            lambda: Vault(pk=vault.pk, name="by hand").save(),
+            lambda: Vault(pk=vault.pk, name="by hand").save(force_update=True),
         ):
             refusal = elsewhere(attempt)
             assert type(refusal) is ObjectLocked
