@@ -106,6 +106,13 @@ def test_a_duplicate_that_does_not_run_has_none(worker, spans):
     assert len(spans.named(f"run {record.name}")) == 1
 
 
+def test_a_trace_that_somebody_else_put_into_the_headers_is_kept(worker, spans):
+    theirs = f"00-{'1' * 32}-{'2' * 16}-01"
+    with tracer.start_as_current_span("request"):
+        record.apply_async(("x",), headers={"traceparent": theirs})
+    assert worker.take_one().headers["traceparent"] == theirs
+
+
 def test_it_is_below_the_span_of_whoever_instruments_celery(worker, spans):
     opened = []
 

@@ -152,7 +152,7 @@ def test_the_progress_of_another_task_is_no_report_of_this_one(worker):
 
 def test_a_handle_that_asks_the_row_shows_its_progress_where_the_result_backend_knows_nothing(worker):
     operation = reports.enqueue(1, 4)
-    assert handle(reports, operation.pk).state == "PENDING"
+    assert handle(reports, str(operation.pk)).state == "PENDING"
     Operation.objects.update(state=State.RUNNING, progress=0.25, progress_message="reading")
-    result = handle(reports, operation.pk)
+    result = handle(reports, str(operation.pk))
     assert (result.state, result.info) == ("PROGRESS", {"current": 0.25, "total": 1, "message": "reading"})
