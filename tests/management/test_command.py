@@ -76,7 +76,8 @@ def test_every_action_has_help(action, capsys):
     assert ACTIONS[action].HELP.split(":")[0] in " ".join(out.split())
 
 
-@pytest.mark.parametrize("action", set(ACTIONS) - {"explore"})  # which makes databases of its own: tests/testing
+# That one makes databases of its own: tests/testing.
+@pytest.mark.parametrize("action", sorted(set(ACTIONS) - {"explore"}))
 def test_every_action_answers_with_one_json_document(action, worker, tmp_path):
     record.enqueue("a").cancel()
     operation = str(Operation.objects.get().pk)
