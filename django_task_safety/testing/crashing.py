@@ -23,7 +23,7 @@ from django_task_safety.testing.trial import Trial
 #: Seconds that a clean run may take.
 LONGEST_RUN = 60.0
 #: What a death and the recovery from it may take: so many times what a clean run took, and seconds besides.
-_TIMES_LONGER, _BESIDES = 10, 10.0
+_TIMES_LONGER, _BESIDES = 10, 30.0
 #: Each takes copies of the databases.
 _MOST_AT_ONCE = 8
 #: Seconds after which a clock shows another one.

@@ -37,7 +37,7 @@ def takes(value: object) -> None:
     effect("takes")
 
 
-@safe_task(bind=True, max_retries=3, retry_backoff=0.1)
+@safe_task(bind=True, max_retries=3, retry_backoff=5)
 def twice(self: Any, value: int) -> int:
     if self.request.retries == 0:
         raise ConnectionError("not yet")
