@@ -44,7 +44,8 @@ class Mask:
             if table in second.rows
         }
         #: Folders in which files get another name each time; elsewhere what has one is to be renamed, or removed.
-        self._folders = {Path(path).parent for (path,) in expected.rows["file"].keys() - second.rows["file"].keys()}
+        kept, others = (outcome.rows.get("file", {}) for outcome in (expected, second))
+        self._folders = {Path(path).parent for (path,) in kept.keys() - others.keys()}
         #: By table, key and column; the key is None for added rows.
         self._values: defaultdict[tuple[str, Any, str | None], Variants] = defaultdict(Variants)
         self._calls: defaultdict[str, Variants] = defaultdict(Variants)
