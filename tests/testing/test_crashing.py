@@ -8,6 +8,7 @@ import re
 import tempfile
 import time
 import unittest
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,11 @@ def interrupted(*args):
 
 def children():
     """Return the processes that this one has started and not waited for; where nobody says so, none."""
-    return [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
+    found: list[str] = []
+    for file in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            found += file.read_text().split()
+    return found
 
 
 @pytest.fixture(autouse=True)
