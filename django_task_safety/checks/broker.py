@@ -14,10 +14,7 @@ from django_task_safety.checks.findings import CannotTell, Finding, about, named
 from django_task_safety.checks.project import Project
 
 #: Seconds for which a transport leaves an unacknowledged message alone before it delivers it again.
-VISIBILITY_TIMEOUTS = {
-    **{"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800},
-    **{"slmq": 1800, "pgmq": 1800},
-}
+VISIBILITY_TIMEOUTS = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800, "slmq": 1800, "pgmq": 1800}
 #: Those of RabbitMQ have no such option, but a server that gives up on a consumer after this many seconds.
 _RABBITMQ, _CONSUMER_TIMEOUT = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"}), 1800
 _NO_SERVERS = frozenset({"memory", "filesystem", "sqla", "sqlalchemy"})

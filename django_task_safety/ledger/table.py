@@ -11,6 +11,7 @@ from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety.conf import conf
+from django_task_safety.ledger import statements
 from django_task_safety.record import AbstractOperation, OperationRows, State, operation_model
 from django_task_safety.values.clock import Now, as_read, now_sql
 
@@ -107,12 +108,11 @@ def run_by(worker: str, *pks: uuid.UUID) -> OperationRows:
 
 def find(*, pk: uuid.UUID | None = None, digest: str | None = None, lock: bool = False) -> AbstractOperation | None:
     """Return the row with this id, or else with this key."""
-    db, model = connection(), operation_model()
-    by = {"id": model._meta.pk.get_db_prep_value(pk, db), "key_digest": digest}
+    db = connection()
+    by = {"id": pk and statements.uuid_param(db, pk), "key_digest": digest}
     params = {column: value for column, value in by.items() if value}
     # By hand: to build a query of every column takes longer than to run it, and each duplicate comes by.
-    table, where = db.ops.quote_name(model._meta.db_table), " OR ".join(f"{column} = %s" for column in params)
-    sql = f"SELECT * FROM {table} WHERE {where}"
+    sql = f"SELECT * FROM {statements.table(db)} WHERE {' OR '.join(f'{column} = %s' for column in params)}"
     # A locking read sees the newest committed row where a plain one would look at the transaction's snapshot.
     if lock and db.features.has_select_for_update:
         sql += f" {db.ops.for_update_sql()}"

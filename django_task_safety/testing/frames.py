@@ -1,13 +1,14 @@
 """Who has called whom, up to what happens now."""
 
-import sys
+import inspect
 from collections.abc import Iterator
 from types import CodeType, FrameType
 
 
 def callers() -> Iterator[FrameType]:
     """Go through the frames of those who wait for the caller, from the inmost on."""
-    frame: FrameType | None = sys._getframe(1)
+    here = inspect.currentframe()
+    frame = here and here.f_back
     while frame := frame and frame.f_back:
         yield frame
 

@@ -44,7 +44,7 @@ class _Driver:
             return
         for name in ("cursor_factory", "cursorclass"):
             if isinstance(kind := getattr(connection, name, None), type):
-                setattr(connection, name, self._telling(kind))
+                setattr(connection, name, self._followed(kind))
         with suppress(AttributeError):  # some drivers are written in C
             connection.commit = functools.partial(self._around, "COMMIT", connection.commit)
 
@@ -62,12 +62,12 @@ class _Driver:
         with self.used_by_django():  # an executemany() may be made of others
             return self._statement(_name(sql.as_string(None) if hasattr(sql, "as_string") else sql), execute)
 
-    def _telling(self, kind: type) -> type:
-        def telling(real: Callable[..., Any]) -> Callable[..., Any]:
+    def _followed(self, kind: type) -> type:
+        def followed(real: Callable[..., Any]) -> Callable[..., Any]:
             return lambda cursor, sql, *args, **kwargs: self._around(sql, lambda: real(cursor, sql, *args, **kwargs))
 
         names = [name for name in ("execute", "executemany", "copy", "copy_expert") if hasattr(kind, name)]
-        return type(kind)(kind.__name__, (kind,), {name: telling(getattr(kind, name)) for name in names})
+        return type(kind)(kind.__name__, (kind,), {name: followed(getattr(kind, name)) for name in names})
 
 
 def _name(sql: Any) -> str:

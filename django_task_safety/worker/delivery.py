@@ -10,11 +10,9 @@
 The attempt itself is in `attempt`.
 """
 
-import contextlib
 import dataclasses
 import logging
 import time
-import uuid
 from functools import partial
 from typing import Any
 
@@ -24,9 +22,8 @@ from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
-from django_task_safety.context import Attempt
 from django_task_safety.errors import DuplicateOperation, KeyReused, ObjectGone, ObjectLocked, TaskSafetyError
-from django_task_safety.ledger import cancellation, schedule, table, worker_id
+from django_task_safety.ledger import cancellation, table, worker_id
 from django_task_safety.ledger.patience import patience
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import canvas, outbox, waiter
@@ -37,9 +34,8 @@ from django_task_safety.producer.outcome import StoredOutcome, in_delivery, stor
 from django_task_safety.record import AbstractOperation, State, new_operation
 from django_task_safety.values.clock import Now
 from django_task_safety.worker import connection
-from django_task_safety.worker.attempt import run_attempt, settle_ignored
+from django_task_safety.worker.attempt import run_attempt
 from django_task_safety.worker.compensation import fail
-from django_task_safety.worker.endings import conclude
 from django_task_safety.worker.message import Message
 
 logger = logging.getLogger("django_task_safety")
@@ -82,33 +78,6 @@ def deliver(task: TaskOptions, args: Any, kwargs: Any) -> Any:
         logger.warning("message %s is not as it was published: it runs with the arguments of its row", message.id)
     # Invariant: an operation runs with its own arguments.
     return run_attempt(task, claimed, (args, kwargs) if message.carries_arguments_of(claimed) else None)
-
-
-def fail_unbegun(task: TaskOptions, pk: uuid.UUID, exc: BaseException) -> None:
-    """A hook before the task (``before_start``) raised, and Celery has told of it: fail the operation, of which no
-    attempt could ever begin."""
-    if attempt := _claim_unbegun(task, pk):
-        fail(task, attempt.operation, exc)
-
-
-def end_unbegun(task: TaskOptions, pk: uuid.UUID, exc: BaseException) -> None:
-    """As `fail_unbegun`, of what Celery tells nobody as a failure: it ends as if the body had raised it."""
-    attempt = _claim_unbegun(task, pk)
-    if attempt is None:
-        return
-    with contextlib.suppress(Exception):
-        if isinstance(exc, Ignore):
-            settle_ignored(attempt, exc)
-            return
-        try:
-            conclude(attempt, exc)
-        finally:
-            schedule.leave_telling(attempt.operation)
-
-
-def _claim_unbegun(task: TaskOptions, pk: uuid.UUID) -> Attempt | None:
-    seen = ledger.claim(pk, worker_id.me(), *worker_id.limits(task), task=task.name)
-    return Attempt(task, seen.operation, seen.operation.token) if seen is not None and seen.claimed else None
 
 
 def _claim(task: TaskOptions, message: Message) -> AbstractOperation | StoredOutcome:

@@ -10,18 +10,15 @@ from typing import Any
 from celery import signals, states
 from celery.exceptions import Reject
 
+# Before the pool is made, whose children then need not import it for their first message.
+import django_task_safety.worker.delivery  # noqa: F401
 from django_task_safety import registry
 from django_task_safety.ids import message_id
 from django_task_safety.ledger import schedule, worker_id
 from django_task_safety.options import ENTERED, TaskOptions
 from django_task_safety.producer import canvas, redaction
 from django_task_safety.values import masking
-from django_task_safety.worker import (
-    connection,
-    # Before the pool is made, whose children then need not import it for their first message.
-    delivery,
-    log_filter,
-)
+from django_task_safety.worker import connection, log_filter, unbegun
 from django_task_safety.worker.keeper import Keeper
 
 logger = logging.getLogger("django_task_safety")
@@ -84,7 +81,7 @@ def _on_postrun(task: Any = None, state: str | None = None, retval: Any = None, 
     if isinstance(task, TaskOptions) and state not in (states.SUCCESS, states.FAILURE) and _is_unbegun(task):
         with connection.briefly("it could not begin"):
             raised: Any = retval if state else sys.exception()
-            delivery.end_unbegun(task, message_id(str(task.request.id)), raised)
+            unbegun.end_unbegun(task, message_id(str(task.request.id)), raised)
     # Celery has logged how it ended.
     if isinstance(task, TaskOptions) and (token := vars(task.request).pop(_MASKED, None)):
         masking.show(token)
@@ -108,7 +105,7 @@ def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **
         return
     if isinstance(sender, TaskOptions) and _is_unbegun(sender):
         with connection.briefly("it could not begin"):
-            delivery.fail_unbegun(sender, message_id(str(sender.request.id)), exception)
+            unbegun.fail_unbegun(sender, message_id(str(sender.request.id)), exception)
     _note_delivery(sender, "failed")
 
 
