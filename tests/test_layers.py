@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+import django
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -141,6 +143,8 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 """
     names = [name for name, _ in modules(PACKAGE)]
+    if django.VERSION < (6, 0) and find_spec("django_tasks") is None:
+        names = [name for name in names if ".backends" not in name]
     done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -41,7 +41,7 @@ def enqueue(verb: Verb, request: HttpRequest, site: Any, reason: str) -> Operati
 @safe_task(
     name="django_task_safety.act_on_all",
     atomic=False,
-    title=lambda what, query, **_: f"{VERBS[what].label}: {query or gettext('all')}",
+    title=lambda what, query, **_: f"{VERBS[what].label}: " + (query or gettext("all")),
     soft_time_limit=3300,
     time_limit=3400,
 )
