@@ -37,6 +37,8 @@ class Attempt:
     requeued_with_body: bool = False
     #: In eager mode: what the replacement returned.
     eager_value: Any = None
+    #: Whether it began inside of one, as eager calls may.
+    in_callers_transaction: bool = False
     #: Whether the body runs inside a transaction that this attempt opened.
     own_transaction: bool = False
     #: The connection on which the database's triggers know the attempt until it is over.

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -18,10 +18,13 @@ from django.utils.translation import ngettext
 from django_task_safety.admin import cells
 from django_task_safety.conf import conf
 from django_task_safety.errors import ObjectGone, ObjectLocked, TaskSafetyError
+from django_task_safety.ledger import table
+from django_task_safety.ledger.patience import CLAIM_WAIT, bounded, kept
 from django_task_safety.models import Operation
 from django_task_safety.record import State
 
-ENDED, PENDING, UNDONE, LOCKED, GONE, REFUSED = "ended", "pending", "undone", "locked", "gone", "refused"
+ENDED, PENDING, UNDONE = "ended", "pending", "undone"
+LOCKED, GONE, REFUSED, HELD = "locked", "gone", "refused", "held"
 #: Why something was skipped; also as the result of an operation.
 WHY: dict[str, Promise] = {
     ENDED: _("they had ended"),
@@ -30,6 +33,7 @@ WHY: dict[str, Promise] = {
     LOCKED: _("their objects are locked"),
     GONE: _("their objects do not exist any more"),
     REFUSED: _("they cannot be queued again"),
+    HELD: _("somebody else is changing them; try again"),
 }
 
 
@@ -73,8 +77,13 @@ class Verb:
 
 def act(verb: Verb, pks: Sequence[UUID], user: Any, reason: str = "") -> Outcome:
     """Do it with those that it can be done with, and log each of them in the admin's log, in one transaction."""
-    with transaction.atomic(using=conf().DATABASE):
-        done, skipped = verb.act(pks, user, reason)
+    with transaction.atomic(using=conf().DATABASE), kept(table.connection()):
+        # And so long for the objects that they are about.
+        rows = bounded(table.by_id(*pks), CLAIM_WAIT).only("pk")
+        free = [row.pk for row in table.locked(rows)]
+        done, skipped = verb.act(free, user, reason)
+        if len(free) < len(pks):
+            skipped[HELD] += table.by_id(*pks).count() - len(free)
         skipped[ENDED] += len(pks) - len(done) - skipped.total()  # gone altogether: pruned
         if done:
             said = f"{verb.label}: {reason}" if reason else str(verb.label)
@@ -90,9 +99,8 @@ def skipped(count: int, why: str) -> str:
 
 
 def _cancel(pks: Sequence[UUID], user: Any, reason: str) -> tuple[list[Operation], Counter[str]]:
-    # Locked first, so that those are told and logged that this cancels.
-    found = Operation.objects.filter(pk__in=pks).pending().select_for_update().order_by("pk")
-    pending = list(found.defer(*cells.HEAVY))
+    # Locked by now, so that those are told and logged that this cancels.
+    pending = list(Operation.objects.filter(pk__in=pks).pending().order_by("pk").defer(*cells.HEAVY))
     options = {"reason": reason} if reason else {}
     Operation.objects.filter(pk__in=[one.pk for one in pending]).cancel(**options, by=user)
     return pending, Counter({ENDED: len(pks) - len(pending)})
@@ -112,7 +120,9 @@ def _each(
     done, skipped = [], Counter[str]()
     for operation in Operation.objects.filter(pk__in=pks).order_by("pk").defer(*cells.HEAVY):
         try:
-            if call(operation):
+            with transaction.atomic(using=conf().DATABASE):
+                queued = call(operation)
+            if queued:
                 done.append(operation)
             else:
                 skipped[otherwise] += 1
@@ -122,6 +132,10 @@ def _each(
             skipped[GONE] += 1
         except TaskSafetyError:
             skipped[REFUSED] += 1
+        except OperationalError as exc:
+            if not table.is_lock_timeout(exc):
+                raise
+            skipped[HELD] += 1
     return done, skipped
 
 

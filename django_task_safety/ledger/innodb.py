@@ -6,6 +6,7 @@ which it would roll back, only one session at a time may wait inside InnoDB; the
 """
 
 import hashlib
+import math
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,8 @@ from django.db import DatabaseError, IntegrityError, OperationalError, transacti
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety.errors import TransactionRolledBack
-from django_task_safety.ledger.statements import CLAIM_WAIT, execute, first_row, in_slot, table, uuid_param
+from django_task_safety.ledger.patience import wait_in_slot
+from django_task_safety.ledger.statements import execute, first_row, table, uuid_param
 from django_task_safety.record import AbstractOperation, operation_model
 
 _DUPLICATE_ENTRY = 1062
@@ -52,8 +54,9 @@ def _insert_one_by_one(
     connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], operation: AbstractOperation
 ) -> int:
     if getattr(connection, "mysql_is_mariadb", False):
-        attempt = in_slot(connection, operation)
-        patience = f"SET STATEMENT innodb_lock_wait_timeout={CLAIM_WAIT if attempt else operation.waits or 0} FOR "
+        wait = wait_in_slot(connection, operation)
+        seconds = math.ceil(operation.waits or 0 if wait is None else wait)
+        patience = f"SET STATEMENT innodb_lock_wait_timeout={seconds} FOR "
         try:
             return _insert_unless_there(connection, patience + sql, params, operation)
         except OperationalError as exc:
@@ -63,7 +66,7 @@ def _insert_one_by_one(
             _refuse_if_rolled_back(connection, exc)
             if operation.waits is not None or _is_taken(connection, operation):
                 return 0
-            if attempt:
+            if wait is not None:
                 raise
     database = connection.settings_dict["NAME"]
     digest = hashlib.sha256(f"{database}:{operation.key_digest or operation.lock_slot}".encode()).hexdigest()

@@ -9,7 +9,8 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_task_safety.ledger import innodb
-from django_task_safety.ledger.statements import PATIENCE, columns, in_slot, table
+from django_task_safety.ledger.patience import wait_at_most, wait_in_slot
+from django_task_safety.ledger.statements import columns, table
 from django_task_safety.ledger.subject_lock import SubjectRow
 from django_task_safety.record import AbstractOperation
 from django_task_safety.values.clock import After, Now, after_sql, now_sql
@@ -70,8 +71,8 @@ def most_rows(connection: BaseDatabaseWrapper) -> int:
 
 def _conditions(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> str:
     # The bound first, for the other condition waits as well.
-    bounded = connection.vendor == "postgresql" and in_slot(connection, operation)
-    return (f" AND {PATIENCE}" if bounded else "") + _one_by_one(connection, operation)
+    wait = wait_in_slot(connection, operation) if connection.vendor == "postgresql" else None
+    return ("" if wait is None else f" AND {wait_at_most(wait)}") + _one_by_one(connection, operation)
 
 
 def _one_by_one(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> str:

@@ -100,9 +100,10 @@ def settle_parent(pk: uuid.UUID) -> bool:
     """End a parent none of whose chunks is pending, as they ended; return whether this did it."""
     if chunks(pk).pending().exists():
         return False
-    # Before the chunks are counted.
-    parent = table.rows().filter(pk=pk, task=SPLIT, state=State.RUNNING).first()
-    return parent is not None and _finish_parent(parent, tallies([pk])[pk])
+    with transaction.atomic(using=conf().DATABASE):
+        # Before the chunks are counted. Who has it locked asks for it again, ends it too, or leaves that to a sweep.
+        parent = table.locked(table.rows().filter(pk=pk, task=SPLIT, state=State.RUNNING))
+        return bool(parent) and _finish_parent(parent[0], tallies([pk])[pk])
 
 
 def _finish_parent(parent: AbstractOperation, tally: Tally) -> bool:

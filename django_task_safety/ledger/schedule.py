@@ -14,7 +14,8 @@ from django.db.models import Case, F, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
 from django_task_safety.conf import conf
-from django_task_safety.ledger import table
+from django_task_safety.ledger import statements, table
+from django_task_safety.ledger.patience import bounded
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values.clock import After, Now
 
@@ -90,17 +91,19 @@ def forget(pk: uuid.UUID) -> None:
     table.by_id(pk).update(due_at=None)
 
 
-def mark_delivered(pk: uuid.UUID, *, wait: bool = True, **seen: Any) -> int:
-    """Note that whoever waits for the outcome has heard of it; where the row is as it was seen, and, unless it is to
-    ``wait``, nobody else has locked it."""
-    heard = table.rows().filter(pk=pk, delivered=False, **seen)
-    return (reschedule if wait else reschedule_free)(heard, delivered=True)
+def mark_delivered(pk: uuid.UUID, state: str, *, wait: bool) -> bool:
+    """Note that whoever waits for the outcome has heard of it, where the row ended so and, unless it is to ``wait``,
+    nobody else has locked it."""
+    if not wait:
+        return statements.mark_delivered(table.connection(), pk, state)
+    return bool(reschedule(table.rows().filter(pk=pk, delivered=False, state=state), delivered=True))
 
 
 def leave_telling(operation: AbstractOperation) -> None:
     """Have the next sweep tell how an operation ended: its attempt, which would have, does not come to it."""
     ended = table.by_id(operation.pk).exclude(state__in=AbstractOperation.PENDING)
-    ended.filter(attempt=operation.attempt).update(delivered=False, due_at=Now())
+    untold = bounded(ended.filter(attempt=operation.attempt), conf().LEASE)
+    untold.update(delivered=False, due_at=Now())
 
 
 def nobody_waits(pk: uuid.UUID) -> None:

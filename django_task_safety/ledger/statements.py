@@ -11,7 +11,8 @@ from uuid import UUID
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_task_safety.record import AbstractOperation, operation_model
+from django_task_safety.ledger.patience import CLAIM_WAIT, if_free, wait_at_most
+from django_task_safety.record import operation_model
 from django_task_safety.values.clock import after_sql, now_sql, retained_sql
 
 Row = tuple[Any, ...]
@@ -46,13 +47,6 @@ _WITHOUT_FLUSH = """set_config('synchronous_commit', CASE
     END, TRUE)"""
 
 
-#: Seconds that a claim waits for somebody who holds the row, or the key of a new one; then the worker's slot is given
-#: free. MySQL waits for its own ``innodb_lock_wait_timeout``.
-CLAIM_WAIT = 1
-#: The same in PostgreSQL's words: evaluated for the row that is found, before it is locked, and for this statement.
-PATIENCE = f"set_config('lock_timeout', '{CLAIM_WAIT}s', TRUE) IS NOT NULL"
-
-
 @lru_cache(maxsize=1)
 def columns() -> tuple[models.Field[Any, Any], ...]:
     """Return the fields of all columns, in the model's order."""
@@ -78,11 +72,6 @@ def _text(connection: BaseDatabaseWrapper, column: str) -> str:
 
 def _claimable(connection: BaseDatabaseWrapper) -> str:
     return _CLAIMABLE.format(now=now_sql(connection), state=_text(connection, "state"))
-
-
-def in_slot(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> bool:
-    """Return whether a new row is inserted by the attempt that runs it, outside of a caller's transaction."""
-    return bool(operation.worker) and operation.waits is None and bool(connection.get_autocommit())
 
 
 def uuid_param(connection: BaseDatabaseWrapper, value: UUID | str) -> Any:
@@ -136,10 +125,10 @@ def claim_or_read(connection: BaseDatabaseWrapper, claim: Claim, *, durable: boo
     # Inside a caller's transaction the settings would hold for the rest of that.
     alone = connection.get_autocommit()
     returned = _WITHOUT_FLUSH if alone and not durable else "1"
-    patience = f" AND {PATIENCE}" if alone else ""
+    bound = f" AND {wait_at_most(CLAIM_WAIT)}" if alone else ""
     sql = (
         f"WITH claimed AS (UPDATE {quoted} SET {assignments} "
-        f"WHERE id = %s{of_task} AND {_claimable(connection)}{patience} RETURNING {returned}) "
+        f"WHERE id = %s{of_task} AND {_claimable(connection)}{bound} RETURNING {returned}) "
         f"SELECT EXISTS(TABLE claimed), {now}, {', '.join(read_columns())} FROM {quoted} WHERE id = %s"
     )
     return first_row(connection, sql, [*params, claim.pk, *names, claim.pk])
@@ -150,9 +139,9 @@ def claim_seen(connection: BaseDatabaseWrapper, claim: Claim, seen: tuple[int, i
     assignments, params = _claiming(connection, claim)
     of_task, names = _of_task(connection, claim.task)
     alone = connection.get_autocommit() and getattr(connection, "mysql_is_mariadb", False)
-    patience = f"SET STATEMENT innodb_lock_wait_timeout={CLAIM_WAIT} FOR " if alone else ""
+    bound = f"SET STATEMENT innodb_lock_wait_timeout={CLAIM_WAIT} FOR " if alone else ""
     sql = f"""
-        {patience}UPDATE {table(connection)} SET {assignments}
+        {bound}UPDATE {table(connection)} SET {assignments}
         WHERE id = %s{of_task} AND attempt = %s AND revision = %s AND {_claimable(connection)}"""
     return bool(execute(connection, sql, [*params, uuid_param(connection, claim.pk), *names, *seen]))
 
@@ -175,21 +164,42 @@ def _claiming(connection: BaseDatabaseWrapper, claim: Claim) -> tuple[str, list[
     return sql, [uuid_param(connection, claim.token), claim.worker]
 
 
-def settle(connection: BaseDatabaseWrapper, pk: UUID, token: UUID, revision: int, result: str, soon: float) -> bool:
+def settle(
+    connection: BaseDatabaseWrapper,
+    pk: UUID,
+    token: UUID,
+    revision: int,
+    result: str,
+    *,
+    soon: float,
+    wait: float | None = None,
+) -> bool:
     """Record success, if the attempt still owns the operation and nobody asked for newer work meanwhile.
 
     Args:
         soon: Seconds until its outcome should have been delivered, where callbacks wait for it.
+        wait: Seconds to wait for whoever holds the row; None as the database is set up.
     """
     now = now_sql(connection)
     # Invariant: who waits hears of it. Invariant: the newest arguments run.
+    bound = f" AND {wait_at_most(wait)}" if wait is not None and connection.vendor == "postgresql" else ""
     due_sql = f"CASE WHEN delivered THEN {retained_sql(connection)} ELSE {after_sql(connection, soon)} END"
     sql = f"""
         UPDATE {table(connection)} SET state = 'succeeded', result_payload = %s, error = '', traceback = '',
             exception = '', progress = 1, token = NULL, lock_slot = NULL, ended_at = {now}, due_at = {due_sql},
             succeeded_version = version
-        WHERE {_mine(connection)} AND revision = %s"""
+        WHERE {_mine(connection)} AND revision = %s{bound}"""
     return bool(execute(connection, sql, [result, uuid_param(connection, pk), uuid_param(connection, token), revision]))
+
+
+def mark_delivered(connection: BaseDatabaseWrapper, pk: UUID, state: str) -> bool:
+    """Note that whoever waits for the outcome has heard of it, in a row that ended so, and that nobody else holds."""
+    quoted = table(connection)
+    heard = f"id = %s AND ({_text(connection, 'state')} = %s) IS TRUE AND NOT delivered"
+    sql = f"""
+        UPDATE {quoted} SET delivered = TRUE, due_at = {retained_sql(connection)}
+        WHERE {_free(connection, heard)}"""
+    return bool(execute(connection, sql, [uuid_param(connection, pk), state]))
 
 
 def _mine(connection: BaseDatabaseWrapper) -> str:
@@ -220,17 +230,18 @@ def report(
         return False
     quoted, mine = table(connection), _mine(connection)
     if not wait:
-        # MySQL updates no table that it also reads, except from a table made of it.
-        mine = f"id = (SELECT id FROM (SELECT id FROM {quoted} WHERE {mine} {_if_free(connection)}) AS free)"
+        mine = _free(connection, mine)
     params = [progress, message, uuid_param(connection, pk), uuid_param(connection, token)]
     return bool(execute(connection, f"UPDATE {quoted} SET progress = %s, progress_message = %s WHERE {mine}", params))
 
 
-def _if_free(connection: BaseDatabaseWrapper) -> str:
-    """Return the lock that this UPDATE takes anyway, for rows that nobody holds."""
-    strength = "FOR NO KEY UPDATE" if connection.vendor == "postgresql" else "FOR UPDATE"
-    # MariaDB before 10.6 refuses the statement instead.
-    return f"{strength} SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else f"{strength} NOWAIT"
+def _free(connection: BaseDatabaseWrapper, condition: str) -> str:
+    """Return the condition of an UPDATE for the one row that meets a condition, if nobody else holds it."""
+    if not connection.features.has_select_for_update:
+        return condition
+    # MySQL updates no table that it also reads, except from a table made of it.
+    found = f"SELECT id FROM {table(connection)} WHERE {condition} {if_free(connection)}"
+    return f"id = (SELECT id FROM ({found}) AS free)"
 
 
 def outcome(connection: BaseDatabaseWrapper, pk: UUID) -> Row | None:

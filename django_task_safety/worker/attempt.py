@@ -30,7 +30,13 @@ from django_task_safety.record import AbstractOperation, State
 from django_task_safety.values import codec, masking, references
 from django_task_safety.worker import body_transaction, result_backend
 from django_task_safety.worker.endings import conclude
-from django_task_safety.worker.requeue import OwnershipLost, note_subject, requeue, requeue_for_newer_arguments
+from django_task_safety.worker.requeue import (
+    OwnershipLost,
+    not_for_ever,
+    note_subject,
+    requeue,
+    requeue_for_newer_arguments,
+)
 
 logger = logging.getLogger("django_task_safety")
 
@@ -41,7 +47,7 @@ def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tupl
     Args:
         arguments: The message's args and kwargs, or None to take the row's.
     """
-    attempt = Attempt(task, operation, operation.token)
+    attempt = Attempt(task, operation, operation.token, in_callers_transaction=table.connection().in_atomic_block)
     task.request.retries = operation.attempt - 1
     canvas.speaks_for(task, operation)
     with running(attempt), heartbeat.holding(operation, renewed=worker_id.in_worker() and not task.request.is_eager):
@@ -80,16 +86,18 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any]) -> Any:
                 value = task.body(*args, **kwargs)
         except Ignore as exc:
             # Ignore and replace() keep what the body wrote.
-            if attempt.replaced and task.request.is_eager:
-                _settle(attempt, attempt.eager_value)
-                return attempt.eager_value
-            settle_ignored(attempt, exc)
+            with not_for_ever():
+                if attempt.replaced and task.request.is_eager:
+                    _settle(attempt, attempt.eager_value)
+                    return attempt.eager_value
+                settle_ignored(attempt, exc)
             leave: Ignore | Retry = exc
         else:
-            if attempt.retry is None:
-                _settle(attempt, value)
-                return value
-            requeue(attempt, attempt.retry)
+            with not_for_ever():
+                if attempt.retry is None:
+                    _settle(attempt, value)
+                    return value
+                requeue(attempt, attempt.retry)
             attempt.requeued_with_body = True
             leave = attempt.retry.signal
     raise leave
@@ -99,7 +107,7 @@ def _open_transaction(attempt: Attempt, stack: contextlib.ExitStack) -> None:
     """Open the transaction of the body and its settling, unless the task does without."""
     if not attempt.task.atomic:
         return
-    attempt.own_transaction = not table.connection().in_atomic_block
+    attempt.own_transaction = not attempt.in_callers_transaction
     # Invariant: effects and outcome commit together.
     stack.enter_context(transaction.atomic(using=conf().DATABASE))
 

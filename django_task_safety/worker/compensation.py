@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.errors import ImplicitCommit
 from django_task_safety.ledger import notifications, table
+from django_task_safety.ledger.patience import kept
 from django_task_safety.options import Compensation, TaskOptions
 from django_task_safety.producer.outcome import failure_of
 from django_task_safety.record import AbstractOperation, State
@@ -68,7 +70,9 @@ def compensated(task: TaskOptions | None, exc: BaseException, finish: Callable[[
     for called in (handlers, handlers, []):
         try:
             with transaction.atomic(using=conf().DATABASE):
-                operation = finish()
+                # The end of an attempt has a patience of its own, which is none of the handlers' business.
+                with kept(table.connection()) if called else nullcontext():
+                    operation = finish()
                 if operation is not None:
                     _compensate(called, operation, exc)
                     if problem is not None and not called:

@@ -6,6 +6,7 @@
     self.replace()                     kept                  QUEUED as the replacement, or SUCCEEDED
     Ignore                             kept                  CANCELLED
     OwnershipLost                      rolled back           another attempt's, or CANCELLED by the body itself
+    RowHeld                            rolled back           RUNNING until its lease runs out, then QUEUED
     OperationSuperseded                rolled back           another attempt's
     OperationCancelled, ObjectGone     rolled back           CANCELLED
     Retry                              rolled back           QUEUED; FAILED where the attempts are spent
@@ -38,7 +39,13 @@ from django_task_safety.values.clock import Now
 from django_task_safety.values.log_fields import log_about
 from django_task_safety.worker import connection, retry_policy
 from django_task_safety.worker.compensation import fail
-from django_task_safety.worker.requeue import OwnershipLost, publish_after_commit, requeue, requeue_for_newer_arguments
+from django_task_safety.worker.requeue import (
+    OwnershipLost,
+    RowHeld,
+    publish_after_commit,
+    requeue,
+    requeue_for_newer_arguments,
+)
 
 
 def conclude(attempt: Attempt, exc: BaseException) -> Any:
@@ -66,6 +73,13 @@ def conclude(attempt: Attempt, exc: BaseException) -> Any:
 
 def _owned_by_another(attempt: Attempt, exc: BaseException) -> Any:
     return _answer_from_row(attempt, own_cancel=True)
+
+
+def _held(attempt: Attempt, exc: BaseException) -> Any:
+    """Somebody holds the row, and may go on doing so; this slot is free."""
+    text = "its end could not be recorded, for somebody holds its row; its lease will run out"
+    log_about(attempt.operation, logging.WARNING, text)
+    raise Ignore("Somebody holds its row; the operation is taken back when its lease runs out.") from exc
 
 
 def _superseded(attempt: Attempt, exc: BaseException) -> Any:
@@ -142,6 +156,7 @@ def _interrupted(attempt: Attempt, exc: BaseException) -> None:
 #: What is done about each exception that rolled the body back: the first that fits.
 ENDINGS: tuple[tuple[Any, Callable[[Attempt, Any], Any]], ...] = (
     (OwnershipLost, _owned_by_another),
+    (RowHeld, _held),
     (OperationSuperseded, _superseded),
     ((OperationCancelled, ObjectGone), _cancelled),
     (Retry, _retried),

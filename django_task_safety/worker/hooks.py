@@ -4,7 +4,6 @@ import logging
 import sys
 import threading
 import uuid
-from functools import partial
 from typing import Any
 
 from celery import signals, states
@@ -28,6 +27,8 @@ _UID = "django_task_safety"
 _AWAITED = "task_safety_awaited"
 #: And what it needs to end the masking of its arguments.
 _MASKED = "task_safety_masked"
+#: What a row is to be told when they have heard.
+_TOLD = "who waits for it was told"
 _keepers: list[Any] = []
 
 
@@ -98,22 +99,16 @@ def _on_success(sender: Any = None, **kwargs: Any) -> None:
 def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **kwargs: Any) -> None:
     if isinstance(exception, Reject) and isinstance(sender, TaskOptions) and not sender.request.id:
         # Celery 5.7 tells of it in the pool's parent.
-        if not _note_rejected(message_id(task_id), wait=False):
-            note = partial(_note_rejected, message_id(task_id), wait=True)
-            # The worker's main loop must not wait until somebody is done with the row.
-            threading.Thread(target=note, name="task-safety-rejected", daemon=True).start()
+        noted = False
+        with connection.briefly(_TOLD):
+            noted = schedule.mark_delivered(message_id(task_id), "failed", wait=False)
+        if not noted:
+            _note_in_thread(message_id(task_id), "failed")
         return
     if isinstance(sender, TaskOptions) and _is_unbegun(sender):
         with connection.briefly("it could not begin"):
             unbegun.fail_unbegun(sender, message_id(str(sender.request.id)), exception)
     _note_delivery(sender, "failed")
-
-
-def _note_rejected(pk: uuid.UUID, *, wait: bool) -> int:
-    noted = 0
-    with connection.briefly("who waits for it was told that it was rejected"):
-        noted = schedule.mark_delivered(pk, wait=wait, state="failed")
-    return noted
 
 
 def _is_unbegun(task: TaskOptions) -> bool:
@@ -128,8 +123,20 @@ def _note_delivery(task: Any, state: str) -> None:
     request = task.request
     if not request.id or not vars(request).get(_AWAITED):
         return
+    pk = message_id(str(request.id))
     try:
-        schedule.mark_delivered(message_id(str(request.id)), state=state)
+        if not schedule.mark_delivered(pk, state, wait=request.is_eager) and not request.is_eager:
+            _note_in_thread(pk, state)
     except Exception:
-        fields = {"operation": str(message_id(str(request.id))), "task": task.name}
+        fields = {"operation": str(pk), "task": task.name}
         logger.warning("could not note that an outcome was delivered", exc_info=True, extra=fields)
+
+
+def _note_in_thread(pk: uuid.UUID, state: str) -> None:
+    """Neither a slot nor the worker's main loop waits until somebody is done with the row."""
+
+    def note() -> None:
+        with connection.briefly(_TOLD):
+            schedule.mark_delivered(pk, state, wait=True)
+
+    threading.Thread(target=note, name="task-safety-told", daemon=True).start()

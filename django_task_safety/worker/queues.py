@@ -16,6 +16,7 @@ from django.db.models import DurationField, ExpressionWrapper, F, Q
 
 from django_task_safety.conf import conf
 from django_task_safety.ledger import counts, table
+from django_task_safety.ledger.patience import CLAIM_WAIT, bounded
 from django_task_safety.producer import outbox
 from django_task_safety.producer.call import retention
 from django_task_safety.registry import safe_tasks
@@ -118,6 +119,6 @@ def heartbeat(queue: str) -> None:
     took = ExpressionWrapper(Now() - F("heartbeat_sent"), output_field=DurationField())
     try:
         on_its_way = queues().filter(pk=queue, heartbeat_sent__isnull=False, heartbeat_arrived=None)
-        on_its_way.update(heartbeat=took, heartbeat_arrived=Now())
+        bounded(on_its_way, CLAIM_WAIT).update(heartbeat=took, heartbeat_arrived=Now())
     except Exception as exc:
         logger.warning("the heartbeat of a queue could not be noted: %s", codec.describe(exc))

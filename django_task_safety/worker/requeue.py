@@ -1,13 +1,17 @@
 """Queue an operation again: a retry, or newer arguments that waited for the end of an attempt."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+from django.db import Error as DatabaseError
 from django.db import transaction
 
 from django_task_safety import ledger
 from django_task_safety.conf import conf
 from django_task_safety.context import Attempt, RetryRequest
 from django_task_safety.ledger import table
+from django_task_safety.ledger.patience import patience
 from django_task_safety.options import TaskOptions
 from django_task_safety.producer import outbox
 from django_task_safety.producer.call import bind_stored_subject
@@ -19,6 +23,22 @@ from django_task_safety.worker import retry_policy
 
 class OwnershipLost(Exception):
     """The settle found that this attempt does not own the operation any more: roll everything back."""
+
+
+class RowHeld(Exception):
+    """Somebody's transaction held the row for longer than the attempt could wait for it: roll everything back."""
+
+
+@contextlib.contextmanager
+def not_for_ever() -> Iterator[None]:
+    """Have an attempt whose end cannot be recorded for a row that is held come to none: it is no failure of the
+    task."""
+    try:
+        yield
+    except DatabaseError as exc:
+        if not table.is_lock_timeout(exc):
+            raise
+        raise RowHeld from exc
 
 
 def requeue(attempt: Attempt, request: RetryRequest) -> None:
@@ -61,7 +81,7 @@ def note_subject(attempt: Attempt, subject: Reference | None) -> None:
     columns = {**subject.identity.columns, "on_delete": attempt.task.on_delete}
     operation.__dict__.update(columns, lock="")
     bind_stored_subject(operation)
-    with transaction.atomic(using=conf().DATABASE):
+    with not_for_ever(), patience(conf().LEASE), transaction.atomic(using=conf().DATABASE):
         ledger.lock_row(operation)
         ledger.note_subject(operation, columns)
 

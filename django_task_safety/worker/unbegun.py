@@ -6,7 +6,7 @@ import uuid
 from celery.exceptions import Ignore
 
 from django_task_safety import ledger
-from django_task_safety.context import Attempt
+from django_task_safety.context import Attempt, running
 from django_task_safety.ledger import schedule, worker_id
 from django_task_safety.options import TaskOptions
 from django_task_safety.worker.attempt import settle_ignored
@@ -18,7 +18,8 @@ def fail_unbegun(task: TaskOptions, pk: uuid.UUID, exc: BaseException) -> None:
     """A hook before the task (``before_start``) raised, and Celery has told of it: fail the operation, of which no
     attempt could ever begin."""
     if attempt := _claim_unbegun(task, pk):
-        fail(task, attempt.operation, exc)
+        with running(attempt):
+            fail(task, attempt.operation, exc)
 
 
 def end_unbegun(task: TaskOptions, pk: uuid.UUID, exc: BaseException) -> None:
@@ -26,7 +27,7 @@ def end_unbegun(task: TaskOptions, pk: uuid.UUID, exc: BaseException) -> None:
     attempt = _claim_unbegun(task, pk)
     if attempt is None:
         return
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), running(attempt):
         if isinstance(exc, Ignore):
             settle_ignored(attempt, exc)
             return

@@ -4,20 +4,32 @@ import re
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 from kombu import Connection, Producer
 from kombu.exceptions import OperationalError
 
+from django_task_safety import safe_task
 from django_task_safety.admin import acting, actions, bulk
+from django_task_safety.ledger import table
 from django_task_safety.models import Operation
 from django_task_safety.record import State
+from tests.support.factories import PageFactory
 from tests.support.operations import state
+from tests.support.racing import open_transaction
 from tests.support.rows import operation, operations
+from tests.testapp.models import Page
 from tests.testapp.tasks import charge, record
 
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:django_task_safety_operation_changelist")
+
+
+@safe_task(on_delete="protect")
+def protects(page: Page) -> None: ...
+
+
 ALL = ("view_operation", "cancel_operation", "retry_operation")
 
 
@@ -215,3 +227,39 @@ def test_actions_are_not_offered_nor_done_without_their_permission(staff):
     ask(client, "cancel_selected", waiting, post="yes")
     assert client.post(reverse("admin:django_task_safety_operation_cancel", args=[waiting.pk])).status_code == 403
     assert state(waiting) == "queued"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("sqlite" in connection.vendor, reason="SQLite has one writer, and no locks of rows")
+@pytest.mark.parametrize(
+    ("action", "was", "said"),
+    [
+        ("cancel_selected", State.QUEUED, "1 cancelled."),
+        ("retry_selected", State.FAILED, "1 queued again."),
+        ("rerun_selected", State.SUCCEEDED, "1 queued once more."),
+    ],
+)
+def test_what_somebody_holds_is_skipped_and_said(staff, in_thread, action, was, said):
+    client = staff(*ALL)
+    held, free = operations(2, was, task=record.name)
+    asked = ask(client, action, held, free)
+    with open_transaction(lambda: table.locked(table.by_id(held.pk))):
+        page = in_thread(lambda: text(confirm(client, asked))).result(25)
+        assert state(held) == was
+    assert said in page
+    assert "1 skipped: somebody else is changing them; try again." in page
+    assert state(free) != was
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="the others wait as long as they are set up to")
+def test_what_is_about_an_object_that_somebody_holds_is_skipped_and_said(staff, in_thread, worker):
+    client, page = staff(*ALL), PageFactory()
+    made = protects.enqueue(page)
+    worker.take()
+    Operation.objects.filter(pk=made.pk).update(state=State.FAILED)
+    asked = ask(client, "retry_selected", made)
+    with open_transaction(lambda: Page.objects.select_for_update().get()):
+        done = in_thread(lambda: text(confirm(client, asked))).result(25)
+    assert "1 skipped: somebody else is changing them; try again." in done
+    assert state(made) == "failed"
