@@ -5,7 +5,7 @@ import uuid
 from functools import partial
 from typing import Any
 
-from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined]
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker import state
 from celery.worker.request import Request
@@ -23,6 +23,19 @@ class SafeRequest(Request):
     """
 
     _timed_out = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Celery makes a class for each task, whose ``on_success`` gets, from a pool without processes, what ends one:
+        as an exception that it cannot unpack, so that the message would never be acknowledged."""
+        super().__init_subclass__(**kwargs)
+        succeeded = cls.on_success
+
+        def on_success(self: SafeRequest, ended: Any, **more: Any) -> Any:
+            if isinstance(ended, ExceptionInfo):
+                return self.on_failure(ended, return_ok=True)
+            return succeeded(self, ended, **more)
+
+        cls.on_success = on_success  # type: ignore[method-assign, assignment]
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Queue the operation again when its worker was lost, as long as it has attempts left."""

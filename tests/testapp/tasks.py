@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 from celery import Task, shared_task
@@ -240,3 +241,9 @@ def watched(items: int = 600) -> None:
 @safe_task(atomic=False)
 def watched_outside(items: int = 600) -> None:
     _watch(items)
+
+
+@safe_task(max_retries=0)
+def leaves() -> None:
+    """Try to end its process."""
+    sys.exit(3)

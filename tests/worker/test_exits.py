@@ -57,14 +57,18 @@ def raises() -> None:
     raise ValueError("no")
 
 
+@safe_task(bind=True, max_retries=1)
+def retries_with_an_exit(self) -> None:
+    raise self.retry(exc=SystemExit("enough"), countdown=0)
+
+
 @pytest.fixture
 def deliver(worker) -> Callable[..., None]:
-    """Deliver the only message, whose process ends by it."""
+    """Deliver the only message, by which a process would end; a pool without processes acknowledges it, and goes on."""
 
     def deliver() -> None:
-        # Celery's pool for one process makes of it what it does not understand itself; others end their process.
-        with pytest.raises((TypeError, *map(type, EXITS))):
-            worker.deliver_one()
+        delivery = worker.deliver_one()
+        assert (delivery.state or "", delivery.acknowledged) == ("", True)
 
     return deliver
 
@@ -177,3 +181,12 @@ def test_who_waits_hears_of_a_failure_whose_receiver_exits(deliver, raised):
     assert only().state == State.FAILED
     sweeper.sweep()
     assert result.state == "FAILURE"
+
+
+def test_who_waits_hears_of_retries_that_end_with_an_exit(worker):
+    result = retries_with_an_exit.delay()
+    worker.finish()
+    sweeper.sweep()
+    assert (only().state, only().attempt, only().error) == (State.FAILED, 2, "SystemExit: enough")
+    with pytest.raises(Exception, match="SystemExit: enough"):
+        result.get(timeout=1)
