@@ -39,13 +39,18 @@ def state_word(operation: AbstractOperation) -> str:
     state = State(operation.state)
     if state == State.QUEUED and as_aware(operation.available_at) > as_aware(timezone.now()):
         return pgettext("state of an operation", "scheduled")
+    return state_words()[state]
+
+
+def state_words() -> dict[State, str]:
+    """Return each state as people say it, in the language that is active."""
     return {
         State.QUEUED: pgettext("state of an operation", "waiting"),
         State.RUNNING: pgettext("state of an operation", "running"),
         State.SUCCEEDED: pgettext("state of an operation", "done"),
         State.FAILED: pgettext("state of an operation", "failed"),
         State.CANCELLED: pgettext("state of an operation", "cancelled"),
-    }[state]
+    }
 
 
 def public_error(operation: AbstractOperation) -> str:

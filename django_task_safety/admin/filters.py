@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from django_task_safety import registry
+from django_task_safety import presentation, registry
 from django_task_safety.admin.looking import Plan
 from django_task_safety.objects.relation import is_watched
 from django_task_safety.record import State
@@ -48,7 +48,8 @@ class StateFilter(_Filter):
     title, parameter_name, column = _("state"), "state", "state"
 
     def offered(self) -> Iterable[tuple[str, Any]]:
-        return State.choices
+        # As the list says them.
+        return [(state.value, word) for state, word in presentation.state_words().items()]
 
     def queryset(self, request: Any, queryset: Any) -> Any:
         return queryset.none() if self.value() not in (None, *State.values) else super().queryset(request, queryset)

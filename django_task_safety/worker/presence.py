@@ -46,7 +46,7 @@ class Presence:
         self._consumer = consumer
         #: When this worker swept last (monotonic).
         self._swept: float | None = None
-        self._said = False
+        self._tried = False
 
     def say(self) -> None:
         """Say that the worker is there: one statement, two the first time."""
@@ -54,7 +54,6 @@ class Presence:
             _insert(**self._changing(), **self._constant())
             _forget_the_dead()
             queues.forget_the_unused()
-        self._said = True
 
     def note_sweep(self) -> None:
         """Note that this worker has just swept."""
@@ -62,7 +61,7 @@ class Presence:
 
     def until_next(self) -> float:
         """Return the seconds until it is to be said again: none before the first time."""
-        return min(SAYS_EVERY, conf().LEASE / 3) if self._said else 0.0
+        return min(SAYS_EVERY, conf().LEASE / 3) if self._tried else 0.0
 
     def leave(self) -> None:
         """Say that it stops; never raises."""
@@ -77,6 +76,7 @@ class Presence:
 
     def look_around(self) -> None:
         """Say that the worker is there, and measure its queues."""
+        self._tried = True
         self.say()
         queues.look_after(self._consumer.app, [name for name, queue in self._consumed() if not _is_own(queue)])
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import subprocess
 import sys
 
 import pytest
@@ -17,6 +18,7 @@ from tests.docs.pages import table
 from tests.notesapp.models import Note
 from tests.support.commands import Terminal, task_safety
 from tests.support.ids import label
+from tests.support.workers import ROOT
 from tests.testapp.tasks import act, record
 
 pytestmark = pytest.mark.django_db
@@ -162,3 +164,11 @@ def test_the_reference_lists_the_actions_and_the_filters():
     arguments.add_filters(parser)
     filters = [re.match(r"``(--[\w-]+)", row[0])[1] for row in table("reference/commands", "Filters")]
     assert filters == [action.option_strings[0] for action in parser._actions if action.dest != "help"]
+
+
+def test_whoever_reads_the_answer_may_have_read_enough():
+    command = [sys.executable, "-m", "django", "task_safety", "lint", "tests.testapp.models", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

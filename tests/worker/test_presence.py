@@ -114,6 +114,18 @@ def test_celery_tells_the_keeper_which_worker_it_is_in(monkeypatch):
     assert made == [worker]
 
 
+def test_what_could_not_be_said_is_not_tried_again_at_once(monkeypatch):
+    def no_table() -> None:
+        raise DatabaseError("no such table")
+
+    monkeypatch.setattr(presence, "workers", no_table)
+    worker = Presence(consumer())
+    assert worker.until_next() == 0
+    with pytest.raises(DatabaseError):
+        worker.look_around()
+    assert worker.until_next() > 1
+
+
 def test_a_worker_stops_also_where_its_row_cannot_be_taken_away(monkeypatch, caplog):
     def down() -> None:
         raise DatabaseError("down")

@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import os
+import sys
 from functools import partial
 from typing import Any
 
@@ -75,6 +77,10 @@ class Command(BaseCommand):
         try:
             with language:
                 ACTIONS[action].run(console, **options)
+            self.stdout.flush()
+        except BrokenPipeError:
+            # Who reads has read enough; Python would say so once more when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except DatabaseError as exc:
             raise SomethingIsWrong(f"The database: {codec.one_line(codec.describe(exc).strip())}") from exc
         except TaskSafetyError as exc:
