@@ -9,7 +9,8 @@ from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from django_task_safety.ledger import notifications, statements, table
+from django_task_safety.ledger import history, notifications, statements, table
+from django_task_safety.ledger.columns import write
 from django_task_safety.ledger.statements import Claim
 from django_task_safety.ledger.table import Seen
 from django_task_safety.record import AbstractOperation, State, read_operation
@@ -62,24 +63,27 @@ def _from_row(db: BaseDatabaseWrapper, row: statements.Row, wanted: Claim) -> Se
     claimed, now, *values = row
     operation = read_operation(db.alias, statements.read_columns(), values)
     if claimed:
-        _taken(operation, wanted, now)
+        _take(operation, wanted, now)
     return Seen(operation, bool(claimed), now)
 
 
-def _taken(operation: AbstractOperation, made: Claim, now: datetime) -> None:
-    """Make the instance what the claim made of the row."""
+def _take(operation: AbstractOperation, made: Claim, now: datetime) -> None:
+    """Make the instance, as it was before, what the claim made of the row; note what was lost."""
+    lost = history.lost(operation) if operation.state == State.RUNNING else ""
     operation.attempt += 1
     operation.state, operation.token, operation.worker = State.RUNNING, made.token, made.worker
     operation.started_at = now
     for name in ("due_at", "deadline_at"):
         operation.__dict__.pop(name, None)
+    if lost:
+        write(table.by_id(made.pk).filter(token=made.token), operation, {"history": history.with_line(lost)})
 
 
 def _claim_in_two(db: BaseDatabaseWrapper, wanted: Claim, hint: AbstractOperation | None) -> Seen | None:
     while True:
         if hint and statements.claim_seen(db, wanted, (hint.attempt, hint.revision)):
             now = timezone.now()
-            _taken(hint, wanted, now)
+            _take(hint, wanted, now)
             return Seen(hint, True, now)
         seen = table.read(wanted.pk)
         if seen is None:

@@ -26,6 +26,8 @@ SHOWN = 20
 #: How many parts the line of an attempt has, and that of an event; and the events that begin to count anew.
 _LENGTHS = {"a": 7, "e": 5}
 _RERUNS = ("retry", "rerun")
+#: Why an attempt ended that somebody else goes on with.
+LEASE_EXPIRED = "Its worker was lost (lease expired)."
 #: Characters kept of a text, and of the whole column: more than enough for those that are shown.
 _TEXT, _ALL = 200, 120_000
 
@@ -62,6 +64,11 @@ def attempt(operation: AbstractOperation, outcome: str, error: str) -> str:
     return _line(["a", operation.attempt, operation.worker, *moments, outcome, codec.printable(error, _TEXT)])
 
 
+def lost(operation: AbstractOperation) -> str:
+    """Return the line of the attempt whose lease ran out, and which another one now takes over."""
+    return attempt(operation, "requeued", LEASE_EXPIRED)
+
+
 def event(what: str, by: Any = None, why: str = "") -> str:
     """Return the line of what somebody does now."""
     return _line(["e", datetime.now(UTC).isoformat(), what, text_of_user(by), codec.printable(why, _TEXT)])
@@ -85,7 +92,7 @@ def with_lines(lines: Mapping[uuid.UUID, str]) -> Any:
 def attempts(operation: AbstractOperation) -> list[AttemptRecord]:
     """Return the attempts that ended, oldest first, the last 20; of those that succeeded at once there are none.
 
-    A claim that takes over what a lost worker left writes no line, for that would cost each claim: the numbers tell.
+    The line of one that another took over is written after that one's claim. Where that was lost too, the numbers tell.
     """
     found: list[AttemptRecord] = []
     last = 0
@@ -109,7 +116,7 @@ def attempts(operation: AbstractOperation) -> list[AttemptRecord]:
 def _lost(last: int, number: int) -> list[AttemptRecord]:
     """Return those between two attempts, the first of which may have been before a rerun that left no line either."""
     missing = range(max(last + 1 if number > last else 1, number - SHOWN), number)
-    return [AttemptRecord(one, "", None, None, "requeued", "Its worker was lost (lease expired).") for one in missing]
+    return [AttemptRecord(one, "", None, None, "requeued", LEASE_EXPIRED) for one in missing]
 
 
 def events(operation: AbstractOperation) -> list[EventRecord]:

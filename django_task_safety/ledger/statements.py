@@ -21,7 +21,7 @@ Row = tuple[Any, ...]
 _READ = {
     *("id", "task", "state", "key", "version", "result_payload", "error", "exception", "revision", "generation"),
     *("waits_for", "replaced", "attempt", "max_attempts", "available_at", "expires_at", "ended_at", "delivered"),
-    *("requested_by", "parent_id"),
+    *("requested_by", "parent_id", "worker", "started_at"),
 }
 
 #: May this attempt run it now? Queued and due, or running under a lease that ran out; where newer arguments came

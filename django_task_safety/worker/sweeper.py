@@ -12,7 +12,7 @@ from django.db.models import F, Q
 from django_task_safety import ledger, signals
 from django_task_safety.conf import conf
 from django_task_safety.errors import InvalidPayload, OperationError, TimeLimitPassed, Unpublishable, WorkerLost
-from django_task_safety.ledger import cancellation, notifications, parents, schedule, table
+from django_task_safety.ledger import cancellation, history, notifications, parents, schedule, table
 from django_task_safety.objects.conflicts import LOCK
 from django_task_safety.producer import call_options, outbox
 from django_task_safety.producer.outcome import note_delivered
@@ -157,7 +157,7 @@ def _lost(batch: Sequence[AbstractOperation], work: _Work, total: Swept) -> list
     for attempt in sorted({row.attempt for row in spent}):
         reason = f"Its worker was lost (lease expired) in attempt {attempt}, its last"
         _discard_exhausted([row for row in spent if row.attempt == attempt], WorkerLost, reason, work, total)
-    total.requeued += recovery.queue_again(again, "Its worker was lost (lease expired).")
+    total.requeued += recovery.queue_again(again, history.LEASE_EXPIRED)
     return [row for row in again if not schedule.waits_here(row, row.__dict__["_now"])]
 
 

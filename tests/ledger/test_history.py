@@ -92,16 +92,21 @@ def test_attempts_whose_worker_was_lost_are_told_by_the_sweep(worker):
 
 
 @pytest.mark.parametrize("ended", [False, True])
-def test_an_attempt_that_another_one_took_over_before_a_sweep_is_there_too(worker, ended):
+@pytest.mark.parametrize("crashes", [False, True], ids=["", "and the one that took over dies before it notes that"])
+def test_an_attempt_that_another_one_took_over_before_a_sweep_is_there_too(worker, ended, crashes):
     operation = flaky.enqueue(0)
     message = worker.take_one()
-    for _ in range(2):
-        ledger.claim(operation.pk, "lost", 30, None)
+    for number in (1, 2):
+        ledger.claim(operation.pk, f"lost {number}", 30, None)
         worker.pass_time(31)
     if ended:
         worker.deliver(message)
     else:
         ledger.claim(operation.pk, "lives", 30, None)
+    told = [(one.worker, one.started_at is not None) for one in only().attempts[:2]]
+    assert told == [("lost 1", True), ("lost 2", True)]
+    if crashes:
+        Operation.objects.update(history="")
     lost = "Its worker was lost (lease expired)."
     expected = [(1, "requeued", lost), (2, "requeued", lost)]
     assert outcomes(only()) == expected + [(3, "succeeded", "")] * ended
