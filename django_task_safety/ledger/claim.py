@@ -63,13 +63,13 @@ def _from_row(db: BaseDatabaseWrapper, row: statements.Row, wanted: Claim) -> Se
     claimed, now, *values = row
     operation = read_operation(db.alias, statements.read_columns(), values)
     if claimed:
-        _take(operation, wanted, now)
+        _take(operation, wanted, now, now)
     return Seen(operation, bool(claimed), now)
 
 
-def _take(operation: AbstractOperation, made: Claim, now: datetime) -> None:
-    """Make the instance, as it was before, what the claim made of the row; note what was lost."""
-    lost = history.lost(operation) if operation.state == State.RUNNING else ""
+def _take(operation: AbstractOperation, made: Claim, now: datetime, seen: datetime) -> None:
+    """Make the instance, as it was ``seen``, what the claim made of the row; note what was lost by then."""
+    lost = history.lost(operation, seen) if operation.state == State.RUNNING else ""
     operation.attempt += 1
     operation.state, operation.token, operation.worker = State.RUNNING, made.token, made.worker
     operation.started_at = now
@@ -80,10 +80,11 @@ def _take(operation: AbstractOperation, made: Claim, now: datetime) -> None:
 
 
 def _claim_in_two(db: BaseDatabaseWrapper, wanted: Claim, hint: AbstractOperation | None) -> Seen | None:
+    read_at: datetime | None = None
     while True:
         if hint and statements.claim_seen(db, wanted, (hint.attempt, hint.revision)):
             now = timezone.now()
-            _take(hint, wanted, now)
+            _take(hint, wanted, now, read_at or now)
             return Seen(hint, True, now)
         seen = table.read(wanted.pk)
         if seen is None:
@@ -91,4 +92,4 @@ def _claim_in_two(db: BaseDatabaseWrapper, wanted: Claim, hint: AbstractOperatio
         changed = hint is None or (hint.attempt, hint.revision) != (seen.operation.attempt, seen.operation.revision)
         if not (changed and table.claimable(seen)) or wanted.task not in (None, seen.operation.task):
             return seen
-        hint = seen.operation
+        hint, read_at = seen.operation, seen.now

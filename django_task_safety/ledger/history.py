@@ -57,16 +57,16 @@ class EventRecord:
     why: str
 
 
-def attempt(operation: AbstractOperation, outcome: str, error: str) -> str:
-    """Return the line of the attempt that the row tells of, which ends now."""
+def attempt(operation: AbstractOperation, outcome: str, error: str, ended: datetime | None = None) -> str:
+    """Return the line of the attempt that the row tells of, which ends now, or has ``ended`` then."""
     began = None if operation.started_at is None else as_aware(operation.started_at).isoformat()
-    moments = (began, datetime.now(UTC).isoformat())
+    moments = (began, (as_aware(ended) if ended else datetime.now(UTC)).isoformat())
     return _line(["a", operation.attempt, operation.worker, *moments, outcome, codec.printable(error, _TEXT)])
 
 
-def lost(operation: AbstractOperation) -> str:
-    """Return the line of the attempt whose lease ran out, and which another one now takes over."""
-    return attempt(operation, "requeued", LEASE_EXPIRED)
+def lost(operation: AbstractOperation, seen: datetime) -> str:
+    """Return the line of the attempt whose lease had run out when it was ``seen``, and which another one takes over."""
+    return attempt(operation, "requeued", LEASE_EXPIRED, seen)
 
 
 def event(what: str, by: Any = None, why: str = "") -> str:

@@ -105,6 +105,8 @@ def test_an_attempt_that_another_one_took_over_before_a_sweep_is_there_too(worke
         ledger.claim(operation.pk, "lives", 30, None)
     told = [(one.worker, one.started_at is not None) for one in only().attempts[:2]]
     assert told == [("lost 1", True), ("lost 2", True)]
+    _, second = only().attempts[:2]
+    assert second.ended_at <= only().started_at
     if crashes:
         Operation.objects.update(history="")
     lost = "Its worker was lost (lease expired)."
