@@ -11,8 +11,7 @@ from django.apps import apps
 from django.db import models
 from django.db.models import Q
 
-from django_task_safety import registry
-from django_task_safety.errors import InvalidArguments, InvalidKey
+from django_task_safety.errors import InvalidArguments
 from django_task_safety.models import Operation
 from django_task_safety.producer import key
 from django_task_safety.values.identity import key_text, root_model
@@ -38,11 +37,7 @@ def _by_id(pk: uuid.UUID) -> Q:
 
 
 def _by_key(term: str) -> Q:
-    digests = set()
-    for task in registry.safe_tasks():
-        if task.idempotent:
-            with contextlib.suppress(InvalidKey):
-                digests.update(key.digests(task, term))
+    digests = key.digests_of_all(term)
     return Q(key_digest__in=digests) if digests else Q()
 
 

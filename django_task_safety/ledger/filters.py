@@ -29,6 +29,8 @@ class Filters:
     object: Identity | None = None
     #: A user, or a user's primary key.
     requested_by: Any = None
+    #: Digests of keys, one of which it is to have; None: any key, or none.
+    key_digests: frozenset[str] | None = None
     stuck: bool = False
     ended_within: timedelta | None = None
 
@@ -57,6 +59,8 @@ class Filters:
             found = found.filter(**self.object.columns)
         if self.requested_by is not None:
             found = found.requested_by(self.requested_by)
+        if self.key_digests is not None:
+            found = found.filter(key_digest__in=self.key_digests)
         if self.stuck:
             found = found.stuck()
         for name in ("task", "queue"):
@@ -70,7 +74,7 @@ class Filters:
             found = found.filter(state=self.states[0])
         elif self.states:
             rare &= Q(state__in=self.states)
-        narrow = self.object is not None or self.requested_by is not None or self.stuck
-        if narrow:  # few enough to look at all of them
+        few = any(one is not None for one in (self.object, self.requested_by, self.key_digests))
+        if few or self.stuck:  # few enough to look at all of them
             return found.filter(rare), None
         return found, rare or None

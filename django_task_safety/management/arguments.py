@@ -15,6 +15,7 @@ from django_task_safety.ids import uuid_of
 from django_task_safety.ledger.filters import Filters
 from django_task_safety.management.console import WrongCall
 from django_task_safety.models import Operation
+from django_task_safety.producer.key import digests_of_all
 from django_task_safety.values.identity import Identity, model_named, root_model
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -56,6 +57,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     add("--task", default="", metavar="NAME", help="the task's registered name")
     add("--queue", default="", metavar="NAME")
     add("--object", default="", metavar="LABEL[:PK]", help="app_label.Model:pk, or all objects of app_label.Model")
+    add("--key", metavar="KEY", help="an idempotency key, as it is shown")
     add("--requested-by", metavar="PK", help="the primary key of the user who asked for it")
     add("--stuck", action="store_true", help="those that should have moved and did not")
     add("--ended-within", type=duration, metavar="TIME", help="a number of seconds, or 15m, 2h, 1d")
@@ -67,6 +69,7 @@ def filters_of(
     task: str,
     queue: str,
     object: str,
+    key: str | None,
     requested_by: str | None,
     stuck: bool,
     ended_within: timedelta | None,
@@ -80,6 +83,7 @@ def filters_of(
         queue=queue,
         object=identity,
         model=model,
+        key_digests=None if key is None else frozenset(digests_of_all(key)),
         requested_by=requested_by,
         stuck=stuck,
         ended_within=ended_within,

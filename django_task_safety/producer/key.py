@@ -11,6 +11,7 @@ from django.apps import apps
 from django.db import models
 from django.utils import timezone
 
+from django_task_safety import registry
 from django_task_safety.errors import InvalidArguments, InvalidKey, InvalidPayload
 from django_task_safety.options import TaskOptions, parameter_names
 from django_task_safety.producer import redaction
@@ -57,6 +58,16 @@ def digests(task: TaskOptions, text: str) -> list[str]:
     except ValueError:
         return []
     return [keys.digest(task.name, value, *_period(task, at)) for value in _meant(said)]
+
+
+def digests_of_all(text: str) -> set[str]:
+    """Return the digests of the keys of all tasks of this process that people may mean by a text."""
+    found: set[str] = set()
+    for task in registry.safe_tasks():
+        if task.idempotent:
+            with contextlib.suppress(InvalidKey):
+                found.update(digests(task, text))
+    return found
 
 
 def _meant(text: str) -> Iterator[Any]:
