@@ -165,7 +165,9 @@ def request_retry(attempt: Attempt, exc: Exception | None, eta: Any, countdown: 
         fixed = task.default_retry_delay
         delay = float(fixed) if fixed is not None else delay_with_retry_after(task, operation, exc)
     shown: Any = delay if when is None else when
-    signal = Retry(exc=exc, when=shown, is_eager=task.request.is_eager)
+    # What exits is for the row alone: before Celery 5.7 result backends cannot write it.
+    told = exc if isinstance(exc, Exception) else None
+    signal = Retry(exc=told, when=shown, is_eager=task.request.is_eager)
     request = RetryRequest(signal, delay, exc, **changes)
     # Where the body's transaction is broken, the row is read when that is rolled back.
     with contextlib.suppress(DatabaseError):
