@@ -37,10 +37,8 @@ class Attempt:
     requeued_with_body: bool = False
     #: In eager mode: what the replacement returned.
     eager_value: Any = None
-    #: Whether it began inside of one, as eager calls may.
+    #: Whether it began inside of a transaction, as eager calls may.
     in_callers_transaction: bool = False
-    #: Whether the body runs inside a transaction that this attempt opened.
-    own_transaction: bool = False
     #: The connection on which the database's triggers know the attempt until it is over.
     exempt: Any = None
     #: A second connection, outside the body's transaction, for progress and cancellation.
@@ -48,6 +46,11 @@ class Attempt:
     last_report: float = 0.0
     #: Whether the result backend did not take the progress, and is not told any more.
     backend_fails: bool = False
+
+    @property
+    def own_transaction(self) -> bool:
+        """Whether the body runs inside a transaction that this attempt opens."""
+        return self.task.atomic and not self.in_callers_transaction
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from django_task_safety.conf import conf
-from django_task_safety.context import current_attempt
 from django_task_safety.ledger import history, notifications, parents, schedule, statements, table
 from django_task_safety.ledger.columns import ENDED, QUEUED_AGAIN, Failure, update, write
-from django_task_safety.ledger.patience import bounded
+from django_task_safety.ledger.patience import bounded, wait_at_end
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values import codec
 from django_task_safety.values.clock import Now
@@ -19,7 +18,7 @@ def settle(operation: AbstractOperation, result: str) -> bool:
     or when newer arguments wait."""
     if operation.token is None:
         return False
-    soon, wait = conf().REPUBLISH_AFTER, _wait(operation)
+    soon, wait = conf().REPUBLISH_AFTER, wait_at_end(operation)
     seen = (operation.pk, operation.token, operation.revision)
     settled = statements.settle(table.connection(), *seen, result, soon=soon, wait=wait)
     if settled:
@@ -75,16 +74,7 @@ def _owned(operation: AbstractOperation, newest: bool) -> OperationRows:
     owned = table.rows().filter(pk=operation.pk, token=operation.token, state=State.RUNNING)
     if newest:
         owned = owned.filter(revision=operation.revision)
-    wait = _wait(operation)
-    return owned if wait is None else bounded(owned, wait)
-
-
-def _wait(operation: AbstractOperation) -> float | None:
-    """Return the seconds that the end of an attempt waits for whoever holds its row: as long as it would have been its
-    own. None in a transaction of somebody else's, of which that would be a setting."""
-    attempt = current_attempt()
-    own = attempt is not None and attempt.operation is operation and not attempt.in_callers_transaction
-    return conf().LEASE if own else None
+    return bounded(owned, wait_at_end(operation))
 
 
 def cancel(found: OperationRows, reason: str, by: Any = None) -> int:

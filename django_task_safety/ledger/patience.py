@@ -43,9 +43,20 @@ class WaitAtMost(Func):
         super().__init__(template=wait_at_most(seconds))
 
 
-def bounded(found: OperationRows, seconds: float) -> OperationRows:
-    """Return the rows for an UPDATE that waits so long for who holds them, in a transaction that ends with it."""
-    return found.filter(WaitAtMost(seconds)) if connections[found.db].vendor == "postgresql" else found
+def bounded(found: OperationRows, seconds: float | None) -> OperationRows:
+    """Return the rows for an UPDATE that waits so long for who holds them, in a transaction that ends with it; with
+    None, as long as the database is set up to."""
+    if seconds is None or connections[found.db].vendor != "postgresql":
+        return found
+    return found.filter(WaitAtMost(seconds))
+
+
+def wait_at_end(operation: AbstractOperation) -> float | None:
+    """Return the seconds that the end of an attempt waits for whoever holds its row: as long as it would have been its
+    own. None in a transaction of somebody else's, of which that would be a setting."""
+    attempt = current_attempt()
+    own = attempt is not None and attempt.operation is operation and not attempt.in_callers_transaction
+    return conf().LEASE if own else None
 
 
 def wait_in_slot(connection: BaseDatabaseWrapper, operation: AbstractOperation) -> float | None:

@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce, Greatest, Least
 
 from django_task_safety.conf import conf
 from django_task_safety.ledger import statements, table
-from django_task_safety.ledger.patience import bounded
+from django_task_safety.ledger.patience import bounded, wait_at_end
 from django_task_safety.record import AbstractOperation, OperationRows, State
 from django_task_safety.values.clock import After, Now
 
@@ -94,15 +94,13 @@ def forget(pk: uuid.UUID) -> None:
 def mark_delivered(pk: uuid.UUID, state: str, *, wait: bool) -> bool:
     """Note that whoever waits for the outcome has heard of it, where the row ended so and, unless it is to ``wait``,
     nobody else has locked it."""
-    if not wait:
-        return statements.mark_delivered(table.connection(), pk, state)
-    return bool(reschedule(table.rows().filter(pk=pk, delivered=False, state=state), delivered=True))
+    return statements.mark_delivered(table.connection(), pk, state, wait=wait)
 
 
 def leave_telling(operation: AbstractOperation) -> None:
     """Have the next sweep tell how an operation ended: its attempt, which would have, does not come to it."""
     ended = table.by_id(operation.pk).exclude(state__in=AbstractOperation.PENDING)
-    untold = bounded(ended.filter(attempt=operation.attempt), conf().LEASE)
+    untold = bounded(ended.filter(attempt=operation.attempt), wait_at_end(operation))
     untold.update(delivered=False, due_at=Now())
 
 

@@ -192,13 +192,12 @@ def settle(
     return bool(execute(connection, sql, [result, uuid_param(connection, pk), uuid_param(connection, token), revision]))
 
 
-def mark_delivered(connection: BaseDatabaseWrapper, pk: UUID, state: str) -> bool:
-    """Note that whoever waits for the outcome has heard of it, in a row that ended so, and that nobody else holds."""
-    quoted = table(connection)
+def mark_delivered(connection: BaseDatabaseWrapper, pk: UUID, state: str, *, wait: bool) -> bool:
+    """Note that whoever waits for the outcome has heard of it, in a row that ended so; see `report`."""
     heard = f"id = %s AND ({_text(connection, 'state')} = %s) IS TRUE AND NOT delivered"
     sql = f"""
-        UPDATE {quoted} SET delivered = TRUE, due_at = {retained_sql(connection)}
-        WHERE {_free(connection, heard)}"""
+        UPDATE {table(connection)} SET delivered = TRUE, due_at = {retained_sql(connection)}
+        WHERE {heard if wait else _free(connection, heard)}"""
     return bool(execute(connection, sql, [uuid_param(connection, pk), state]))
 
 

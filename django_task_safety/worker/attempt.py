@@ -47,7 +47,7 @@ def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tupl
     Args:
         arguments: The message's args and kwargs, or None to take the row's.
     """
-    attempt = Attempt(task, operation, operation.token, in_callers_transaction=table.connection().in_atomic_block)
+    attempt = begin(task, operation)
     task.request.retries = operation.attempt - 1
     canvas.speaks_for(task, operation)
     with running(attempt), heartbeat.holding(operation, renewed=worker_id.in_worker() and not task.request.is_eager):
@@ -57,6 +57,11 @@ def run_attempt(task: TaskOptions, operation: AbstractOperation, arguments: tupl
             return _body_and_settle(attempt, _arguments(attempt, arguments))
         except BaseException as exc:
             return conclude(attempt, exc)
+
+
+def begin(task: TaskOptions, operation: AbstractOperation) -> Attempt:
+    """Return the attempt that has claimed the operation."""
+    return Attempt(task, operation, operation.token, in_callers_transaction=table.connection().in_atomic_block)
 
 
 def _arguments(attempt: Attempt, arguments: tuple[Any, Any] | None) -> tuple[Any, Any]:
@@ -86,17 +91,16 @@ def _body_and_settle(attempt: Attempt, arguments: tuple[Any, Any]) -> Any:
                 value = task.body(*args, **kwargs)
         except Ignore as exc:
             # Ignore and replace() keep what the body wrote.
-            with not_for_ever():
-                if attempt.replaced and task.request.is_eager:
-                    _settle(attempt, attempt.eager_value)
-                    return attempt.eager_value
-                settle_ignored(attempt, exc)
+            if attempt.replaced and task.request.is_eager:
+                _settle(attempt, attempt.eager_value)
+                return attempt.eager_value
+            settle_ignored(attempt, exc)
             leave: Ignore | Retry = exc
         else:
+            if attempt.retry is None:
+                _settle(attempt, value)
+                return value
             with not_for_ever():
-                if attempt.retry is None:
-                    _settle(attempt, value)
-                    return value
                 requeue(attempt, attempt.retry)
             attempt.requeued_with_body = True
             leave = attempt.retry.signal
@@ -107,11 +111,11 @@ def _open_transaction(attempt: Attempt, stack: contextlib.ExitStack) -> None:
     """Open the transaction of the body and its settling, unless the task does without."""
     if not attempt.task.atomic:
         return
-    attempt.own_transaction = not attempt.in_callers_transaction
     # Invariant: effects and outcome commit together.
     stack.enter_context(transaction.atomic(using=conf().DATABASE))
 
 
+@not_for_ever()
 def _settle(attempt: Attempt, value: Any) -> None:
     task, operation = attempt.task, attempt.operation
     if ledger.settle(operation, dump_result(task, value)):
@@ -123,6 +127,7 @@ def _settle(attempt: Attempt, value: Any) -> None:
     canvas.leave_to_newer(task)
 
 
+@not_for_ever()
 def settle_ignored(attempt: Attempt, exc: Ignore) -> None:
     """Record that the attempt ends as cancelled, or goes on as its replacement, which keep what the body wrote."""
     operation = attempt.operation

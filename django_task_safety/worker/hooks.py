@@ -99,11 +99,8 @@ def _on_success(sender: Any = None, **kwargs: Any) -> None:
 def _on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **kwargs: Any) -> None:
     if isinstance(exception, Reject) and isinstance(sender, TaskOptions) and not sender.request.id:
         # Celery 5.7 tells of it in the pool's parent.
-        noted = False
         with connection.briefly(_TOLD):
-            noted = schedule.mark_delivered(message_id(task_id), "failed", wait=False)
-        if not noted:
-            _note_in_thread(message_id(task_id), "failed")
+            _note_told(message_id(task_id), "failed")
         return
     if isinstance(sender, TaskOptions) and _is_unbegun(sender):
         with connection.briefly("it could not begin"):
@@ -125,15 +122,19 @@ def _note_delivery(task: Any, state: str) -> None:
         return
     pk = message_id(str(request.id))
     try:
-        if not schedule.mark_delivered(pk, state, wait=request.is_eager) and not request.is_eager:
-            _note_in_thread(pk, state)
+        if request.is_eager:
+            schedule.mark_delivered(pk, state, wait=True)
+        else:
+            _note_told(pk, state)
     except Exception:
         fields = {"operation": str(pk), "task": task.name}
         logger.warning("could not note that an outcome was delivered", exc_info=True, extra=fields)
 
 
-def _note_in_thread(pk: uuid.UUID, state: str) -> None:
-    """Neither a slot nor the worker's main loop waits until somebody is done with the row."""
+def _note_told(pk: uuid.UUID, state: str) -> None:
+    """Note it, where somebody holds the row in a thread: neither a slot nor the worker's main loop waits for that."""
+    if schedule.mark_delivered(pk, state, wait=False):
+        return
 
     def note() -> None:
         with connection.briefly(_TOLD):

@@ -9,7 +9,7 @@ from django_task_safety import ledger
 from django_task_safety.context import Attempt, running
 from django_task_safety.ledger import schedule, worker_id
 from django_task_safety.options import TaskOptions
-from django_task_safety.worker.attempt import settle_ignored
+from django_task_safety.worker.attempt import begin, settle_ignored
 from django_task_safety.worker.compensation import fail
 from django_task_safety.worker.endings import conclude
 
@@ -39,4 +39,4 @@ def end_unbegun(task: TaskOptions, pk: uuid.UUID, exc: BaseException) -> None:
 
 def _claim_unbegun(task: TaskOptions, pk: uuid.UUID) -> Attempt | None:
     seen = ledger.claim(pk, worker_id.me(), *worker_id.limits(task), task=task.name)
-    return Attempt(task, seen.operation, seen.operation.token) if seen is not None and seen.claimed else None
+    return begin(task, seen.operation) if seen is not None and seen.claimed else None

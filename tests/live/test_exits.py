@@ -20,4 +20,4 @@ def test_a_worker_takes_messages_after_many_tasks_that_exit(start_worker, pool):
         leaves.delay()
     until(lambda: Operation.objects.filter(state="failed").count() == EXITS)
     after = record.enqueue("after")
-    until(lambda: state(after) == Operation.State.SUCCEEDED)
+    assert until(lambda: state(after) == Operation.State.SUCCEEDED)

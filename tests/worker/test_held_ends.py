@@ -13,10 +13,12 @@ from celery.exceptions import Ignore
 from django.db import connection, transaction
 
 from django_task_safety import current_operation, idempotent_task, ledger, safe_task, split
+from django_task_safety.context import running
 from django_task_safety.ledger import schedule, table, worker_id
 from django_task_safety.models import Operation, Queue
 from django_task_safety.values.clock import Now
 from django_task_safety.worker import hooks, queues, sweeper
+from django_task_safety.worker.attempt import begin
 from tests.support.factories import NoteFactory, OrderFactory, PageFactory
 from tests.support.operations import state
 from tests.support.racing import open_transaction
@@ -245,6 +247,15 @@ def test_what_is_left_to_be_told_waits_for_nobody(worker, in_thread):
     operation = record.enqueue("a")
     worker.finish()
     operation.refresh_from_db()
+
+    def leave() -> None:
+        with running(begin(record, operation)):
+            schedule.leave_telling(operation)
+
     with open_transaction(hold_all):
-        refusal = in_thread(partial(schedule.leave_telling, operation)).result(SOON)
+        refusal = in_thread(leave).result(SOON)
     assert table.is_lock_timeout(refusal)
+    with transaction.atomic():
+        before = patience_here()
+        leave()
+        assert patience_here() == before
